@@ -1,0 +1,32 @@
+/// Writes the mesh's binary formats: big-endian integers, and byte strings behind their length.
+public struct ByteWriter: Sendable {
+    public private(set) var bytes: [UInt8]
+
+    public init(reserving capacity: Int = 0) {
+        bytes = []
+        bytes.reserveCapacity(capacity)
+    }
+
+    public var count: Int { bytes.count }
+
+    public mutating func write(_ integer: some FixedWidthInteger & UnsignedInteger) {
+        withUnsafeBytes(of: integer.bigEndian) { bytes.append(contentsOf: $0) }
+    }
+
+    public mutating func write(raw: some Sequence<UInt8>) {
+        bytes.append(contentsOf: raw)
+    }
+
+    /// A byte string of at most 255 bytes. Longer is a mistake of the caller: lengths are checked where values are made.
+    public mutating func write(short: some Collection<UInt8>) {
+        precondition(short.count <= 255, "a short string holds at most 255 bytes, got \(short.count)")
+        bytes.append(UInt8(short.count))
+        bytes.append(contentsOf: short)
+    }
+
+    /// A byte string behind a 32-bit length.
+    public mutating func write(long: some Collection<UInt8>) {
+        write(UInt32(long.count))
+        bytes.append(contentsOf: long)
+    }
+}
