@@ -1,53 +1,22 @@
 /// A Redis, Memcached or MongoDB behind an agent, reduced to what the mesh needs of it.
 ///
 /// A mirror holds copies and decides nothing. Each ``MirrorEntry`` merges by itself: the greater version stays. So writes may come late, twice or in
-/// any order, and from two agents at once, and the mirror still ends with what the mesh has.
+/// any order, and from two agents at once, and the mirror still ends with what the mesh has. ``MirrorRecord/merge(_:)`` is the law that every mirror keeps.
 ///
-/// Every call may throw ``MirrorError`` and nothing else; each is safe to repeat. Calls may run at the same time.
+/// Every call may throw ``MirrorError`` and nothing else; each is safe to repeat. Calls may run at the same time. None waits for its answer longer
+/// than the mirror's command timeout, which a long batch counts anew for each part of it that is sent.
 public protocol Mirror: Sendable {
     /// The record of `key`, or nil when the mirror answered that it has none. Not having got an answer is an error, never nil.
     func load(_ key: SessionKey) async throws(MirrorError) -> MirrorRecord?
 
     /// Merges each record into what is there. Done when the mirror has acknowledged all of them.
+    ///
+    /// One record that can't be merged doesn't hold up the others: it is named in ``MirrorError/keys``, and all others were merged. When `keys` is
+    /// empty, any of the records may have been merged or not.
     func merge(_ records: [MirrorRecord]) async throws(MirrorError)
 
     /// Runs the mirror's connections until the task is cancelled; they are closed when this returns.
     func run() async
-}
-
-/// A session as a mirror keeps it: named entries that merge one by one.
-public struct MirrorRecord: Hashable, Sendable {
-    public var key: SessionKey
-    /// In the order of their names. A tombstone has the single entry that says so.
-    public var entries: [MirrorEntry]
-    /// When the mirror may forget it, in Unix milliseconds.
-    public var expiresAt: Int64
-    /// The session was destroyed: drop every other entry, now and whenever a late merge comes.
-    public var isTombstone: Bool
-
-    public init(key: SessionKey, entries: [MirrorEntry], expiresAt: Int64, isTombstone: Bool = false) {
-        self.key = key
-        self.entries = entries
-        self.expiresAt = expiresAt
-        self.isTombstone = isTombstone
-    }
-}
-
-/// One named value with the version that decides a merge.
-public struct MirrorEntry: Hashable, Sendable {
-    /// At most 255 bytes, any bytes.
-    public var name: [UInt8]
-    /// 16 bytes, compared as unsigned bytes from the left; the greater wins, an equal one changes nothing.
-    public var version: [UInt8]
-    public var payload: [UInt8]
-
-    public static let versionBytes = 16
-
-    public init(name: [UInt8], version: [UInt8], payload: [UInt8]) {
-        self.name = name
-        self.version = version
-        self.payload = payload
-    }
 }
 
 /// Why a mirror did not do what was asked. None of them means "not found".
@@ -66,9 +35,16 @@ public struct MirrorError: Error, Hashable, Sendable, CustomStringConvertible {
     public var code: Code
     /// One line for a person, without secrets.
     public var description: String
+    /// The only records of the batch that were not merged, in the order of the batch; trying them again is of no use until someone acts.
+    /// Empty when the error is about all of the call.
+    public var keys: [SessionKey]
 
-    public init(_ code: Code, _ description: String) {
+    public init(_ code: Code, _ description: String, keys: [SessionKey] = []) {
         self.code = code
         self.description = description
+        self.keys = keys
     }
+
+    /// Whether this speaks against the mirror as a whole, so that a ``CircuitBreaker`` must count it.
+    public var isFailureOfTheMirror: Bool { code != .foreignData && keys.isEmpty }
 }
