@@ -18,6 +18,10 @@ let package = Package(
     name: "sessionmesh",
     platforms: [.macOS(.v15)],
     products: [],
+    traits: [
+        .default(enabledTraits: ["Redis"]),
+        .trait(name: "Redis", description: "Mirrors sessions to Redis; links libhiredis."),
+    ],
     dependencies: [
         .package(url: "https://github.com/apple/swift-nio", from: "2.101.0"),
         .package(url: "https://github.com/apple/swift-nio-ssl", from: "2.37.0"),
@@ -40,5 +44,29 @@ let package = Package(
             swiftSettings: settings
         ),
         .testTarget(name: "MeshCoreTests", dependencies: ["MeshCore"], swiftSettings: settings),
+        // No pkgConfig: Debian's headers and library are on the default paths, and its .pc file only adds a flag that SwiftPM warns about.
+        .systemLibrary(name: "CHiredis", providers: [.apt(["libhiredis-dev"])]),
+        .target(
+            name: "MeshMirrors",
+            dependencies: [
+                "MeshCore",
+                .target(name: "CHiredis", condition: .when(traits: ["Redis"])),
+                .product(name: "Collections", package: "swift-collections"),
+                .product(name: "Crypto", package: "swift-crypto"),
+                .product(name: "Logging", package: "swift-log"),
+                .product(name: "NIOCore", package: "swift-nio"),
+                .product(name: "NIOPosix", package: "swift-nio"),
+            ],
+            swiftSettings: settings
+        ),
+        .testTarget(
+            name: "MeshMirrorsTests",
+            dependencies: [
+                "MeshCore", "MeshMirrors",
+                .product(name: "Logging", package: "swift-log"),
+                .product(name: "NIOCore", package: "swift-nio"),
+            ],
+            swiftSettings: settings
+        ),
     ]
 )

@@ -1,0 +1,17 @@
+public import Logging
+public import MeshCore
+
+extension MirrorURI {
+    /// The mirror behind this URI, not yet running.
+    /// - Throws: ``Invalid`` when this build was made without the store's package trait.
+    public func makeMirror(logger: Logger) throws(Invalid) -> any MeshCore.Mirror {
+        switch store {
+        case .redis:
+            #if Redis
+                return RedisMirror(RedisMirror.Configuration(uri: self), logger: logger)
+            #else
+                throw Invalid("this build has no Redis; build it with the package trait Redis")
+            #endif
+        }
+    }
+}

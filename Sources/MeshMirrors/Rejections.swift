@@ -1,0 +1,30 @@
+import MeshCore
+
+/// Gathers the records of a batch that could not be merged, so that one of them doesn't hold up the others.
+struct Rejections {
+    private var first: MirrorError?
+    private var keys: [SessionKey] = []
+
+    /// An error that names no record is about all of the batch and comes before those that do.
+    mutating func note(_ error: MirrorError) {
+        let comesFirst = first.map { !$0.isFailureOfTheMirror && error.isFailureOfTheMirror } ?? true
+        if comesFirst { first = error }
+        keys += error.keys
+    }
+
+    func finish() throws(MirrorError) {
+        guard var first else { return }
+        if !first.isFailureOfTheMirror { first.keys = keys }
+        throw first
+    }
+}
+
+extension MirrorError {
+    static func foreign(_ key: SessionKey) -> MirrorError {
+        MirrorError(.foreignData, "what is stored under session \(key) is not a session of ours; it is left alone", keys: [key])
+    }
+
+    static func unusable(_ record: MirrorRecord, _ fault: String) -> MirrorError {
+        MirrorError(.refused, "session \(record.key) would have \(fault)", keys: [record.key])
+    }
+}

@@ -1,0 +1,65 @@
+import Testing
+
+@testable import MeshMirrors
+
+@Suite struct MirrorURITests {
+    @Test(arguments: [
+        ("redis://localhost", "redis://localhost:6379/0"),
+        ("redis://localhost/", "redis://localhost:6379/0"),
+        ("redis://10.0.0.1:7000/5", "redis://10.0.0.1:7000/5"),
+        ("redis://[::1]:7000", "redis://[::1]:7000/0"),
+        ("redis://[fe80::1%25eth0]", "redis://[fe80::1%25eth0]:6379/0"),
+        ("redis://:secret@cache-1.example/1", "redis://:***@cache-1.example:6379/1"),
+        ("redis://ann:secret@cache", "redis://ann:***@cache:6379/0"),
+        ("redis://ann:se@cret@cache", "redis://ann:***@cache:6379/0"),
+        ("unix:///run/redis/redis.sock", "unix:///run/redis/redis.sock?db=0"),
+        ("unix:///run/a%20b.sock?db=12", "unix:///run/a b.sock?db=12"),
+        ("unix://ann:secret@/run/redis.sock?db=1", "unix://ann:***@/run/redis.sock?db=1"),
+    ])
+    func itIsReadAndPrintedWithoutThePassword(_ text: String, _ printed: String) throws {
+        #expect(try MirrorURI(text).description == printed)
+    }
+
+    @Test func escapesAreTakenOut() throws {
+        let uri = try MirrorURI("redis://ann%3a:p%40%2f%25%C3%A9@cache")
+        #expect(uri.user == "ann:" && uri.password?.text == "p@/%é")
+    }
+
+    @Test(arguments: [
+        "", "redis", "redis:", "redis://", "redis:///1", "redis://:6379", "redis://host:", "redis://host:0", "redis://host:65536",
+        "redis://host:-1",
+        "redis://host/x", "redis://host/-1", "redis://host/65536", "redis://host/1/2", "redis://host?db=1", "redis://host#1",
+        "redis://ann@host", "redis://ann:@host",
+        "redis://[::1", "redis://[::1]x", "redis://a b", "redis://hö", "redis://\u{0}", "unix://", "unix:///", "unix://run/redis.sock",
+        "unix:///run/redis.sock?db=", "unix:///run/redis.sock?db=x", "unix:///run/redis.sock?database=1", "unix:///run/%zz",
+        "unix:///run/%4",
+        "unix:///" + String(repeating: "x", count: 107), "rediss://host", "redis+sentinel://host", "memcached://host", "mongodb://host",
+        "REDIS://host",
+    ])
+    func everythingElseIsRefusedInOneLine(_ text: String) {
+        let error = #expect(throws: MirrorURI.Invalid.self) { try MirrorURI(text) }
+        #expect(error?.description.hasPrefix("mirror URI: ") == true && error?.description.contains("\n") == false)
+    }
+
+    @Test(arguments: [
+        "redis://ann:hunter2", "redis://ann:hunter2@", "redis://ann:hunter2@host:port", "redis://ann:hunter2@host/db",
+        "redis://ann:hunter2/x@host",
+        "redis://ann:x#hunter2@host", "redis://ann:%zzhunter2@host", "ann:hunter2@host", "hunter2://host", "ann:hunter2://host",
+        "rediss://ann:hunter2@host", "unix://ann:hunter2@host/x",
+    ])
+    func noErrorRepeatsThePassword(_ text: String) {
+        let error = #expect(throws: MirrorURI.Invalid.self) { try MirrorURI(text) }
+        #expect(error?.description.contains("hunter2") == false)
+    }
+
+    @Test func noPrintingOrDumpingShowsThePassword() throws {
+        let uri = try MirrorURI("redis://ann:hunter2@host")
+        var dumped = ""
+        dump(uri, to: &dumped)
+        for text in [
+            "\(uri)", String(reflecting: uri), String(describing: Optional(uri)), "\([uri])", dumped, "\(String(reflecting: uri.password))",
+        ] {
+            #expect(!text.contains("hunter2"), "\(text)")
+        }
+    }
+}
