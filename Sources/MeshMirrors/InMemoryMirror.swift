@@ -80,6 +80,8 @@ public final class InMemoryMirror: MeshCore.Mirror {
         if state.foreign.contains(key) { return .foreign(key) }
         state.records.removeExpired(key, at: now)
         guard var merged = state.records[key] else {
+            // Stores keep entries, so a record without any leaves nothing behind.
+            if record.entries.isEmpty { return nil }
             guard state.records.count < recordsMax else {
                 return MirrorError(.refused, "the mirror in memory holds \(recordsMax) sessions and takes no more")
             }
@@ -93,7 +95,8 @@ public final class InMemoryMirror: MeshCore.Mirror {
         return nil
     }
 
-    /// Runs `body` and answers as the fault has it. A slow mirror has done its work even when nobody waits for the answer any more, as a real one does.
+    /// Runs `body` and answers as the fault has it. A slow mirror has done its work even when nobody waits for the answer any more, as a
+    /// real one does.
     private func answer<Answer: Sendable>(
         _ body: (inout sending State) throws(MirrorError) -> sending Answer
     ) async throws(MirrorError) -> Answer {

@@ -3,8 +3,8 @@
 ///     redis://[user:password@]host[:port][/db]
 ///     unix://[user:password@]/path?db=N            a Redis behind a Unix socket
 ///
-/// A user, password or path may hold `%XX` for any byte; `/`, `@`, `:` and `%` in a password must be written so. Whatever is printed of a URI, by
-/// `description`, a dump or an error, is without its password.
+/// A user, password or path may hold `%XX` for any byte; `/`, `@`, `:` and `%` in a password must be written so. Whatever is printed of a
+/// URI, by `description`, a dump or an error, is without its password.
 public struct MirrorURI: Hashable, Sendable, CustomStringConvertible {
     /// The software behind the address.
     public enum Store: Hashable, Sendable {

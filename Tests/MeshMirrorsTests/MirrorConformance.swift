@@ -189,10 +189,11 @@ struct MirrorClaim: Sendable, CustomTestStringConvertible {
                         let expiresAt = later + Int64.random(in: 0..<1_000_000, using: &generator)
                         batch.append(MirrorRecord(key: key, entries: entries, expiresAt: expiresAt, isTombstone: isTombstone))
                     }
-                    // A record without entries makes nothing in a store that keeps entries.
-                    batch.removeAll { $0.entries.isEmpty }
                     try await mirror.merge(batch)
-                    for record in batch where model[record.key]?.merge(record) == nil { model[record.key] = record }
+                    // A record without entries leaves nothing where there is nothing.
+                    for record in batch where model[record.key]?.merge(record) == nil {
+                        model[record.key] = record.entries.isEmpty ? nil : record
+                    }
                 }
                 for key in keys { expect(try await mirror.load(key), is: model[key]) }
             }

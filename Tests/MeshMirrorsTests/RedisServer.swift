@@ -7,7 +7,8 @@
 
     /// A real redis-server of our own in a temporary directory, on a Unix socket and, when asked, on a TCP port.
     ///
-    /// It is started below a shell that waits on a pipe from us and kills it when the pipe closes, so no server outlives its test, even when the tests crash.
+    /// It is started below a shell that waits on a pipe from us and kills it when the pipe closes, so no server outlives its test, even
+    /// when the tests crash.
     final class RedisServer: @unchecked Sendable {
         // @unchecked: `process` is only touched by `start` and `stop`, which a test calls one after the other.
         struct Failure: Error, CustomStringConvertible {

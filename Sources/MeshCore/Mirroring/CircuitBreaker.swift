@@ -1,8 +1,8 @@
 /// Keeps a mirror that is down or slow from being asked again and again, and finds out when it is back.
 ///
-/// Ask ``admit(at:)`` before each call and tell ``record(_:of:at:)`` how it went. A permit belongs to the state it was given in: the outcome of a call that
-/// began before the breaker opened says nothing about the mirror of now and is ignored. Every permit must be answered for, the probe's above all;
-/// mirrors bound their calls, so an outcome always comes.
+/// Ask ``admit(at:)`` before each call and tell ``record(_:of:at:)`` how it went. A permit belongs to the state it was given in: the
+/// outcome of a call that began before the breaker opened says nothing about the mirror of now and is ignored. Every permit must be
+/// answered for, the probe's above all; mirrors bound their calls, so an outcome always comes.
 public struct CircuitBreaker: Sendable {
     public enum State: Hashable, Sendable {
         /// Calls pass. Can transition to open.
@@ -14,7 +14,8 @@ public struct CircuitBreaker: Sendable {
     }
 
     public struct Configuration: Hashable, Sendable {
-        /// Failures in a row that open the breaker. More makes requests wait longer for a dead mirror, fewer lets one lost packet count as an outage.
+        /// Failures in a row that open the breaker. More makes requests wait longer for a dead mirror, fewer lets one lost packet count as
+        /// an outage.
         public var failuresMax = 3
         /// One call that takes longer opens the breaker at once, even if it succeeds: a mirror this slow holds up more than it keeps.
         public var latencyMax: Duration = .seconds(1)

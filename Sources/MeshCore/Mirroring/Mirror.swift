@@ -1,18 +1,19 @@
 /// A Redis, Memcached or MongoDB behind an agent, reduced to what the mesh needs of it.
 ///
-/// A mirror holds copies and decides nothing. Each ``MirrorEntry`` merges by itself: the greater version stays. So writes may come late, twice or in
-/// any order, and from two agents at once, and the mirror still ends with what the mesh has. ``MirrorRecord/merge(_:)`` is the law that every mirror keeps.
+/// A mirror holds copies and decides nothing. Each ``MirrorEntry`` merges by itself: the greater version stays. So writes may come late,
+/// twice or in any order, and from two agents at once, and the mirror still ends with what the mesh has. ``MirrorRecord/merge(_:)`` is the
+/// law that every mirror keeps.
 ///
-/// Every call may throw ``MirrorError`` and nothing else; each is safe to repeat. Calls may run at the same time. None waits for its answer longer
-/// than the mirror's command timeout, which a long batch counts anew for each part of it that is sent.
+/// Every call may throw ``MirrorError`` and nothing else; each is safe to repeat. Calls may run at the same time. None waits for its answer
+/// longer than the mirror's command timeout, which a long batch counts anew for each part of it that is sent.
 public protocol Mirror: Sendable {
     /// The record of `key`, or nil when the mirror answered that it has none. Not having got an answer is an error, never nil.
     func load(_ key: SessionKey) async throws(MirrorError) -> MirrorRecord?
 
     /// Merges each record into what is there. Done when the mirror has acknowledged all of them.
     ///
-    /// One record that can't be merged doesn't hold up the others: it is named in ``MirrorError/keys``, and all others were merged. When `keys` is
-    /// empty, any of the records may have been merged or not.
+    /// One record that can't be merged doesn't hold up the others: it is named in ``MirrorError/keys``, and all others were merged. When
+    /// `keys` is empty, any of the records may have been merged or not.
     func merge(_ records: [MirrorRecord]) async throws(MirrorError)
 
     /// Runs the mirror's connections until the task is cancelled; they are closed when this returns.
@@ -26,7 +27,8 @@ public struct MirrorError: Error, Hashable, Sendable, CustomStringConvertible {
         case unreachable
         /// The answer did not come in time. Try again later.
         case timedOut
-        /// The mirror answered with an error: wrong password, read-only replica, out of memory. Trying again helps only when an operator acts.
+        /// The mirror answered with an error: wrong password, read-only replica, out of memory. Trying again helps only when an operator
+        /// acts.
         case refused
         /// What is stored under our key is not ours. It is left alone.
         case foreignData

@@ -8,7 +8,8 @@ public struct MirrorRecord: Hashable, Sendable {
     /// The session was destroyed: drop every other entry, now and whenever a late merge comes.
     public var isTombstone: Bool
 
-    /// Most entries of a record, in a merge and at rest. A session has 128 fields and a few entries more; the rest is room for deleted fields.
+    /// Most entries of a record, in a merge and at rest. A session has 128 fields and a few entries more; the rest is room for deleted
+    /// fields.
     public static let entriesMax = 1024
     /// Most bytes of names, versions and payloads in a record: sixteen of the largest sessions.
     public static let bytesMax = 1 << 20
@@ -44,11 +45,11 @@ public struct MirrorEntry: Hashable, Sendable {
 }
 
 extension MirrorRecord {
-    /// Merges `change`, a record of the same session, into this one. Commutative, associative and idempotent as long as equal versions of a name
-    /// mean equal payloads, which stamps see to.
+    /// Merges `change`, a record of the same session, into this one. Commutative, associative and idempotent as long as equal versions of a
+    /// name mean equal payloads, which stamps see to.
     ///
-    /// A tombstone ends the session's entries whatever their versions, and stays at least as long as anything it has buried would have: else a
-    /// late merge could raise the dead.
+    /// A tombstone ends the session's entries whatever their versions, and stays at least as long as anything it has buried would have:
+    /// else a late merge could raise the dead.
     public mutating func merge(_ change: MirrorRecord) {
         expiresAt = max(expiresAt, change.expiresAt)
         switch (isTombstone, change.isTombstone) {
@@ -85,7 +86,8 @@ extension MirrorRecord {
         return merged + left + right
     }
 
-    /// What is wrong with a record as a record, in words for a person; nil when nothing is. Adapters ask before they send and after they load.
+    /// What is wrong with a record as a record, in words for a person; nil when nothing is. Adapters ask before they send and after they
+    /// load.
     public var fault: String? {
         if isTombstone && entries.count != 1 { return "a tombstone of \(entries.count) entries instead of one" }
         if entries.count > Self.entriesMax { return "more than \(Self.entriesMax) entries" }

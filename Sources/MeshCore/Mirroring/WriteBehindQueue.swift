@@ -2,9 +2,10 @@ import HeapModule
 
 /// The sessions whose latest state a mirror has not acknowledged.
 ///
-/// A set of keys, no log of writes: what is sent is the session's state at that moment, so ten changes of one session between two flushes cost one
-/// write, and the set can't grow past the live sessions, however long the mirror is away. The caller marks, takes a batch on its timer, and reports how
-/// it went. A session that changes while its write is on the way is dirty again when that write succeeds, for the write may hold the old state.
+/// A set of keys, no log of writes: what is sent is the session's state at that moment, so ten changes of one session between two flushes
+/// cost one write, and the set can't grow past the live sessions, however long the mirror is away. The caller marks, takes a batch on its
+/// timer, and reports how it went. A session that changes while its write is on the way is dirty again when that write succeeds, for the
+/// write may hold the old state.
 ///
 /// Batches come oldest first, then by key: the same marks give the same batches in every process.
 public struct WriteBehindQueue: Sendable {

@@ -2,7 +2,8 @@
     import MeshCore
     import NIOCore
 
-    /// The first commands on every connection: log in, choose the database, and a PING that tells a Redis that answers from one that merely listens.
+    /// The first commands on every connection: log in, choose the database, and a PING that tells a Redis that answers from one that merely
+    /// listens.
     struct RedisGreeting {
         private enum Step {
             case login, choice, ping

@@ -3,7 +3,8 @@
     import MeshCore
     import NIOCore
 
-    /// The shell around a ``RedisPipeline``: the channel, the timer and those who wait. It lives on one event loop and is touched nowhere else.
+    /// The shell around a ``RedisPipeline``: the channel, the timer and those who wait. It lives on one event loop and is touched nowhere
+    /// else.
     final class RedisLink {
         typealias Waiter = CheckedContinuation<Result<[RedisReply], MirrorError>, Never>
 

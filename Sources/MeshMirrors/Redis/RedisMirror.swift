@@ -6,13 +6,14 @@
 
     /// A mirror in Redis 5 or later, over one pipelined connection.
     ///
-    /// hiredis formats and reads, NIO owns the socket and the clock. Calls made before the first connection stands, or while a broken one is being
-    /// replaced, wait at most the command timeout; while Redis can't be reached they fail at once.
+    /// hiredis formats and reads, NIO owns the socket and the clock. Calls made before the first connection stands, or while a broken one
+    /// is being replaced, wait at most the command timeout; while Redis can't be reached they fail at once.
     public final class RedisMirror: MeshCore.Mirror {
         public struct Configuration: Sendable {
             public var uri: MirrorURI
-            /// The longest wait for an answer, per call and per part of a long batch. When it has passed, the connection is closed and made anew, for the
-            /// late answer must not be taken for another. More rides out slow moments of Redis and makes requests wait longer for a dead one.
+            /// The longest wait for an answer, per call and per part of a long batch. When it has passed, the connection is closed and made
+            /// anew, for the late answer must not be taken for another. More rides out slow moments of Redis and makes requests wait longer
+            /// for a dead one.
             public var commandTimeout: Duration = .milliseconds(500)
             /// The longest wait for a connection, and again for the answer to its greeting.
             public var connectTimeout: Duration = .milliseconds(500)
@@ -25,8 +26,8 @@
             }
         }
 
-        /// Records and bytes of a batch that are sent at once; the next part waits for the answers to this one. Redis works on nothing else while it
-        /// works through a part, and the command timeout is for one part.
+        /// Records and bytes of a batch that are sent at once; the next part waits for the answers to this one. Redis works on nothing else
+        /// while it works through a part, and the command timeout is for one part.
         private static let partRecordsMax = 256
         private static let partBytesMax = 1 << 20
 
@@ -105,8 +106,8 @@
             }
         }
 
-        /// Calls a script for each of `calls` and returns the replies in their order. Those that a Redis without the script left undone (it was restarted
-        /// or its scripts were flushed) are made again in full.
+        /// Calls a script for each of `calls` and returns the replies in their order. Those that a Redis without the script left undone (it
+        /// was restarted or its scripts were flushed) are made again in full.
         private func call(_ script: RedisScript, _ calls: [Call]) async throws(MirrorError) -> [RedisReply] {
             var replies = try await exchange(calls.map { $0.command(script, inFull: false) })
             let unknown = replies.indices.filter { if case .error(let text) = replies[$0] { text.hasPrefix("NOSCRIPT") } else { false } }
@@ -163,7 +164,6 @@
         private func connect() async throws -> any Channel {
             let bootstrap = ClientBootstrap(group: eventLoop)
                 .connectTimeout(TimeAmount(configuration.connectTimeout))
-                .channelOption(.socketOption(.tcp_nodelay), value: 1)
                 .channelInitializer { [link] channel in
                     channel.eventLoop.makeCompletedFuture {
                         try channel.pipeline.syncOperations.addHandler(RedisChannelHandler(link: link.value))

@@ -5,11 +5,11 @@
 
     /// What is asked of one Redis and not yet answered: a value that decides, and a shell (``RedisLink``) that does.
     ///
-    /// Redis answers in the order it was asked, so replies are paired by position alone. Therefore a connection on which an answer is late is closed: its
-    /// late reply must never be paired with the next request.
+    /// Redis answers in the order it was asked, so replies are paired by position alone. Therefore a connection on which an answer is late
+    /// is closed: its late reply must never be paired with the next request.
     ///
-    /// An exchange (some commands and all their replies) waits until the connection is ready and has room, and gives up at its deadline wherever it is
-    /// then. Deadlines are set by one rule when exchanges come in, so the first of a queue is always the first due.
+    /// An exchange (some commands and all their replies) waits until the connection is ready and has room, and gives up at its deadline
+    /// wherever it is then. Deadlines are set by one rule when exchanges come in, so the first of a queue is always the first due.
     struct RedisPipeline<Ticket> {
         struct Exchange {
             let ticket: Ticket
@@ -25,7 +25,8 @@
             case greeting
             /// Can transition to connecting, down and stopped.
             case ready
-            /// The last attempt failed: exchanges are refused at once with its error, while the shell goes on trying. Can transition to greeting, down and stopped.
+            /// The last attempt failed: exchanges are refused at once with its error, while the shell goes on trying. Can transition to
+            /// greeting, down and stopped.
             case down
             /// Nobody runs the mirror any more. Can transition to connecting.
             case stopped

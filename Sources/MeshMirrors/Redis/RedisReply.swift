@@ -14,8 +14,9 @@
 
     /// Takes replies out of a stream of bytes, through hiredis' reader.
     ///
-    /// The manual leaves sizes to the caller, so they are bounded here: hiredis takes memory for an array as soon as its header is read, and for a string
-    /// when all of it has come. Nesting is hiredis' own limit (7). After a throw the stream has no more meaning and the connection must close.
+    /// The manual leaves sizes to the caller, so they are bounded here: hiredis takes memory for an array as soon as its header is read,
+    /// and for a string when all of it has come. Nesting is hiredis' own limit (7). After a throw the stream has no more meaning and the
+    /// connection must close.
     struct RedisReplyReader: ~Copyable {
         /// Why a stream can't be read any further.
         enum Failure: Error, Hashable {
