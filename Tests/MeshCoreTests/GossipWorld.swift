@@ -60,9 +60,9 @@ struct GossipWorld {
 
     static func endpoint(_ index: Int) -> Endpoint { .loopback(port: UInt16(10_000 + index)) }
 
-    mutating func add(role: Role = .node) throws {
+    mutating func add(role: Role = .node, named name: String? = nil) throws {
         let index = nodes.count
-        nodes.append(Node(swim: try swim(index, role: role, life: Life(startedAt: wall(0), salt: 0))))
+        nodes.append(Node(swim: try swim(index, role: role, life: Life(startedAt: wall(0), salt: 0), named: name)))
         feed(index, .start)
     }
 
@@ -74,8 +74,8 @@ struct GossipWorld {
         feed(index, .start)
     }
 
-    private func swim(_ index: Int, role: Role, life: Life) throws -> SWIM {
-        let name = try NodeName("n\(index)")
+    private func swim(_ index: Int, role: Role, life: Life, named: String? = nil) throws -> SWIM {
+        let name = try NodeName(named ?? "n\(index)")
         let local = Member(id: MemberID(name: name, life: life), role: role, stage: .serving, endpoint: Self.endpoint(index))
         return try SWIM(
             local: local, seeds: [Self.endpoint(0), Self.endpoint(1)], seed: seed &* 1000 &+ UInt64(index), configuration: configuration)

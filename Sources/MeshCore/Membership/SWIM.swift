@@ -10,6 +10,9 @@
 /// A step takes one input and returns what to do. The time is an argument, chance comes from the seed, and timers carry the fact they were
 /// set for, so the same inputs give the same directives in any process.
 ///
+/// What it can't do yet: two living processes of one name replace each other, about once a second, until one is stopped; and every holder
+/// of the key is believed about everybody.
+///
 /// Sources: Das, Gupta and Motivala, "SWIM", DSN 2002; for suspicions see ``Suspicion``.
 public struct SWIM: Sendable {
     /// The times that a mesh is tuned by. The defaults are for a local network.

@@ -20,7 +20,8 @@ public struct GossipKey: Hashable, Sendable, CustomStringConvertible, CustomRefl
 
 /// The gossip keys that a process accepts, and the one it seals with: the last.
 ///
-/// Rotating is: append the new key everywhere in front of the old one (accepted, not used), move it last (used), take the old one out.
+/// To rotate, on every agent before the next step: put the new key before the old one (accepted, not used), move it last (used), take the
+/// old one out.
 public struct GossipKeyRing: Hashable, Sendable {
     public let keys: [GossipKey]
     public let sealing: GossipKey
