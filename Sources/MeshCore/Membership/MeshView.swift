@@ -2,7 +2,9 @@
 public struct MeshView: Hashable, Sendable {
     /// Counts this observer's changes. Never compared with another observer's; compare ``digest``.
     public var epoch: UInt64
-    /// Equal in two observers exactly when they believe the same (up to a 64-bit collision).
+    /// Equal in two observers exactly when they believe the same (up to a 64-bit collision). Suspicions are left out: they are settled one
+    /// way or the other within seconds, and a digest that moved with each would have observers compare notes all the time. So are those
+    /// who have been gone for half a day, since observers forget them at slightly different moments.
     public var digest: UInt64
     /// In the order of their names, one life a name.
     public var members: [Member]

@@ -1,0 +1,88 @@
+// Finding members, at the start and after a partition, and comparing notes with them.
+
+extension SWIM {
+    /// One entry of the seed list.
+    struct Seed: Sendable {
+        var endpoint: Endpoint
+        /// It has answered or refused, or it is ourselves.
+        var isSettled: Bool
+        /// Who answered there. It may say of itself that it lives elsewhere.
+        var peer: MemberID?
+        var due = Int64.min
+    }
+
+    /// Seeds are tried for ever while nobody stands behind them: every second until they have answered and while we are alone, seldom after.
+    mutating func trySeeds(round: UInt64) {
+        guard round == seedRound, !seeds.isEmpty else { return }
+        let others = reachableOthers
+        for index in seeds.indices where seeds[index].endpoint != local.endpoint && seeds[index].peer != local.id {
+            let isCovered = others.contains { records[$0].member.endpoint == seeds[index].endpoint || records[$0].id == seeds[index].peer }
+            guard !isCovered || !seeds[index].isSettled else { continue }
+            let isPressing = others.isEmpty || !seeds[index].isSettled
+            guard isPressing || now.uptime >= seeds[index].due else { continue }
+            seeds[index].due = now.uptime + configuration.seedInterval.nanoseconds
+            directives.append(.syncWith(seeds[index].endpoint))
+        }
+        seedRound += 1
+        let wait = random.jittered(configuration.syncInterval, share: 0.1)
+        directives.append(.startTimer(.seeds(round: seedRound), after: wait))
+    }
+
+    mutating func syncOpened(_ endpoint: Endpoint, peer: MemberID) {
+        for index in seeds.indices where seeds[index].endpoint == endpoint {
+            seeds[index].peer = peer
+            if peer == local.id { seeds[index].isSettled = true }
+        }
+        if peer != local.id { directives.append(.sendState(to: peer, asking: true)) }
+    }
+
+    mutating func syncFailed(_ endpoint: Endpoint, refused: Bool) {
+        guard refused else { return }
+        for index in seeds.indices where seeds[index].endpoint == endpoint { seeds[index].isSettled = true }
+    }
+
+    mutating func receiveState(_ page: GossipMessage, from peer: MemberID) {
+        guard case .state(let isLast, let asking) = page.kind, page.sender == peer, peer != local.id else { return }
+        var outdated: [MemberID] = []
+        for fact in page.facts where phase == .running { merge(fact, from: peer, at: nil, outdated: &outdated) }
+        guard isLast, phase == .running else { return }
+        let endpoint = find(peer).map { records[$0].member.endpoint }
+        for index in seeds.indices where seeds[index].peer == peer || seeds[index].endpoint == endpoint { seeds[index].isSettled = true }
+        if asking { directives.append(.sendState(to: peer, asking: false)) }
+    }
+
+    /// Asks for a sync, unless one with that peer, or too many with others, began a moment ago.
+    mutating func sync(with endpoint: Endpoint) {
+        syncs.removeAll { $0.until <= now.uptime }
+        guard syncs.count < Self.syncsMax, !syncs.contains(where: { $0.endpoint == endpoint }) else { return }
+        let wait = random.jittered(configuration.syncInterval, share: 0.25)
+        syncs.append((endpoint, now.uptime + wait.nanoseconds))
+        directives.append(.syncWith(endpoint))
+    }
+
+    // MARK: The dead
+
+    mutating func scheduleReunion() {
+        guard !reunionIsScheduled else { return }
+        reunionIsScheduled = true
+        reunionRound += 1
+        let wait = random.jittered(configuration.reunionInterval, share: 0.1)
+        directives.append(.startTimer(.reunion(round: reunionRound), after: wait))
+    }
+
+    /// Pings one of the dead: after a partition the other side is alive and holds us for dead just so.
+    mutating func reunionTick(round: UInt64) {
+        guard round == reunionRound else { return }
+        reunionIsScheduled = false
+        let dead = records.indices.filter { records[$0].member.status == .dead }
+        guard let index = dead.min(by: { records[$0].reunionDue < records[$1].reunionDue }) else { return }
+        scheduleReunion()
+        guard records[index].reunionDue <= now.uptime else { return }
+        sendPing(to: index)
+        let longer = Duration.nanoseconds(records[index].reunionInterval.nanoseconds * 3 / 2)
+        records[index].reunionInterval = min(longer, configuration.reunionIntervalMax)
+        // Those who parted at one moment must not all call at one moment.
+        let wait = random.jittered(records[index].reunionInterval, share: 0.5)
+        records[index].reunionDue = now.uptime + wait.nanoseconds
+    }
+}

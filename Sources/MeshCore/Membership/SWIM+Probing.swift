@@ -1,0 +1,231 @@
+// Asking for signs of life.
+
+extension SWIM {
+    /// The one probe under way.
+    struct Probe: Sendable {
+        var number: UInt32
+        var target: MemberID
+        var sentAt: Int64
+        /// Periods it has waited for.
+        var ticks = 0
+        /// A second ping went out, so an ack doesn't say how long the way is (Karn and Partridge, SIGCOMM 1987).
+        var wasResent = false
+    }
+
+    /// A ping on another's behalf.
+    struct Relay: Sendable {
+        var number: UInt32
+        var subject: MemberID
+        var askedUnder: UInt32
+        var asker: Endpoint
+    }
+
+    /// The time between ping and ack, smoothed over all members as RFC 6298 does it.
+    struct RoundTrip: Sendable {
+        private var smoothed: Int64 = 0
+        private var variation: Int64 = 0
+
+        mutating func record(_ sample: Int64) {
+            guard smoothed > 0 else {
+                smoothed = max(1, sample)
+                variation = sample / 2
+                return
+            }
+            variation += (abs(sample - smoothed) - variation) / 4
+            smoothed = max(1, smoothed + (sample - smoothed) / 8)
+        }
+
+        func timeout(min: Duration, max: Duration) -> Duration {
+            Swift.min(max, Swift.max(min, .nanoseconds(smoothed + 4 * variation)))
+        }
+    }
+
+    mutating func scheduleProbe() {
+        probeRound += 1
+        let wait = random.jittered(configuration.probePeriod, share: 0.1)
+        probeDue = now.uptime + wait.nanoseconds
+        directives.append(.startTimer(.probe(round: probeRound), after: wait))
+    }
+
+    mutating func probeTick(round: UInt64) {
+        guard round == probeRound else { return }
+        // A tick that is late by an ack's whole time says that acks may be waiting unread as well.
+        let isLate = now.uptime - probeDue > configuration.ackTimeoutMin.nanoseconds
+        slowness = isLate ? min(4, slowness + 1) : max(0, slowness - 1)
+        scheduleProbe()
+        if let unanswered = probe {
+            guard unanswered.ticks >= slowness else {
+                probe?.ticks += 1
+                return
+            }
+            probe = nil
+            if let index = find(unanswered.target) { suspectOnOwnEvidence(index) }
+        }
+        guard let target = nextTarget() else { return }
+        let number = sendPing(to: target)
+        probe = Probe(number: number, target: records[target].id, sentAt: now.uptime)
+        let timeout = roundTrip.timeout(min: configuration.ackTimeoutMin, max: configuration.ackTimeoutMax)
+        directives.append(.startTimer(.ackTimeout(number: number), after: timeout))
+    }
+
+    /// Each in a shuffled turn, so that nobody waits longer than two rounds; every second probe may go to one that should not wait.
+    private mutating func nextTarget() -> Int? {
+        if lastWasHurried {
+            lastWasHurried = false
+        } else {
+            while !hurried.isEmpty {
+                guard let index = find(hurried.removeFirst()), records[index].isReachable else { continue }
+                lastWasHurried = true
+                return index
+            }
+        }
+        for _ in 0..<2 {
+            while let name = turn.popLast() {
+                if let index = find(name), records[index].isReachable, name != local.name { return index }
+            }
+            turn = reachableOthers.map { records[$0].member.name }.shuffled(using: &random)
+        }
+        return nil
+    }
+
+    mutating func hurry(_ name: NodeName) {
+        guard hurried.count < Self.hurriedMax, !hurried.contains(name) else { return }
+        hurried.append(name)
+    }
+
+    /// Pings with the suspicion or death that the target should hear of, and returns the ping's number.
+    @discardableResult
+    mutating func sendPing(to index: Int) -> UInt32 {
+        lastNumber &+= 1
+        sendPing(to: index, number: lastNumber)
+        return lastNumber
+    }
+
+    private mutating func sendPing(to index: Int, number: UInt32) {
+        let record = records[index]
+        send(.ping(number: number, target: record.id), to: record.member.endpoint, leading: claim(about: record).map { [$0] } ?? [])
+    }
+
+    mutating func ackTimedOut(_ number: UInt32) {
+        guard let waiting = probe, waiting.number == number, let index = find(waiting.target), records[index].isReachable else { return }
+        probe?.wasResent = true
+        sendPing(to: index, number: number)
+        let helpers = reachableOthers.filter { $0 != index }.shuffled(using: &random).prefix(configuration.helperCount)
+        let target = records[index].member
+        for helper in helpers {
+            send(.pingRequest(number: number, target: target.id, at: target.endpoint), to: records[helper].member.endpoint)
+        }
+        directives.append(.checkPort(of: target.id, at: target.endpoint))
+    }
+
+    // MARK: Messages
+
+    mutating func receive(_ message: GossipMessage, from endpoint: Endpoint) {
+        guard admit(message.sender, from: endpoint) else { return }
+        var outdated: [MemberID] = []
+        for fact in message.facts where phase == .running { merge(fact, from: message.sender, at: endpoint, outdated: &outdated) }
+        guard phase == .running else { return }
+        if let first = outdated.first {
+            let known = outdated.prefix(4).compactMap { find($0.name).map { fact(about: records[$0]) } }
+            send(.stale(first), to: endpoint, leading: known)
+        }
+        switch message.kind {
+        case .ping(let number, let target):
+            if target == local.id {
+                send(.ack(number: number), to: endpoint)
+            } else if target.name == local.name, target.life < local.id.life {
+                send(.stale(local.id), to: endpoint, leading: [.member(local)])
+            } else if target.name == local.name {
+                hearOfLaterLife(target.life)
+            }
+            compareDigests(message)
+        case .ack(let number):
+            if let index = relays.firstIndex(where: { $0.number == number && $0.subject == message.sender }) {
+                let relay = relays.remove(at: index)
+                send(.relayedAck(number: relay.askedUnder, subject: relay.subject), to: relay.asker)
+            }
+            answered(by: message.sender, number: number)
+            compareDigests(message)
+        case .pingRequest(let number, let target, let targetEndpoint):
+            lastNumber &+= 1
+            if relays.count >= Self.relaysMax { relays.removeFirst() }
+            relays.append(Relay(number: lastNumber, subject: target, askedUnder: number, asker: endpoint))
+            let suspicion = find(target).flatMap { claim(about: records[$0]) }
+            send(.ping(number: lastNumber, target: target), to: targetEndpoint, leading: suspicion.map { [$0] } ?? [])
+        case .relayedAck(let number, let subject): answered(by: subject, number: number)
+        case .stale(let known):
+            if known.name == local.name { hearOfLaterLife(known.life) }
+        case .gossip, .state: break
+        }
+    }
+
+    /// Whether the sender may be listened to: not ourselves, not a life that is over.
+    private mutating func admit(_ sender: MemberID, from endpoint: Endpoint) -> Bool {
+        if sender.name == local.name {
+            if sender.life > local.id.life { hearOfLaterLife(sender.life) }
+            if sender.life < local.id.life { send(.stale(local.id), to: endpoint, leading: [.member(local)]) }
+            return false
+        }
+        guard let index = find(sender.name), records[index].id.life >= sender.life else {
+            // Somebody new: all it knows is worth having.
+            sync(with: endpoint)
+            return true
+        }
+        guard records[index].id == sender else {
+            send(.stale(records[index].id), to: endpoint, leading: [fact(about: records[index])])
+            return false
+        }
+        guard records[index].isReachable else {
+            send(.gossip, to: endpoint, leading: [fact(about: records[index])])
+            return false
+        }
+        return true
+    }
+
+    private mutating func answered(by id: MemberID, number: UInt32) {
+        if let waiting = probe, waiting.number == number, waiting.target == id {
+            if !waiting.wasResent { roundTrip.record(now.uptime - waiting.sentAt) }
+            probe = nil
+        }
+        guard let index = find(id), let gone = records[index].suspicion?.gone, Int32(bitPattern: number &- gone.lastPing) > 0 else {
+            return
+        }
+        disproveGone(index)
+    }
+
+    /// Different twice, a while apart, from the same peer: facts on their way have arrived by then.
+    private mutating func compareDigests(_ message: GossipMessage) {
+        guard let index = find(message.sender) else { return }
+        guard message.digest != digest else {
+            records[index].digestDiffersSince = nil
+            return
+        }
+        guard let since = records[index].digestDiffersSince else {
+            records[index].digestDiffersSince = now.uptime
+            hurry(records[index].member.name)
+            return
+        }
+        guard now.uptime - since >= 4 * configuration.gossipInterval.nanoseconds else { return }
+        records[index].digestDiffersSince = nil
+        sync(with: records[index].member.endpoint)
+    }
+
+    // MARK: Local health
+
+    /// Time that passed while this process stood still is nobody else's silence: what waited for an answer is void, suspicions get the time
+    /// back, and nobody is suspected until two periods of listening have passed.
+    mutating func noticePause() {
+        let late = now.uptime - probeDue
+        guard late > configuration.pauseMin.nanoseconds else { return }
+        probe = nil
+        relays = []
+        lenientUntil = now.uptime + 2 * configuration.probePeriod.nanoseconds
+        for index in records.indices where records[index].suspicion != nil {
+            records[index].suspicion?.startedAt += late
+            records[index].suspicion?.gone?.at += late
+            timeSuspicion(index, anew: true)
+        }
+        directives.append(.paused(for: .nanoseconds(late)))
+        scheduleProbe()
+    }
+}

@@ -1,0 +1,398 @@
+/// Who is in the mesh, as this member believes it: SWIM with Lifeguard, as a value.
+///
+/// Every period it pings one other member, each in turn. Who gives no sign, neither to a ping nor to one by way of three others, is suspect,
+/// and dead unless it refutes that in time. Facts travel on the pings and acks, and those that can't wait in packets of their own. Each
+/// ping and ack carries a digest of the view; two members whose digests keep differing exchange all they believe over a peer link.
+///
+/// Facts form an order, and merging is taking the greater: by life, then gone above reachable, then incarnation, then status. So it does
+/// not matter when, how often or from whom a fact comes. Death is final for a life: who hears of its own begins a new one.
+///
+/// A step takes one input and returns what to do. The time is an argument, chance comes from the seed, and timers carry the fact they were
+/// set for, so the same inputs give the same directives in any process.
+///
+/// What it can't do yet: two living processes of one name replace each other, about once a second, until one is stopped; and every holder
+/// of the key is believed about everybody.
+///
+/// Sources: Das, Gupta and Motivala, "SWIM", DSN 2002; for suspicions see ``Suspicion``.
+public struct SWIM: Sendable {
+    /// The times that a mesh is tuned by. The defaults are for a local network.
+    public struct Configuration: Hashable, Sendable {
+        /// How often one other member is probed. Half of it halves detection and doubles idle traffic.
+        public var probePeriod: Duration = .milliseconds(250)
+        /// Bounds of the wait for a direct ack; within them it follows the measured round trips.
+        public var ackTimeoutMin: Duration = .milliseconds(80)
+        public var ackTimeoutMax: Duration = .milliseconds(200)
+        /// How many others are asked to try when a member does not answer.
+        public var helperCount = 3
+        /// How long a suspicion lasts that enough others confirmed, and one that nobody did.
+        public var suspicionMin: Duration = .seconds(2)
+        public var suspicionMax: Duration = .seconds(10)
+        /// How long when there is nobody else to confirm it.
+        public var suspicionAlone: Duration = .seconds(1)
+        /// How long when the member's peer port refuses connections: its process is gone.
+        public var suspicionGone: Duration = .milliseconds(150)
+        /// Between rounds of urgent gossip, and to how many members each round goes.
+        public var gossipInterval: Duration = .milliseconds(50)
+        public var gossipFanout = 3
+        /// Own silence beyond which nothing that others failed to say counts against them.
+        public var pauseMin: Duration = .milliseconds(500)
+        /// Between attempts to reach a seed or a peer whose view differs.
+        public var syncInterval: Duration = .seconds(1)
+        /// Between attempts to reach a seed that is not among the members known.
+        public var seedInterval: Duration = .seconds(10)
+        /// Between pings to the dead at first, and at last for each of them.
+        public var reunionInterval: Duration = .seconds(1)
+        public var reunionIntervalMax: Duration = .seconds(10)
+        /// How long the dead and the left are remembered. For the first half they count in the digest.
+        public var memory: Duration = .seconds(24 * 3600)
+
+        public init() {}
+    }
+
+    public enum Input: Hashable, Sendable {
+        /// The sockets are open: begin. Once.
+        case start
+        case timer(Timer)
+        /// A packet was opened and decoded.
+        case message(GossipMessage, from: Endpoint)
+        /// A page of a state came over the peer link to `from`.
+        case state(GossipMessage, from: MemberID)
+        /// A peer link to the member was established, by whomever: it lives.
+        case linkUp(MemberID)
+        /// A peer link that was up broke; or, `refused`, its port was found to refuse connections: its process is gone.
+        case linkDown(MemberID, refused: Bool)
+        /// The link asked for with ``Directive/syncWith(_:)`` is established; that address is `peer`, perhaps this member itself.
+        case syncOpened(Endpoint, peer: MemberID)
+        /// It could not be: refused says that nobody listens there, otherwise nothing is known.
+        case syncFailed(Endpoint, refused: Bool)
+        case setStage(Stage)
+        /// An application registered or changed. Its `node` is filled in here.
+        case register(Instance)
+        case unregister(number: UInt32)
+        /// Say goodbye; ``Directive/departed`` follows within 0.2 s.
+        case leave
+    }
+
+    public enum Directive: Hashable, Sendable {
+        /// Seal it and send it by UDP. Its bytes fit ``PacketSealer/payloadBytesMax``.
+        case send(GossipMessage, to: Endpoint)
+        /// Give the timer back after that time. None is ever cancelled: a stale one is ignored.
+        case startTimer(Timer, after: Duration)
+        /// Open a peer link there, unless there is one, and answer with `syncOpened` or `syncFailed`.
+        case syncWith(Endpoint)
+        /// Send ``SWIM/statePages(asking:)`` over the peer link.
+        case sendState(to: MemberID, asking: Bool)
+        /// Try a TCP connection there, even if a link is up. Answer with `linkUp`, or with `linkDown` if the port refuses; silence needs none.
+        case checkPort(of: MemberID, at: Endpoint)
+        /// Something about a member other than its incarnation changed; `from` is nil for one not known before, in that life.
+        case memberChanged(Member, from: Status?)
+        case instancesChanged
+        case instanceRefused(number: UInt32, InstanceRefusal)
+        /// A later life of our name is known. Call ``SWIM/beginNewLife(at:stage:after:)`` with it.
+        case becameStale(known: Life)
+        /// The mesh holds us for dead or left. Call ``SWIM/beginNewLife(at:stage:after:)``.
+        case declaredDead
+        /// This process stood still for so long, and has begun to discount what it missed.
+        case paused(for: Duration)
+        /// The goodbye was said. Nothing more comes.
+        case departed
+    }
+
+    /// Each names the one thing it was set for.
+    public enum Timer: Hashable, Sendable {
+        case probe(round: UInt64)
+        case ackTimeout(number: UInt32)
+        case suspicion(MemberID, generation: UInt64)
+        case gossip(round: UInt64)
+        case seeds(round: UInt64)
+        case reunion(round: UInt64)
+        case sweep(round: UInt64)
+        case departure(round: UInt64)
+    }
+
+    public enum InstanceRefusal: Hashable, Sendable {
+        /// A text above ``Instance/textBytesMax`` bytes, or a weight outside 1 to 100.
+        case outOfBounds
+        /// This node has ``SWIM/instancesMax`` already.
+        case tooMany
+    }
+
+    /// What an operator's settings can be wrong about.
+    public enum InvalidLocalMember: Error, Hashable, Sendable, CustomStringConvertible {
+        case tagsTooLong
+        case weightOutOfBounds
+
+        public var description: String {
+            switch self {
+            case .tagsTooLong: "the tags take more than \(Member.tagsBytesMax) bytes, or one more than 255; shorten them"
+            case .weightOutOfBounds: "the weight is not 1 to 16"
+            }
+        }
+    }
+
+    /// Members known at once, the gone included. When all places are taken a new one gets that of who has been gone longest; when nobody is
+    /// gone it is refused and counted in ``refusedMembers``.
+    public static let membersMax = 4096
+    /// Instances of one node.
+    public static let instancesMax = 256
+    /// Pings on others' behalf under way. When full the oldest is given up; its asker has two more helpers.
+    static let relaysMax = 256
+    /// Members to be probed out of turn. When full the next must wait for its turn.
+    static let hurriedMax = 64
+    /// Syncs begun within one ``Configuration/syncInterval``. When full a difference waits for the next ack.
+    static let syncsMax = 16
+
+    let configuration: Configuration
+    /// What others are told of this member.
+    public internal(set) var local: Member
+    /// Counts the changes of this view. Never compared with another's.
+    public internal(set) var epoch: UInt64 = 0
+    /// See ``MeshView/digest``.
+    public internal(set) var digest: UInt64 = 0
+    /// New members for whom there was no place.
+    public internal(set) var refusedMembers: UInt64 = 0
+
+    /// Can only move down the list, but for a new life, which runs again.
+    enum Phase: Hashable, Sendable {
+        case waiting
+        case running
+        /// Somebody holds this life to be over; nothing is said until the caller begins a new one.
+        case disowned(by: Endpoint?)
+        case leaving
+        case departed
+    }
+
+    var phase = Phase.waiting
+    var random: SeededGenerator
+    /// The present and the answer of the step under way.
+    var now = Moment(uptime: 0, wall: 0)
+    var directives: [Directive] = []
+
+    /// In the order of their names, one life a name, ourselves included.
+    var records: [MemberRecord]
+
+    // Probing
+    var probeRound: UInt64 = 0
+    var probeDue: Int64 = 0
+    var probe: Probe?
+    var turn: [NodeName] = []
+    var hurried: [NodeName] = []
+    var lastWasHurried = false
+    var lastNumber: UInt32 = 0
+    var relays: [Relay] = []
+    var roundTrip = RoundTrip()
+    /// How many more periods a verdict waits, because our own timers come late.
+    var slowness = 0
+    /// Until when nobody is suspected and nobody declared dead, after a pause of our own.
+    var lenientUntil = Int64.min
+
+    // Telling
+    var rumours = RumourQueue()
+    var gossipRound: UInt64 = 0
+    var gossipIsScheduled = false
+    var gossipsNow = false
+    /// Counted once an epoch.
+    var reachable = (epoch: UInt64.max, count: 0)
+
+    // Finding each other
+    var seeds: [Seed]
+    var syncs: [(endpoint: Endpoint, until: Int64)] = []
+    var seedRound: UInt64 = 0
+    var sweepRound: UInt64 = 0
+    var reunionRound: UInt64 = 0
+    var reunionIsScheduled = false
+    var departureRound: UInt64 = 0
+    var generation: UInt64 = 0
+    var instanceVersion: UInt32 = 0
+    var deafToStaleUntil = Int64.min
+
+    /// - Parameters:
+    ///   - local: this member: alive, incarnation 0, in the stage it starts with.
+    ///   - seeds: where others may be found; may contain this member's own endpoint.
+    ///   - seed: of all chance in here.
+    public init(local: Member, seeds: [Endpoint], seed: UInt64, configuration: Configuration = Configuration()) throws(InvalidLocalMember) {
+        guard local.tagsFit else { throw .tagsTooLong }
+        guard (1...16).contains(local.weight) else { throw .weightOutOfBounds }
+        self.local = local
+        self.configuration = configuration
+        random = SeededGenerator(seed: seed)
+        self.seeds = seeds.map { Seed(endpoint: $0, isSettled: $0 == local.endpoint) }
+        let hash = MemberRecord.hash(of: local)
+        records = [MemberRecord(member: local, hash: hash)]
+        digest = hash
+    }
+
+    public mutating func step(_ input: Input, at now: Moment) -> [Directive] {
+        self.now = now
+        if phase == .running { noticePause() }
+        switch (phase, input) {
+        case (.waiting, .start): start()
+        case (.running, .message(let message, let endpoint)): receive(message, from: endpoint)
+        case (.running, .state(let page, let peer)): receiveState(page, from: peer)
+        case (.running, .timer(let timer)): fire(timer)
+        case (.running, .linkUp(let peer)): linkUp(peer)
+        case (.running, .linkDown(let peer, let refused)): linkDown(peer, refused: refused)
+        case (.running, .leave): leave()
+        case (.running, .setStage(let stage)), (.waiting, .setStage(let stage)): setStage(stage)
+        case (.running, .syncOpened(let endpoint, let peer)): syncOpened(endpoint, peer: peer)
+        case (.running, .syncFailed(let endpoint, let refused)): syncFailed(endpoint, refused: refused)
+        case (.running, .register(let instance)), (.waiting, .register(let instance)): register(instance)
+        case (.running, .unregister(let number)), (.waiting, .unregister(let number)): unregister(number)
+        case (.leaving, .timer(.departure(let round))): goodbye(round: round)
+        case (.disowned, .leave), (.waiting, .leave):
+            // Nobody needs to be told.
+            phase = .departed
+            directives.append(.departed)
+        default: break
+        }
+        return finish()
+    }
+
+    /// Starts over as a later run of the same name, with an empty record of refutations but all else that is known. Instances come along.
+    /// - Parameters:
+    ///   - stage: how far this node is with its slots in its new life.
+    ///   - known: the life named in ``Directive/becameStale(known:)``.
+    public mutating func beginNewLife(at now: Moment, stage: Stage, after known: Life? = nil) -> [Directive] {
+        guard phase != .leaving, phase != .departed else { return [] }
+        self.now = now
+        let started = Life(startedAt: now.wall, salt: UInt16.random(in: 0...UInt16.max, using: &random))
+        let latest = max(local.id.life, known ?? local.id.life).rawValue
+        // At the very end of the 64 bits there is no later life to be had; only a holder of the key can have claimed that one.
+        let life = Life(rawValue: max(started.rawValue, latest == .max ? latest : latest + 1))
+        var informer: Endpoint?
+        if case .disowned(let endpoint) = phase { informer = endpoint }
+        phase = .running
+        probe = nil
+        relays = []
+        // Two processes of one name would otherwise outbid each other as fast as packets travel.
+        deafToStaleUntil = now.uptime + configuration.syncInterval.nanoseconds
+        reannounce(as: MemberID(name: local.name, life: life), stage: stage)
+        restartTimers()
+        if let informer { send(.gossip, to: informer, leading: [.member(local)]) }
+        return finish()
+    }
+
+    private mutating func start() {
+        phase = .running
+        epoch += 1
+        directives.append(.memberChanged(local, from: nil))
+        scheduleProbe()
+        trySeeds(round: 0)
+        scheduleSweep(round: 0)
+    }
+
+    /// Those that fired between two lives were lost.
+    private mutating func restartTimers() {
+        scheduleProbe()
+        trySeeds(round: seedRound)
+        scheduleSweep(round: sweepRound)
+        reunionIsScheduled = false
+        if records.contains(where: { $0.member.status == .dead }) { scheduleReunion() }
+        for index in records.indices { timeSuspicion(index, anew: true) }
+        gossipsNow = true
+    }
+
+    private mutating func fire(_ timer: Timer) {
+        switch timer {
+        case .probe(let round): probeTick(round: round)
+        case .ackTimeout(let number): ackTimedOut(number)
+        case .suspicion(let id, let generation): suspicionTimedOut(id, generation: generation)
+        case .gossip(let round): gossipTick(round: round)
+        case .seeds(let round): trySeeds(round: round)
+        case .reunion(let round): reunionTick(round: round)
+        case .sweep(let round): sweep(round: round)
+        case .departure: break
+        }
+    }
+
+    private mutating func finish() -> [Directive] {
+        if gossipsNow, phase == .running { gossip() }
+        gossipsNow = false
+        defer { directives = [] }
+        return directives
+    }
+}
+
+// MARK: The view
+
+extension SWIM {
+    /// The view as a value of its own. Building it walks all members; ask when ``epoch`` has moved.
+    public var view: MeshView {
+        MeshView(
+            epoch: epoch, digest: digest, members: records.map(\.member),
+            instances: records.flatMap { $0.instances.entries.map(\.instance) })
+    }
+
+    public func member(named name: NodeName) -> Member? {
+        find(name).map { records[$0].member }
+    }
+
+    /// All but ourselves, in the order of their names.
+    public var others: [Member] {
+        records.lazy.map(\.member).filter { $0.name != local.name }
+    }
+
+    /// Whether every seed has answered, or has refused: nobody listens there. Silence is no answer, it may be a partition.
+    public var seedsSettled: Bool { seeds.allSatisfy(\.isSettled) }
+
+    /// Everything believed here, in pages for a peer link, each within a packet's payload.
+    public func statePages(asking: Bool) -> [GossipMessage] {
+        var facts: [Fact] = []
+        for record in records where record.hash != 0 { facts.append(fact(about: record)) }
+        for record in records {
+            facts += record.instances.facts
+            facts += record.instances.removalFacts(of: record.id)
+        }
+        if let own = find(local.name) { facts += records[own].instances.rosterFacts(of: local.id, version: instanceVersion) }
+
+        var pages: [GossipMessage] = []
+        let budget = PacketSealer.payloadBytesMax - GossipMessage.headBytesMax
+        var page: [Fact] = []
+        var left = budget
+        func turnPage(isLast: Bool) {
+            pages.append(
+                GossipMessage(sender: local.id, digest: digest, kind: .state(isLast: isLast, asking: isLast && asking), facts: page))
+            page = []
+            left = budget
+        }
+        for fact in facts {
+            let bytes = fact.encodedBytes
+            if bytes > left { turnPage(isLast: false) }
+            page.append(fact)
+            left -= bytes
+        }
+        turnPage(isLast: true)
+        return pages
+    }
+
+    func find(_ name: NodeName) -> Int? {
+        let index = position(of: name)
+        return index < records.count && records[index].member.name == name ? index : nil
+    }
+
+    /// Where the name is, or would be.
+    func position(of name: NodeName) -> Int {
+        var low = 0
+        var high = records.count
+        while low < high {
+            let middle = (low + high) / 2
+            if records[middle].member.name < name { low = middle + 1 } else { high = middle }
+        }
+        return low
+    }
+
+    /// The record of exactly that life.
+    func find(_ id: MemberID) -> Int? {
+        guard let index = find(id.name), records[index].id == id else { return nil }
+        return index
+    }
+
+    var reachableOthers: [Int] {
+        records.indices.filter { records[$0].isReachable && records[$0].member.name != local.name }
+    }
+
+    func fact(about record: MemberRecord) -> Fact {
+        let seconds = record.goneAt.map { max(0, now.uptime - $0) / 1_000_000_000 } ?? 0
+        return .member(record.member, goneFor: UInt32(clamping: seconds))
+    }
+}
