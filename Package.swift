@@ -40,5 +40,29 @@ let package = Package(
             swiftSettings: settings
         ),
         .testTarget(name: "MeshCoreTests", dependencies: ["MeshCore"], swiftSettings: settings),
+        .target(
+            name: "SessionMesh",
+            dependencies: [
+                "MeshCore",
+                .product(name: "DequeModule", package: "swift-collections"),
+                .product(name: "Logging", package: "swift-log"),
+                .product(name: "NIOCore", package: "swift-nio"),
+                .product(name: "NIOPosix", package: "swift-nio"),
+                .product(name: "ServiceLifecycle", package: "swift-service-lifecycle"),
+            ],
+            swiftSettings: settings
+        ),
+        .target(
+            name: "ScriptedAgent",
+            dependencies: [
+                "MeshCore", "SessionMesh",
+                .product(name: "NIOCore", package: "swift-nio"),
+                .product(name: "NIOPosix", package: "swift-nio"),
+                .product(name: "ServiceLifecycle", package: "swift-service-lifecycle"),
+            ],
+            path: "Tests/ScriptedAgent",
+            swiftSettings: settings
+        ),
+        .testTarget(name: "SessionMeshTests", dependencies: ["MeshCore", "ScriptedAgent", "SessionMesh"], swiftSettings: settings),
     ]
 )
