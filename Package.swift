@@ -14,57 +14,86 @@ let settings: [SwiftSetting] =
         // The command-line flag would reach the dependencies too, so `make check` sets a variable instead.
     ] + (strict ? [.treatAllWarnings(as: .error)] : [])
 
+// What the targets below draw from other packages, by the name of the module.
+let argumentParser = Target.Dependency.product(name: "ArgumentParser", package: "swift-argument-parser")
+let collections = Target.Dependency.product(name: "Collections", package: "swift-collections")
+let crypto = Target.Dependency.product(name: "Crypto", package: "swift-crypto")
+let hummingbird = Target.Dependency.product(name: "Hummingbird", package: "hummingbird")
+let hummingbirdCore = Target.Dependency.product(name: "HummingbirdCore", package: "hummingbird")
+let hummingbirdTesting = Target.Dependency.product(name: "HummingbirdTesting", package: "hummingbird")
+let logging = Target.Dependency.product(name: "Logging", package: "swift-log")
+let nioCore = Target.Dependency.product(name: "NIOCore", package: "swift-nio")
+let nioHTTP1 = Target.Dependency.product(name: "NIOHTTP1", package: "swift-nio")
+let nioHTTPTypes = Target.Dependency.product(name: "NIOHTTPTypes", package: "swift-nio-extras")
+let nioHTTPTypesHTTP1 = Target.Dependency.product(name: "NIOHTTPTypesHTTP1", package: "swift-nio-extras")
+let nioPosix = Target.Dependency.product(name: "NIOPosix", package: "swift-nio")
+let nioWebSocket = Target.Dependency.product(name: "NIOWebSocket", package: "swift-nio")
+let serviceLifecycle = Target.Dependency.product(name: "ServiceLifecycle", package: "swift-service-lifecycle")
+
 let package = Package(
     name: "sessionmesh",
     platforms: [.macOS(.v15)],
-    products: [],
+    products: [
+        .library(name: "MeshCore", targets: ["MeshCore"]),
+        .library(name: "SessionMesh", targets: ["SessionMesh"]),
+        .library(name: "SessionMeshHummingbird", targets: ["SessionMeshHummingbird"]),
+    ],
+    // Each store is a trait, so that `--disable-default-traits` builds an agent that links no store's library.
     traits: [
         .default(enabledTraits: ["Redis"]),
         .trait(name: "Redis", description: "Mirrors sessions to Redis; links libhiredis."),
     ],
     dependencies: [
-        .package(url: "https://github.com/apple/swift-nio", from: "2.101.0"),
-        .package(url: "https://github.com/apple/swift-nio-ssl", from: "2.37.0"),
-        .package(url: "https://github.com/apple/swift-nio-extras", from: "1.35.0"),
-        .package(url: "https://github.com/apple/swift-crypto", from: "4.5.0"),
-        .package(url: "https://github.com/apple/swift-collections", from: "1.6.0"),
-        .package(url: "https://github.com/apple/swift-log", from: "1.16.0"),
-        .package(url: "https://github.com/apple/swift-metrics", from: "2.13.0"),
         .package(url: "https://github.com/apple/swift-argument-parser", from: "1.8.0"),
-        .package(url: "https://github.com/swift-server/swift-service-lifecycle", from: "2.13.0"),
+        .package(url: "https://github.com/apple/swift-collections", from: "1.6.0"),
+        .package(url: "https://github.com/apple/swift-crypto", from: "4.5.0"),
+        .package(url: "https://github.com/apple/swift-log", from: "1.16.0"),
+        .package(url: "https://github.com/apple/swift-nio", from: "2.101.0"),
+        .package(url: "https://github.com/apple/swift-nio-extras", from: "1.35.0"),
         .package(url: "https://github.com/hummingbird-project/hummingbird", from: "2.28.0"),
+        .package(url: "https://github.com/swift-server/swift-service-lifecycle", from: "2.13.0"),
     ],
     targets: [
-        .target(
-            name: "MeshCore",
-            dependencies: [
-                .product(name: "Collections", package: "swift-collections"),
-                .product(name: "Crypto", package: "swift-crypto"),
-            ],
-            swiftSettings: settings
-        ),
-        .testTarget(name: "MeshCoreTests", dependencies: ["MeshCore"], swiftSettings: settings),
+        .target(name: "MeshCore", dependencies: [collections, crypto], swiftSettings: settings),
         // No pkgConfig: Debian's headers and library are on the default paths, and its .pc file only adds a flag that SwiftPM warns about.
         .systemLibrary(name: "CHiredis", providers: [.apt(["libhiredis-dev"])]),
         .target(
             name: "MeshMirrors",
             dependencies: [
-                "MeshCore",
-                .target(name: "CHiredis", condition: .when(traits: ["Redis"])),
-                .product(name: "Collections", package: "swift-collections"),
-                .product(name: "Crypto", package: "swift-crypto"),
-                .product(name: "Logging", package: "swift-log"),
-                .product(name: "NIOCore", package: "swift-nio"),
-                .product(name: "NIOPosix", package: "swift-nio"),
+                "MeshCore", .target(name: "CHiredis", condition: .when(traits: ["Redis"])), collections, crypto, logging, nioCore, nioPosix,
             ],
             swiftSettings: settings
         ),
-        .testTarget(
-            name: "MeshMirrorsTests",
+        .target(
+            name: "SessionMesh",
             dependencies: [
-                "MeshCore", "MeshMirrors",
-                .product(name: "Logging", package: "swift-log"),
-                .product(name: "NIOCore", package: "swift-nio"),
+                "MeshCore", collections, logging, nioCore, nioPosix, serviceLifecycle,
+            ],
+            swiftSettings: settings
+        ),
+        .target(
+            name: "SessionMeshHummingbird",
+            dependencies: [
+                "SessionMesh", hummingbird, hummingbirdCore, logging, nioCore, nioHTTP1, nioHTTPTypes, nioHTTPTypesHTTP1, nioWebSocket,
+            ],
+            swiftSettings: settings
+        ),
+
+        .target(
+            name: "ScriptedAgent",
+            dependencies: [
+                "MeshCore", "SessionMesh", nioCore, nioPosix, serviceLifecycle,
+            ],
+            path: "Tests/ScriptedAgent",
+            swiftSettings: settings
+        ),
+        .testTarget(name: "MeshCoreTests", dependencies: ["MeshCore"], swiftSettings: settings),
+        .testTarget(name: "MeshMirrorsTests", dependencies: ["MeshCore", "MeshMirrors", logging, nioCore], swiftSettings: settings),
+        .testTarget(name: "SessionMeshTests", dependencies: ["MeshCore", "ScriptedAgent", "SessionMesh"], swiftSettings: settings),
+        .testTarget(
+            name: "SessionMeshHummingbirdTests",
+            dependencies: [
+                "MeshCore", "ScriptedAgent", "SessionMesh", "SessionMeshHummingbird", hummingbird, hummingbirdCore, hummingbirdTesting, nioCore, nioPosix, nioWebSocket, serviceLifecycle,
             ],
             swiftSettings: settings
         ),

@@ -1,0 +1,365 @@
+// Replies and pushes of the client protocol. Numbers that may need all 64 bits unsigned travel as text, since a RESP integer is signed.
+
+/// An agent's bytes that are RESP but not the client protocol. The connection can't be used any further.
+public struct ClientProtocolError: Error, Hashable, Sendable, CustomStringConvertible {
+    public var description: String
+
+    public init(_ description: String) {
+        self.description = description
+    }
+}
+
+// MARK: Written
+
+extension ClientProtocol {
+    public static func encode(_ greeting: ClientGreeting) -> RESPValue {
+        .map([
+            RESPEntry("server", .text(greeting.server)),
+            RESPEntry("version", .text(greeting.version)),
+            RESPEntry("proto", .integer(Int64(version))),
+            RESPEntry("node", .text(greeting.node.description)),
+        ])
+    }
+
+    /// - Parameter kind: the kind of the request that is answered.
+    public static func encode(_ response: ClientResponse, to kind: ClientRequest.Kind) -> RESPValue {
+        switch response {
+        case .done: .simple(kind == .ping ? "PONG" : "OK")
+        case .session(nil): .null
+        case .session(let snapshot?): encode(snapshot)
+        case .committed(let receipt):
+            .map([
+                RESPEntry("key", .text(receipt.key.description)),
+                RESPEntry("cookie", receipt.cookie.map { .text($0) } ?? .null),
+                RESPEntry("copies", .integer(Int64(receipt.copies))),
+                RESPEntry("counters", encode(receipt.counters)),
+            ])
+        case .published(let position): .map(encode(position))
+        case .members(let view): encode(view)
+        case .placement(let answer):
+            .map([
+                RESPEntry("slot", .integer(Int64(answer.slot.rawValue))),
+                RESPEntry("term", .text(String(answer.term))),
+                RESPEntry("ranking", .array(answer.ranking.map { .text($0.description) })),
+            ])
+        case .failure(let failure): encode(failure)
+        }
+    }
+
+    public static func encode(_ failure: ClientFailure) -> RESPValue {
+        .error("\(failure.code.rawValue) \(failure.description)")
+    }
+
+    /// The first three elements are those of a Redis `message`, so that a subscriber of any Redis client understands them.
+    public static func encode(_ message: ChannelMessage) -> RESPValue {
+        .push([
+            .text("message"), .text(message.channel), .bulk(message.payload), .text(String(message.position.epoch)),
+            .text(String(message.position.offset)),
+        ])
+    }
+
+    private static func encode(_ position: ChannelPosition) -> [RESPEntry] {
+        [RESPEntry("epoch", .text(String(position.epoch))), RESPEntry("offset", .text(String(position.offset)))]
+    }
+
+    private static func encode(_ snapshot: SessionSnapshot) -> RESPValue {
+        .map([
+            RESPEntry("key", .text(snapshot.key.description)),
+            RESPEntry("created", .integer(snapshot.createdAt)),
+            RESPEntry("accessed", .integer(snapshot.accessedAt)),
+            RESPEntry("idle", .integer(Int64(snapshot.idleSeconds))),
+            RESPEntry("user", .text(snapshot.user)),
+            RESPEntry("primary", .text(snapshot.primary.description)),
+            RESPEntry("backup", snapshot.backup.map { .text($0.description) } ?? .null),
+            RESPEntry("fields", encode(snapshot.fields)),
+        ])
+    }
+
+    private static func encode(_ fields: [SessionSnapshot.Field]) -> RESPValue {
+        .map(
+            fields.map { field in
+                switch field.value {
+                case .bytes(let bytes): RESPEntry(field.name, .bulk(bytes))
+                case .integer(let value): RESPEntry(field.name, .integer(value))
+                }
+            })
+    }
+
+    private static func encode(_ view: MeshView) -> RESPValue {
+        .map([
+            RESPEntry("epoch", .text(String(view.epoch))),
+            RESPEntry("digest", .text(String(view.digest))),
+            RESPEntry("members", .array(view.members.map(encode))),
+            RESPEntry("instances", .array(view.instances.map(encode))),
+        ])
+    }
+
+    private static func encode(_ member: Member) -> RESPValue {
+        .map([
+            RESPEntry("name", .text(member.name.description)),
+            RESPEntry("life", .text(String(member.id.life.rawValue))),
+            RESPEntry("incarnation", .integer(Int64(member.incarnation))),
+            RESPEntry("status", .text(member.status.word)),
+            RESPEntry("role", .text(member.role.word)),
+            RESPEntry("stage", .text(member.stage.word)),
+            RESPEntry("address", .text(member.endpoint.description)),
+            RESPEntry("weight", .integer(Int64(member.weight))),
+            RESPEntry("tags", .map(member.tags.sorted { $0.key < $1.key }.map { RESPEntry($0.key, .text($0.value)) })),
+        ])
+    }
+
+    private static func encode(_ instance: Instance) -> RESPValue {
+        .map([
+            RESPEntry("node", .text(instance.node.name.description)),
+            RESPEntry("life", .text(String(instance.node.life.rawValue))),
+            RESPEntry("number", .integer(Int64(instance.number))),
+            RESPEntry("service", .text(instance.service)),
+            RESPEntry("address", .text(instance.address)),
+            RESPEntry("weight", .integer(Int64(instance.weight))),
+            RESPEntry("cookie", .text(instance.cookieName)),
+        ])
+    }
+}
+
+/// The glossary's words, as they stand in replies and events.
+extension Status {
+    public var word: String {
+        switch self {
+        case .alive: "alive"
+        case .suspect: "suspect"
+        case .dead: "dead"
+        case .left: "left"
+        }
+    }
+}
+
+extension Role {
+    public var word: String {
+        switch self {
+        case .node: "node"
+        case .balancer: "balancer"
+        }
+    }
+}
+
+extension Stage {
+    public var word: String {
+        switch self {
+        case .syncing: "syncing"
+        case .serving: "serving"
+        case .draining: "draining"
+        }
+    }
+}
+
+// MARK: Read
+
+extension ClientProtocol {
+    public static func decodeGreeting(_ value: RESPValue) throws(ClientProtocolError) -> ClientGreeting {
+        let map = try ReplyMap(value, "the greeting")
+        guard try map.integer("proto") == Int64(version) else {
+            throw ClientProtocolError("the agent speaks another version of the protocol")
+        }
+        return ClientGreeting(server: try map.text("server"), version: try map.text("version"), node: try map.name("node"))
+    }
+
+    /// - Parameter kind: the kind of the request that is answered: the oldest one that has no reply.
+    public static func decode(_ value: RESPValue, to kind: ClientRequest.Kind) throws(ClientProtocolError) -> ClientResponse {
+        if case .error(let line) = value { return .failure(failure(line)) }
+        switch kind {
+        case .ping, .register, .destroy, .subscribe, .unsubscribe:
+            guard case .simple(let word) = value, word == (kind == .ping ? "PONG" : "OK") else {
+                throw ClientProtocolError("the agent did not answer OK or an error")
+            }
+            return .done
+        case .open, .read: return .session(value == .null ? nil : try snapshot(value))
+        case .commit:
+            let map = try ReplyMap(value, "the receipt of a commit")
+            return .committed(
+                CommitReceipt(
+                    key: try map.key("key"), cookie: try map.optionalText("cookie"), copies: try map.small("copies"),
+                    counters: try fields(try map.value("counters"))))
+        case .publish:
+            let map = try ReplyMap(value, "the position of a message")
+            return .published(ChannelPosition(epoch: try map.unsigned("epoch"), offset: try map.unsigned("offset")))
+        case .members: return .members(try view(value))
+        case .placement:
+            let map = try ReplyMap(value, "the placement of a slot")
+            guard let slot = Slot(rawValue: try map.small("slot")) else { throw ClientProtocolError("a slot above 4095") }
+            var ranking: [NodeName] = []
+            for entry in try map.array("ranking") { ranking.append(try ReplyMap.name(entry)) }
+            return .placement(PlacementAnswer(slot: slot, term: try map.unsigned("term"), ranking: ranking))
+        }
+    }
+
+    /// Nil for a push of a kind that this version doesn't know.
+    public static func decodePush(_ values: [RESPValue]) throws(ClientProtocolError) -> ChannelMessage? {
+        guard values.first == .text("message") else { return nil }
+        guard values.count >= 5, case .bulk(let payload) = values[2] else { throw ClientProtocolError("a message has five elements") }
+        return ChannelMessage(
+            channel: try ReplyMap.text(values[1]),
+            position: ChannelPosition(epoch: try ReplyMap.unsigned(values[3]), offset: try ReplyMap.unsigned(values[4])),
+            payload: payload)
+    }
+
+    /// A code that this version doesn't know reads as invalid: trying again would not help a caller who can't tell why.
+    private static func failure(_ line: String) -> ClientFailure {
+        let parts = line.split(separator: " ", maxSplits: 1)
+        guard parts.count == 2, let code = ClientFailure.Code(rawValue: String(parts[0])) else { return ClientFailure(.invalid, line) }
+        return ClientFailure(code, String(parts[1]))
+    }
+
+    private static func snapshot(_ value: RESPValue) throws(ClientProtocolError) -> SessionSnapshot {
+        let map = try ReplyMap(value, "a session")
+        return SessionSnapshot(
+            key: try map.key("key"), createdAt: try map.integer("created"), accessedAt: try map.integer("accessed"),
+            idleSeconds: try map.small("idle"), user: try map.text("user"), fields: try fields(try map.value("fields")),
+            primary: try map.name("primary"), backup: try map.optionalName("backup"))
+    }
+
+    private static func fields(_ value: RESPValue) throws(ClientProtocolError) -> [SessionSnapshot.Field] {
+        guard case .map(let entries) = value else { throw ClientProtocolError("fields are a map") }
+        var fields: [SessionSnapshot.Field] = []
+        for entry in entries {
+            let name = try ReplyMap.text(entry.key)
+            switch entry.value {
+            case .bulk(let bytes): fields.append(SessionSnapshot.Field(name: name, value: .bytes(bytes)))
+            case .integer(let value): fields.append(SessionSnapshot.Field(name: name, value: .integer(value)))
+            default: throw ClientProtocolError("field \(name) is neither bytes nor a number")
+            }
+        }
+        return fields
+    }
+
+    private static func view(_ value: RESPValue) throws(ClientProtocolError) -> MeshView {
+        let map = try ReplyMap(value, "the view")
+        var view = MeshView(epoch: try map.unsigned("epoch"), digest: try map.unsigned("digest"))
+        for entry in try map.array("members") { view.members.append(try member(entry)) }
+        for entry in try map.array("instances") { view.instances.append(try instance(entry)) }
+        return view
+    }
+
+    private static func member(_ value: RESPValue) throws(ClientProtocolError) -> Member {
+        let map = try ReplyMap(value, "a member")
+        guard let endpoint = Endpoint(text: try map.text("address")) else { throw ClientProtocolError("a member's address is malformed") }
+        var tags: [String: String] = [:]
+        guard case .map(let entries) = try map.value("tags") else { throw ClientProtocolError("tags are a map") }
+        for entry in entries { tags[try ReplyMap.text(entry.key)] = try ReplyMap.text(entry.value) }
+        return Member(
+            id: try map.memberID("name"), incarnation: try map.small("incarnation"), status: try map.word("status", \.word),
+            role: try map.word("role", \.word), stage: try map.word("stage", \.word), endpoint: endpoint, weight: try map.small("weight"),
+            tags: tags)
+    }
+
+    private static func instance(_ value: RESPValue) throws(ClientProtocolError) -> Instance {
+        let map = try ReplyMap(value, "an instance")
+        return Instance(
+            node: try map.memberID("node"), number: try map.small("number"), service: try map.text("service"),
+            address: try map.text("address"), weight: try map.small("weight"), cookieName: try map.text("cookie"))
+    }
+}
+
+/// A map of a reply, looked up by key. Maps are small: a linear search keeps the first of equal keys and needs no table.
+private struct ReplyMap {
+    private let entries: [RESPEntry]
+    private let what: String
+
+    init(_ value: RESPValue, _ what: String) throws(ClientProtocolError) {
+        guard case .map(let entries) = value else { throw ClientProtocolError("\(what) is not a map") }
+        self.entries = entries
+        self.what = what
+    }
+
+    func value(_ key: String) throws(ClientProtocolError) -> RESPValue {
+        let wanted = RESPValue.text(key)
+        guard let entry = entries.first(where: { $0.key == wanted }) else { throw ClientProtocolError("\(what) lacks \(key)") }
+        return entry.value
+    }
+
+    func text(_ key: String) throws(ClientProtocolError) -> String { try Self.text(try value(key)) }
+    func name(_ key: String) throws(ClientProtocolError) -> NodeName { try Self.name(try value(key)) }
+    func unsigned(_ key: String) throws(ClientProtocolError) -> UInt64 { try Self.unsigned(try value(key)) }
+
+    func optionalText(_ key: String) throws(ClientProtocolError) -> String? {
+        let value = try value(key)
+        return value == .null ? nil : try Self.text(value)
+    }
+
+    func optionalName(_ key: String) throws(ClientProtocolError) -> NodeName? {
+        let value = try value(key)
+        return value == .null ? nil : try Self.name(value)
+    }
+
+    func integer(_ key: String) throws(ClientProtocolError) -> Int64 {
+        guard case .integer(let number) = try value(key) else { throw ClientProtocolError("\(key) of \(what) is not a number") }
+        return number
+    }
+
+    func small<Integer: FixedWidthInteger>(_ key: String) throws(ClientProtocolError) -> Integer {
+        guard let number = Integer(exactly: try integer(key)) else { throw ClientProtocolError("\(key) of \(what) is out of range") }
+        return number
+    }
+
+    func key(_ key: String) throws(ClientProtocolError) -> SessionKey {
+        guard let parsed = SessionKey(text: try text(key)) else { throw ClientProtocolError("\(key) of \(what) is not a session key") }
+        return parsed
+    }
+
+    func array(_ key: String) throws(ClientProtocolError) -> [RESPValue] {
+        guard case .array(let values) = try value(key) else { throw ClientProtocolError("\(key) of \(what) is not an array") }
+        return values
+    }
+
+    func memberID(_ key: String) throws(ClientProtocolError) -> MemberID {
+        MemberID(name: try name(key), life: Life(rawValue: try unsigned("life")))
+    }
+
+    func word<Case: CaseIterable>(_ key: String, _ spelling: (Case) -> String) throws(ClientProtocolError) -> Case {
+        let word = try text(key)
+        guard let match = Case.allCases.first(where: { spelling($0) == word }) else {
+            throw ClientProtocolError("\(key) of \(what) is \(word), which this version doesn't know")
+        }
+        return match
+    }
+
+    static func text(_ value: RESPValue) throws(ClientProtocolError) -> String {
+        guard case .bulk(let bytes) = value, let text = String(validating: bytes, as: UTF8.self) else {
+            throw ClientProtocolError("a value is not text")
+        }
+        return text
+    }
+
+    static func name(_ value: RESPValue) throws(ClientProtocolError) -> NodeName {
+        do { return try NodeName(try text(value)) } catch { throw ClientProtocolError("\(error)") }
+    }
+
+    static func unsigned(_ value: RESPValue) throws(ClientProtocolError) -> UInt64 {
+        guard let number = UInt64(try text(value)) else { throw ClientProtocolError("a value is not a number from 0 to 2^64 - 1") }
+        return number
+    }
+}
+
+extension Endpoint {
+    /// Reads what ``description`` writes; nil for anything else. Host names are the business of whoever can resolve them.
+    fileprivate init?(text: String) {
+        guard let colon = text.utf8.lastIndex(of: UInt8(ascii: ":")), let port = UInt16(text[text.utf8.index(after: colon)...]) else {
+            return nil
+        }
+        let host = text[..<colon]
+        var address: [UInt8] = []
+        if host.utf8.first == UInt8(ascii: "["), host.utf8.last == UInt8(ascii: "]") {
+            for group in host.dropFirst().dropLast().split(separator: ":", omittingEmptySubsequences: false) {
+                guard let value = UInt16(group, radix: 16) else { return nil }
+                address += [UInt8(value >> 8), UInt8(value & 0xFF)]
+            }
+            guard address.count == 16 else { return nil }
+        } else {
+            for part in host.split(separator: ".", omittingEmptySubsequences: false) {
+                guard let value = UInt8(part) else { return nil }
+                address.append(value)
+            }
+            guard address.count == 4 else { return nil }
+        }
+        self.init(address: address, port: port)
+    }
+}

@@ -1,0 +1,308 @@
+/// The client protocol on the wire: commands and replies as RESP3, in both directions.
+///
+/// The agent and the client library both use it, so that they can't drift apart. `Docs/PROTOCOL.md` describes it with examples that a
+/// test decodes. Maps may grow keys: a reader ignores those it doesn't know.
+public enum ClientProtocol {
+    /// The only version of the handshake.
+    public static let version = 3
+
+    static func word(_ bytes: [UInt8]) -> String { String(decoding: bytes, as: UTF8.self).uppercased() }
+}
+
+/// One command of an application, as it stands on the wire.
+public enum ClientCommand: Hashable, Sendable {
+    /// `HELLO 3`: the first command of an application that wants pushes; answered with a ``ClientGreeting``.
+    case hello
+    /// `AUTH token`: proves the right to speak over TCP; the shell decides.
+    case authenticate(token: [UInt8])
+    case request(ClientRequest)
+
+    /// Longest token, in bytes.
+    public static let tokenBytesMax = 256
+    /// Longest cookie value that is looked at. An honest one is far shorter; a browser sends at most 4 KiB.
+    public static let cookieBytesMax = 4096
+}
+
+/// What an agent says to `HELLO 3`.
+public struct ClientGreeting: Hashable, Sendable {
+    /// `sessionmesh`, so that an application notices when it talks to something else.
+    public var server: String
+    public var version: String
+    public var node: NodeName
+
+    public static let serverName = "sessionmesh"
+
+    public init(server: String = ClientGreeting.serverName, version: String, node: NodeName) {
+        self.server = server
+        self.version = version
+        self.node = node
+    }
+}
+
+extension ClientRequest {
+    /// Which question a reply answers: replies carry no tag, they come in the order of the requests.
+    public enum Kind: Hashable, Sendable, CaseIterable {
+        case ping, register, open, read, commit, destroy, publish, subscribe, unsubscribe, members, placement
+    }
+
+    public var kind: Kind {
+        switch self {
+        case .ping: .ping
+        case .register: .register
+        case .open: .open
+        case .read: .read
+        case .commit: .commit
+        case .destroy: .destroy
+        case .publish: .publish
+        case .subscribe: .subscribe
+        case .unsubscribe: .unsubscribe
+        case .members: .members
+        case .placement: .placement
+        }
+    }
+}
+
+// MARK: Commands, written
+
+extension ClientProtocol {
+    public static func encode(_ command: ClientCommand) -> RESPValue {
+        switch command {
+        case .hello: return .array([.text("HELLO"), .text(String(version))])
+        case .authenticate(let token): return .array([.text("AUTH"), .bulk(token)])
+        case .request(let request): return .array(words(of: request))
+        }
+    }
+
+    private static func words(of request: ClientRequest) -> [RESPValue] {
+        switch request {
+        case .ping: [.text("PING")]
+        case .register(let service, let address, let weight, let cookieName):
+            [.text("INSTANCE.REGISTER"), .text(service), .text(address), .text(String(weight)), .text(cookieName)]
+        case .open(let cookie): [.text("SESSION.OPEN"), .bulk(cookie)]
+        case .read(let key): [.text("SESSION.READ"), .text(key.description)]
+        case .commit(let commit): words(of: commit)
+        case .destroy(let key, let id): [.text("SESSION.DESTROY"), .text(key.description), .text(id.hex)]
+        case .publish(let channel, let payload): [.text("CHANNEL.PUBLISH"), .text(channel), .bulk(payload)]
+        case .subscribe(let channel): [.text("CHANNEL.SUBSCRIBE"), .text(channel)]
+        case .unsubscribe(let channel): [.text("CHANNEL.UNSUBSCRIBE"), .text(channel)]
+        case .members: [.text("MESH.MEMBERS")]
+        case .placement(let slot): [.text("MESH.PLACEMENT"), .text(slot.description)]
+        }
+    }
+
+    private static func words(of commit: SessionCommit) -> [RESPValue] {
+        var words: [RESPValue] = [.text("SESSION.COMMIT"), .text(commit.key?.description ?? "*"), .text(commit.id.hex)]
+        for change in commit.changes {
+            switch change {
+            case .set(let field, let value): words += [.text("SET"), .text(field), .bulk(value)]
+            case .remove(let field): words += [.text("DEL"), .text(field)]
+            case .increment(let field, let amount): words += [.text("INCR"), .text(field), .text(String(amount))]
+            }
+        }
+        if let user = commit.user { words += [.text("USER"), .text(user)] }
+        if let idle = commit.idleSeconds { words += [.text("IDLE"), .text(String(idle))] }
+        if commit.regenerate { words.append(.text("REGENERATE")) }
+        return words
+    }
+}
+
+extension CommitID {
+    /// 32 lower-case hexadecimal digits.
+    public var hex: String { upper.hex + lower.hex }
+
+    /// Reads what ``hex`` writes, in either case; nil for anything else.
+    public init?(hex text: some StringProtocol) {
+        guard text.utf8.count == 32, text.utf8.allSatisfy(\.isHexDigit),
+            let upper = UInt64(text.prefix(16), radix: 16), let lower = UInt64(text.suffix(16), radix: 16)
+        else { return nil }
+        self.init(upper: upper, lower: lower)
+    }
+}
+
+extension UInt64 {
+    /// 16 lower-case hexadecimal digits.
+    fileprivate var hex: String {
+        let digits = String(self, radix: 16)
+        return String(repeating: "0", count: 16 - digits.utf8.count) + digits
+    }
+}
+
+extension UInt8 {
+    fileprivate var isHexDigit: Bool {
+        switch self {
+        case UInt8(ascii: "0")...UInt8(ascii: "9"), UInt8(ascii: "a")...UInt8(ascii: "f"), UInt8(ascii: "A")...UInt8(ascii: "F"): true
+        default: false
+        }
+    }
+}
+
+// MARK: Commands, read
+
+extension ClientProtocol {
+    /// Reads one command that a parser with ``RESPLimits/commands`` gave.
+    /// - Throws: a failure to send back; the connection stays usable.
+    public static func decode(_ command: RESPValue) throws(ClientFailure) -> ClientCommand {
+        guard case .array(let values) = command else { throw ClientFailure(.invalid, "a command is an array of bulk strings") }
+        var words = CommandWords(values)
+        let name = word(try words.next("a command"))
+        words.command = name
+        let decoded = try decode(name, &words)
+        try words.finish()
+        return decoded
+    }
+
+    private static func decode(_ name: String, _ words: inout CommandWords) throws(ClientFailure) -> ClientCommand {
+        switch name {
+        case "HELLO":
+            guard try words.next("the protocol's version") == Array("3".utf8) else {
+                throw ClientFailure(.invalid, "HELLO: this agent speaks RESP3 only; send HELLO 3")
+            }
+            return .hello
+        case "AUTH":
+            let token = try words.next("a token")
+            guard 1...ClientCommand.tokenBytesMax ~= token.count else {
+                throw ClientFailure(.invalid, "AUTH: a token has 1 to \(ClientCommand.tokenBytesMax) bytes")
+            }
+            return .authenticate(token: token)
+        case "PING": return .request(.ping)
+        case "INSTANCE.REGISTER":
+            return .request(
+                .register(
+                    service: try words.nextToken("service", bytesMax: Instance.textBytesMax),
+                    address: try words.nextToken("address", bytesMax: Instance.textBytesMax),
+                    weight: try words.nextInteger("weight", in: 1...100),
+                    cookieName: try words.nextToken("cookie name", bytesMax: Instance.textBytesMax)))
+        case "SESSION.OPEN":
+            let cookie = try words.next("a cookie value")
+            guard cookie.count <= ClientCommand.cookieBytesMax else {
+                throw ClientFailure(.invalid, "SESSION.OPEN: the cookie value is longer than \(ClientCommand.cookieBytesMax) bytes")
+            }
+            return .request(.open(cookie: cookie))
+        case "SESSION.READ": return .request(.read(try words.nextKey()))
+        case "SESSION.COMMIT": return .request(.commit(try words.nextCommit()))
+        case "SESSION.DESTROY": return .request(.destroy(try words.nextKey(), try words.nextCommitID()))
+        case "CHANNEL.PUBLISH":
+            let channel = try words.nextChannel()
+            let payload = try words.next("a payload")
+            guard payload.count <= SessionLimits.messageBytesMax else {
+                throw ClientFailure(.invalid, "CHANNEL.PUBLISH: a message has at most \(SessionLimits.messageBytesMax) bytes")
+            }
+            return .request(.publish(channel: channel, payload: payload))
+        case "CHANNEL.SUBSCRIBE": return .request(.subscribe(channel: try words.nextChannel()))
+        case "CHANNEL.UNSUBSCRIBE": return .request(.unsubscribe(channel: try words.nextChannel()))
+        case "MESH.MEMBERS": return .request(.members)
+        case "MESH.PLACEMENT":
+            return .request(.placement(Slot(masking: try words.nextInteger("slot", in: 0...UInt16(Slot.count - 1)))))
+        default:
+            throw ClientFailure(.invalid, "unknown command \(CommandWords.printable(name)); Docs/PROTOCOL.md lists them all")
+        }
+    }
+}
+
+/// The words of one command, taken from the front. Every failure names the command and what it wanted.
+private struct CommandWords {
+    private var rest: ArraySlice<RESPValue>
+    var command = "?"
+
+    init(_ words: [RESPValue]) { rest = words[...] }
+
+    mutating func next(_ what: String) throws(ClientFailure) -> [UInt8] {
+        guard let value = rest.popFirst() else { throw invalid("\(what) is missing") }
+        guard case .bulk(let bytes) = value else { throw invalid("\(what) is not a bulk string") }
+        return bytes
+    }
+
+    func finish() throws(ClientFailure) {
+        guard rest.isEmpty else { throw invalid("\(rest.count) more arguments than it takes") }
+    }
+
+    mutating func nextText(_ what: String, bytes: ClosedRange<Int>) throws(ClientFailure) -> String {
+        let raw = try next(what)
+        guard bytes ~= raw.count else { throw invalid("\(what) has \(raw.count) bytes, not \(bytes.lowerBound) to \(bytes.upperBound)") }
+        guard let text = String(validating: raw, as: UTF8.self) else { throw invalid("\(what) is not UTF-8") }
+        guard raw.allSatisfy({ $0 >= 0x20 && $0 != 0x7F }) else { throw invalid("\(what) has a control character") }
+        return text
+    }
+
+    /// Printable ASCII without a space.
+    mutating func nextToken(_ what: String, bytesMax: Int) throws(ClientFailure) -> String {
+        let text = try nextText(what, bytes: 1...bytesMax)
+        guard text.utf8.allSatisfy({ 0x21...0x7E ~= $0 }) else { throw invalid("\(what) is not printable ASCII without spaces") }
+        return text
+    }
+
+    mutating func nextInteger<Integer: FixedWidthInteger>(
+        _ what: String, in range: ClosedRange<Integer> = .min ... .max
+    ) throws(ClientFailure) -> Integer {
+        let text = String(decoding: try next(what), as: UTF8.self)
+        guard let value = Integer(text), range ~= value else {
+            throw invalid("\(what) is not a whole number from \(range.lowerBound) to \(range.upperBound)")
+        }
+        return value
+    }
+
+    mutating func nextKey() throws(ClientFailure) -> SessionKey {
+        guard let key = SessionKey(text: String(decoding: try next("a session key"), as: UTF8.self)) else {
+            throw invalid("a session key is 43 characters of base64url")
+        }
+        return key
+    }
+
+    mutating func nextCommitID() throws(ClientFailure) -> CommitID {
+        guard let id = CommitID(hex: String(decoding: try next("a commit id"), as: UTF8.self)) else {
+            throw invalid("a commit id is 32 hexadecimal digits")
+        }
+        return id
+    }
+
+    mutating func nextChannel() throws(ClientFailure) -> String {
+        try nextText("the channel's name", bytes: 1...SessionLimits.channelNameBytesMax)
+    }
+
+    mutating func nextCommit() throws(ClientFailure) -> SessionCommit {
+        let key: SessionKey?
+        if rest.first == .text("*") {
+            rest.removeFirst()
+            key = nil
+        } else {
+            key = try nextKey()
+        }
+        var commit = SessionCommit(key: key, id: try nextCommitID())
+        var bytes = 0
+        while !rest.isEmpty {
+            switch ClientProtocol.word(try next("a change")) {
+            case "SET":
+                let field = try nextField()
+                let value = try next("the field's value")
+                guard value.count <= SessionLimits.fieldBytesMax else {
+                    throw invalid("field \(field) has \(value.count) bytes, more than \(SessionLimits.fieldBytesMax)")
+                }
+                bytes += value.count
+                commit.changes.append(.set(field, value))
+            case "DEL": commit.changes.append(.remove(try nextField()))
+            case "INCR": commit.changes.append(.increment(try nextField(), by: try nextInteger("the increment")))
+            case "USER": commit.user = try nextText("the user's name", bytes: 0...SessionLimits.userBytesMax)
+            case "IDLE": commit.idleSeconds = try nextInteger("the idle time in seconds", in: 1...UInt32.max)
+            case "REGENERATE": commit.regenerate = true
+            case let other: throw invalid("\(Self.printable(other)) is not SET, DEL, INCR, USER, IDLE or REGENERATE")
+            }
+            bytes += commit.changes.last?.field.utf8.count ?? 0
+            guard commit.changes.count <= SessionLimits.fieldsMax else { throw invalid("more than \(SessionLimits.fieldsMax) changes") }
+            guard bytes <= SessionLimits.sessionBytesMax else {
+                throw invalid("more than \(SessionLimits.sessionBytesMax) bytes of changes")
+            }
+        }
+        return commit
+    }
+
+    private mutating func nextField() throws(ClientFailure) -> String {
+        try nextText("the field's name", bytes: 1...SessionLimits.fieldNameBytesMax)
+    }
+
+    private func invalid(_ what: String) -> ClientFailure { ClientFailure(.invalid, "\(Self.printable(command)): \(what)") }
+
+    /// At most 40 characters of what somebody sent, safe in a log line.
+    static func printable(_ text: String) -> String {
+        String(text.unicodeScalars.prefix(40).map { $0.isASCII && $0.value >= 0x20 && $0.value != 0x7F ? Character($0) : "?" })
+    }
+}

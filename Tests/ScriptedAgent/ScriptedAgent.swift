@@ -1,0 +1,265 @@
+public import MeshCore
+import NIOCore
+import NIOPosix
+import Synchronization
+
+/// An agent for tests: real sockets, the real codec, and a tiny session store in one process. A script may answer, ignore or hang up on any
+/// request instead.
+public final class ScriptedAgent: Sendable {
+    public enum Reaction: Sendable {
+        /// What the store says.
+        case serve
+        case reply(ClientResponse)
+        /// Never answered, and nothing after it on that connection either.
+        case silence
+        /// The connection closes without an answer.
+        case hangUp
+        /// The store does it, then the connection closes without an answer.
+        case serveThenHangUp
+    }
+
+    public typealias Script = @Sendable (ClientRequest) -> Reaction
+
+    private struct State {
+        var script: Script = { _ in .serve }
+        var listener: (any Channel)?
+        var connections: [ObjectIdentifier: any Channel] = [:]
+        var subscriptions: [String: [ObjectIdentifier: any Channel]] = [:]
+        var requests: [ClientRequest] = []
+        var connectionCount = 0
+        var sessions: [SessionKey: SessionSnapshot] = [:]
+        var receipts: [CommitID: CommitReceipt] = [:]
+        var sessionCount: UInt8 = 0
+        var offset: UInt64 = 0
+    }
+
+    private let state = Mutex(State())
+    public let node: NodeName
+    public let token: String?
+
+    public init(node: String = "n1", token: String? = nil) throws {
+        self.node = try NodeName(node)
+        self.token = token
+    }
+
+    // MARK: What a test does and sees
+
+    public func script(_ script: @escaping Script) { state.withLock { $0.script = script } }
+    public func serve() { script { _ in .serve } }
+    public var requests: [ClientRequest] { state.withLock { $0.requests.filter { $0 != .ping } } }
+    public var connectionCount: Int { state.withLock { $0.connectionCount } }
+    public var sessions: [SessionKey: SessionSnapshot] { state.withLock { $0.sessions } }
+    public func subscriberCount(of channel: String) -> Int { state.withLock { $0.subscriptions[channel]?.count ?? 0 } }
+
+    /// Listens at a Unix socket.
+    public func start(path: String) async throws {
+        let channel = try await bootstrap.bind(unixDomainSocketPath: path, cleanupExistingSocketFile: true).get()
+        state.withLock { $0.listener = channel }
+    }
+
+    /// Listens at a port of loopback that the system chooses.
+    public func startTCP() async throws -> Int {
+        let channel = try await bootstrap.bind(host: "127.0.0.1", port: 0).get()
+        state.withLock { $0.listener = channel }
+        return channel.localAddress?.port ?? 0
+    }
+
+    /// Stops listening and closes every connection; may be started again.
+    public func stop() async {
+        let listener = state.withLock { $0.listener.take() }
+        try? await listener?.close()
+        await dropConnections()
+    }
+
+    public func dropConnections() async {
+        let connections = state.withLock { Array($0.connections.values) }
+        for connection in connections { try? await connection.close() }
+    }
+
+    /// Sends bytes of the test's choice to every connection.
+    public func write(raw bytes: [UInt8]) {
+        for connection in state.withLock({ Array($0.connections.values) }) {
+            connection.writeAndFlush(ByteBuffer(bytes: bytes), promise: nil)
+        }
+    }
+
+    public func publish(_ payload: [UInt8], to channel: String) {
+        _ = serve(.publish(channel: channel, payload: payload), from: nil)
+    }
+
+    public static func cookie(of key: SessionKey) -> String { "\(key).1.signed" }
+
+    // MARK: How it answers
+
+    private var bootstrap: ServerBootstrap {
+        ServerBootstrap(group: MultiThreadedEventLoopGroup.singleton)
+            .childChannelInitializer { channel in
+                channel.eventLoop.makeCompletedFuture {
+                    try channel.pipeline.syncOperations.addHandler(Connection(agent: self))
+                }
+            }
+    }
+
+    fileprivate func opened(_ channel: any Channel) {
+        state.withLock {
+            $0.connections[ObjectIdentifier(channel)] = channel
+            $0.connectionCount += 1
+        }
+    }
+
+    fileprivate func closed(_ channel: any Channel) {
+        state.withLock { state in
+            state.connections[ObjectIdentifier(channel)] = nil
+            for name in state.subscriptions.keys { state.subscriptions[name]?[ObjectIdentifier(channel)] = nil }
+        }
+    }
+
+    fileprivate func reaction(to request: ClientRequest) -> Reaction {
+        let script = state.withLock {
+            $0.requests.append(request)
+            return $0.script
+        }
+        return script(request)
+    }
+
+    fileprivate func serve(_ request: ClientRequest, from channel: (any Channel)?) -> ClientResponse {
+        let (response, deliveries) = state.withLock { state in serve(request, from: channel, &state) }
+        for (subscriber, bytes) in deliveries { subscriber.writeAndFlush(ByteBuffer(bytes: bytes), promise: nil) }
+        return response
+    }
+
+    private func serve(
+        _ request: ClientRequest, from channel: (any Channel)?, _ state: inout State
+    ) -> (ClientResponse, [(any Channel, [UInt8])]) {
+        switch request {
+        case .ping, .register: return (.done, [])
+        case .open(let cookie):
+            let text = String(decoding: cookie, as: UTF8.self)
+            return (.session(state.sessions.values.first { Self.cookie(of: $0.key) == text }), [])
+        case .read(let key): return (.session(state.sessions[key]), [])
+        case .commit(let commit): return (self.commit(commit, &state), [])
+        case .destroy(let key, _):
+            state.sessions[key] = nil
+            return (.done, [])
+        case .publish(let name, let payload):
+            state.offset += 1
+            let position = ChannelPosition(epoch: 1, offset: state.offset)
+            let bytes = ClientProtocol.encode(ChannelMessage(channel: name, position: position, payload: payload)).bytes
+            return (.published(position), state.subscriptions[name, default: [:]].values.map { ($0, bytes) })
+        case .subscribe(let name):
+            if let channel { state.subscriptions[name, default: [:]][ObjectIdentifier(channel)] = channel }
+            return (.done, [])
+        case .unsubscribe(let name):
+            if let channel { state.subscriptions[name]?[ObjectIdentifier(channel)] = nil }
+            return (.done, [])
+        case .members:
+            let member = Member(
+                id: MemberID(name: node, life: Life(rawValue: 1)), stage: .serving, endpoint: .loopback(port: 7946), tags: ["zone": "a"])
+            return (.members(MeshView(epoch: 1, digest: 2, members: [member])), [])
+        case .placement(let slot): return (.placement(PlacementAnswer(slot: slot, term: 1, ranking: [node])), [])
+        }
+    }
+
+    private func commit(_ commit: SessionCommit, _ state: inout State) -> ClientResponse {
+        if let receipt = state.receipts[commit.id] { return .committed(receipt) }
+        var snapshot: SessionSnapshot
+        var isNew = commit.regenerate
+        if let key = commit.key {
+            guard let known = state.sessions[key] else { return .failure(ClientFailure(.notFound, "the session is gone")) }
+            snapshot = known
+        } else {
+            guard let key = mint(&state) else { return .failure(ClientFailure(.full, "no key left")) }
+            snapshot = SessionSnapshot(
+                key: key, createdAt: 1, accessedAt: 1, idleSeconds: 1800, user: "", fields: [], primary: node, backup: nil)
+            isNew = true
+        }
+        var fields = Dictionary(uniqueKeysWithValues: snapshot.fields.map { ($0.name, $0.value) })
+        var counters: [SessionSnapshot.Field] = []
+        for change in commit.changes {
+            switch change {
+            case .set(let name, let value): fields[name] = .bytes(value)
+            case .remove(let name): fields[name] = nil
+            case .increment(let name, let amount):
+                var value = amount
+                if case .integer(let old)? = fields[name] { value += old }
+                fields[name] = .integer(value)
+                counters.append(SessionSnapshot.Field(name: name, value: .integer(value)))
+            }
+        }
+        snapshot.fields = fields.sorted { $0.key < $1.key }.map { SessionSnapshot.Field(name: $0.key, value: $0.value) }
+        snapshot.user = commit.user ?? snapshot.user
+        snapshot.idleSeconds = commit.idleSeconds ?? snapshot.idleSeconds
+        if commit.regenerate, commit.key != nil {
+            state.sessions[snapshot.key] = nil
+            guard let key = mint(&state) else { return .failure(ClientFailure(.full, "no key left")) }
+            snapshot.key = key
+        }
+        state.sessions[snapshot.key] = snapshot
+        let receipt = CommitReceipt(
+            key: snapshot.key, cookie: isNew ? Self.cookie(of: snapshot.key) : nil, copies: 2,
+            counters: counters.sorted { $0.name < $1.name })
+        state.receipts[commit.id] = receipt
+        return .committed(receipt)
+    }
+
+    private func mint(_ state: inout State) -> SessionKey? {
+        state.sessionCount &+= 1
+        return SessionKey(bytes: [UInt8](repeating: state.sessionCount, count: SessionKey.byteCount))
+    }
+}
+
+/// One application's connection.
+private final class Connection: ChannelInboundHandler {
+    typealias InboundIn = ByteBuffer
+    typealias OutboundOut = ByteBuffer
+
+    private let agent: ScriptedAgent
+    private var parser = RESPParser(limits: .commands)
+    private var isSilent = false
+    private var isAuthenticated: Bool
+
+    init(agent: ScriptedAgent) {
+        self.agent = agent
+        isAuthenticated = agent.token == nil
+    }
+
+    func channelActive(context: ChannelHandlerContext) { agent.opened(context.channel) }
+    func channelInactive(context: ChannelHandlerContext) { agent.closed(context.channel) }
+
+    func channelRead(context: ChannelHandlerContext, data: NIOAny) {
+        parser.append(Self.unwrapInboundIn(data).readableBytesView)
+        do {
+            while let value = try parser.next() { try answer(value, context) }
+        } catch let failure as ClientFailure {
+            write(ClientProtocol.encode(failure), context)
+        } catch {
+            context.close(promise: nil)
+        }
+    }
+
+    private func answer(_ value: RESPValue, _ context: ChannelHandlerContext) throws {
+        guard !isSilent else { return }
+        switch try ClientProtocol.decode(value) {
+        case .authenticate(let token):
+            guard token == agent.token.map({ Array($0.utf8) }) else { throw ClientFailure(.invalid, "AUTH: wrong token") }
+            isAuthenticated = true
+            write(.simple("OK"), context)
+        case _ where !isAuthenticated: context.close(promise: nil)
+        case .hello: write(ClientProtocol.encode(ClientGreeting(version: "test", node: agent.node)), context)
+        case .request(let request):
+            switch agent.reaction(to: request) {
+            case .serve: write(ClientProtocol.encode(agent.serve(request, from: context.channel), to: request.kind), context)
+            case .reply(let response): write(ClientProtocol.encode(response, to: request.kind), context)
+            case .silence: isSilent = true
+            case .hangUp: context.close(promise: nil)
+            case .serveThenHangUp:
+                _ = agent.serve(request, from: context.channel)
+                context.close(promise: nil)
+            }
+        }
+    }
+
+    private func write(_ value: RESPValue, _ context: ChannelHandlerContext) {
+        context.writeAndFlush(Self.wrapOutboundOut(ByteBuffer(bytes: value.bytes)), promise: nil)
+    }
+}

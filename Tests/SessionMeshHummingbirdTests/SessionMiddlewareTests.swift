@@ -1,0 +1,192 @@
+import HTTPTypes
+import Hummingbird
+import HummingbirdTesting
+import MeshCore
+import ScriptedAgent
+import SessionMesh
+import SessionMeshHummingbird
+import Testing
+
+struct TestContext: SessionRequestContext {
+    var coreContext: CoreRequestContextStorage
+    var sessionStorage = SessionStorage()
+
+    init(source: Source) { coreContext = CoreRequestContextStorage(source: source) }
+}
+
+@Suite struct SessionMiddlewareTests {
+    static let visits = SessionCounter("visits")
+
+    static func router(_ mesh: SessionMesh) -> Router<TestContext> {
+        let router = Router(context: TestContext.self)
+        let guarded = router.group().add(middleware: SessionMiddleware(mesh))
+        guarded.get("static") { _, _ in "no session needed" }
+        guarded.get("read") { _, context in
+            try await context.session.load()[visits].description
+        }
+        guarded.post("count") { _, context in
+            try await context.session.update { $0.increment(visits) }
+            return "counted"
+        }
+        guarded.post("count-now") { _, context in
+            try await context.session.update { $0.increment(visits) }
+            return try await context.session.commit()[visits].map(String.init) ?? "none"
+        }
+        guarded.post("commit-then-fail") { _, context -> String in
+            try await context.session.update { $0.increment(visits) }
+            try await context.session.commit()
+            throw HTTPError(.badRequest, message: "after all")
+        }
+        guarded.post("fail") { _, context -> String in
+            try await context.session.update { $0.increment(visits) }
+            throw HTTPError(.badRequest)
+        }
+        guarded.post("logout") { _, context in
+            try await context.session.update { $0.destroy() }
+            return "bye"
+        }
+        guarded.post("late") { _, context in
+            Response(
+                status: .ok,
+                body: ResponseBody { writer in
+                    do { try await context.session.update { $0.increment(visits) } } catch {
+                        try await writer.write(ByteBuffer(string: "\(error)"))
+                    }
+                    try await writer.finish(nil)
+                })
+        }
+        router.get("outside") { _, context in
+            do { return try await context.session.load()[visits].description } catch { return "\(error)" }
+        }
+        return router
+    }
+
+    static func withClient(
+        _ configure: @Sendable (inout SessionMeshConfiguration) -> Void = { _ in },
+        _ body: @escaping @Sendable (any TestClientProtocol, SessionMesh, ScriptedAgent) async throws -> Void
+    ) async throws {
+        try await withLinkedMesh(configure) { mesh, agent in
+            try await Application(router: router(mesh)).test(.live) { client in try await body(client, mesh, agent) }
+        }
+    }
+
+    static func cookie(_ response: TestResponse) throws -> String {
+        let header = try #require(response.headers[.setCookie])
+        return String(header.prefix { $0 != ";" })
+    }
+
+    @Test func theSessionIsLoadedOnlyWhenSomebodyAsks() async throws {
+        try await Self.withClient { client, _, agent in
+            let response = try await client.execute(uri: "/static", method: .get, headers: [.cookie: "sid=x"]) { $0 }
+            #expect(response.status == .ok && response.headers[.setCookie] == nil)
+            #expect(agent.requests.isEmpty)
+            _ = try await client.execute(uri: "/read", method: .get, headers: [.cookie: "a=b; sid=x"]) { response in
+                #expect(response.headers[.setCookie] == nil)
+                #expect(String(buffer: response.body) == "0")
+            }
+            #expect(agent.requests == [.open(cookie: Array("x".utf8))])
+        }
+    }
+
+    @Test func aFirstWriteSetsTheCookieAndLaterOnesDoNot() async throws {
+        try await Self.withClient { client, _, _ in
+            let first = try await client.execute(uri: "/count", method: .post) { $0 }
+            let header = try #require(first.headers[.setCookie])
+            #expect(header.hasPrefix("sid=") && header.hasSuffix("; Path=/; HttpOnly; SameSite=Lax"))
+            #expect(first.headers[.cacheControl] == "private")
+            let cookie = try Self.cookie(first)
+            let second = try await client.execute(uri: "/count-now", method: .post, headers: [.cookie: cookie]) { $0 }
+            #expect(String(buffer: second.body) == "2")
+            #expect(second.headers[.setCookie] == nil)
+            let read = try await client.execute(uri: "/read", method: .get, headers: [.cookie: cookie]) { $0 }
+            #expect(String(buffer: read.body) == "2")
+        }
+    }
+
+    @Test func theCookieIsSecureWhenTheBalancerSaysHTTPS() async throws {
+        try await Self.withClient { client, _, _ in
+            let proto = try #require(HTTPField.Name("X-Forwarded-Proto"))
+            let response = try await client.execute(uri: "/count", method: .post, headers: [proto: "https"]) { $0 }
+            #expect(response.headers[.setCookie]?.hasSuffix("; Secure") == true)
+        }
+        try await Self.withClient {
+            $0.cookie.secure = .always
+        } _: { client, _, _ in
+            let response = try await client.execute(uri: "/count", method: .post) { $0 }
+            #expect(response.headers[.setCookie]?.hasPrefix("__Host-sid=") == true)
+        }
+    }
+
+    @Test func anOutageIs503AndKeepsTheCookie() async throws {
+        try await Self.withClient { client, _, agent in
+            let cookie = try await client.execute(uri: "/count", method: .post) { try Self.cookie($0) }
+            agent.script { $0 == .ping ? .serve : .reply(.failure(ClientFailure(.unavailable, "no copy"))) }
+            for (path, method) in [("/read", HTTPRequest.Method.get), ("/count", .post), ("/count-now", .post), ("/logout", .post)] {
+                let response = try await client.execute(uri: path, method: method, headers: [.cookie: cookie]) { $0 }
+                #expect(response.status == .serviceUnavailable)
+                #expect(response.headers[.retryAfter] == "1")
+                #expect(response.headers[.setCookie] == nil)
+            }
+            let anonymous = try await client.execute(uri: "/static", method: .get) { $0 }
+            #expect(anonymous.status == .ok)
+            agent.serve()
+            let read = try await client.execute(uri: "/read", method: .get, headers: [.cookie: cookie]) { $0 }
+            #expect(String(buffer: read.body) == "1")
+        }
+    }
+
+    @Test func aFailedCommitReplacesTheResponse() async throws {
+        try await Self.withClient { client, _, agent in
+            let cookie = try await client.execute(uri: "/count", method: .post) { try Self.cookie($0) }
+            agent.script { $0.kind == .commit ? .reply(.failure(ClientFailure(.unavailable, "no backup"))) : .serve }
+            let response = try await client.execute(uri: "/count", method: .post, headers: [.cookie: cookie]) { $0 }
+            #expect(response.status == .serviceUnavailable)
+            #expect(!String(buffer: response.body).contains("counted"))
+        }
+    }
+
+    @Test func aDestroyedSessionTakesItsCookieAlong() async throws {
+        try await Self.withClient { client, _, agent in
+            let cookie = try await client.execute(uri: "/count", method: .post) { try Self.cookie($0) }
+            let response = try await client.execute(uri: "/logout", method: .post, headers: [.cookie: cookie]) { $0 }
+            #expect(response.headers[.setCookie]?.hasSuffix("; Max-Age=0") == true)
+            #expect(agent.sessions.isEmpty)
+        }
+    }
+
+    @Test func aSessionThatEndedMeanwhileIs409AndNotBroughtBack() async throws {
+        try await Self.withClient { client, _, agent in
+            let cookie = try await client.execute(uri: "/count", method: .post) { try Self.cookie($0) }
+            agent.script { $0.kind == .commit ? .reply(.failure(ClientFailure(.notFound, "gone"))) : .serve }
+            let response = try await client.execute(uri: "/count", method: .post, headers: [.cookie: cookie]) { $0 }
+            #expect(response.status == .conflict)
+            #expect(response.headers[.setCookie]?.contains("Max-Age=0") == true)
+        }
+    }
+
+    @Test func whatAFailingHandlerCommittedKeepsItsCookieAndWhatItDidNotIsDropped() async throws {
+        try await Self.withClient { client, _, agent in
+            let dropped = try await client.execute(uri: "/fail", method: .post) { $0 }
+            #expect(dropped.status == .badRequest && dropped.headers[.setCookie] == nil)
+            #expect(agent.sessions.isEmpty)
+            let kept = try await client.execute(uri: "/commit-then-fail", method: .post) { $0 }
+            #expect(kept.status == .badRequest && kept.headers[.setCookie] != nil)
+            #expect(agent.sessions.count == 1)
+        }
+    }
+
+    @Test func aChangeAfterTheHeadIsRefused() async throws {
+        try await Self.withClient { client, _, agent in
+            let response = try await client.execute(uri: "/late", method: .post) { $0 }
+            #expect(String(buffer: response.body).contains("the response has begun"))
+            #expect(agent.sessions.isEmpty)
+        }
+    }
+
+    @Test func withoutTheMiddlewareTheErrorSaysWhatToDo() async throws {
+        try await Self.withClient { client, _, _ in
+            let response = try await client.execute(uri: "/outside", method: .get) { $0 }
+            #expect(String(buffer: response.body).contains("add SessionMiddleware"))
+        }
+    }
+}

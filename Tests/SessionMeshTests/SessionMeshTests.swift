@@ -1,0 +1,386 @@
+import MeshCore
+import ScriptedAgent
+import SessionMesh
+import Synchronization
+import Testing
+
+@Suite struct SessionMeshTests {
+    static let visits = SessionCounter("visits")
+    static let theme = SessionField<String>("theme")
+
+    static func code(_ body: () async throws -> Void) async -> SessionError.Code? {
+        do {
+            try await body()
+            return nil
+        } catch { return (error as? SessionError)?.code }
+    }
+
+    // MARK: Sessions
+
+    @Test func aSessionLivesFromFirstCommitToDestruction() async throws {
+        try await withLinkedMesh { mesh, agent in
+            var session = try await mesh.open(cookie: nil)
+            session.increment(Self.visits)
+            session[Self.theme] = "dark"
+            let created = try await mesh.commit(&session, isSecure: true)
+            let cookie = try #require(created.setCookie)
+            #expect(cookie.name == "sid" && cookie.isSecure && !cookie.isExpiry)
+            #expect(created.copies == 2)
+            #expect(created[Self.visits] == 1)
+            #expect(!session.hasChanges)
+
+            var again = try await mesh.open(cookie: cookie.value)
+            #expect(again[Self.theme] == "dark")
+            #expect(again.key == session.key)
+            again.increment(Self.visits)
+            again.bind(user: "ann")
+            again.regenerate()
+            let login = try await mesh.commit(&again)
+            #expect(login[Self.visits] == 2)
+            #expect(login.setCookie != nil && login.setCookie?.value != cookie.value)
+            #expect(again.user == "ann")
+            #expect(try await mesh.open(cookie: cookie.value).key == nil)
+
+            again.destroy()
+            let gone = try await mesh.commit(&again)
+            #expect(gone.setCookie?.isExpiry == true)
+            #expect(again.key == nil)
+            #expect(agent.sessions.isEmpty)
+        }
+    }
+
+    @Test func withoutChangesNothingIsSent() async throws {
+        try await withLinkedMesh { mesh, agent in
+            var session = try await mesh.open(cookie: nil)
+            let outcome = try await mesh.commit(&session)
+            #expect(outcome.setCookie == nil && outcome.copies == 0)
+            _ = try await mesh.open(cookie: String(repeating: "x", count: 200))
+            #expect(agent.requests.isEmpty)
+        }
+    }
+
+    @Test func incrementsOfParallelSessionsAllCount() async throws {
+        try await withLinkedMesh { mesh, agent in
+            var session = try await mesh.open(cookie: nil)
+            session.increment(Self.visits)
+            let cookie = try #require(try await mesh.commit(&session).setCookie?.value)
+            try await withThrowingTaskGroup(of: Void.self) { group in
+                for _ in 0..<100 {
+                    group.addTask {
+                        var session = try await mesh.open(cookie: cookie)
+                        session.increment(Self.visits)
+                        _ = try await mesh.commit(&session)
+                    }
+                }
+                try await group.waitForAll()
+            }
+            #expect(try await mesh.open(cookie: cookie)[Self.visits] == 101)
+        }
+    }
+
+    @Test func unavailableIsNotAbsent() async throws {
+        try await withLinkedMesh { mesh, agent in
+            let absent = try await mesh.open(cookie: "unknown")
+            #expect(absent.key == nil)
+            agent.script { _ in .reply(.failure(ClientFailure(.unavailable, "no copy"))) }
+            let error = await #expect(throws: SessionError.self) { try await mesh.open(cookie: "unknown") }
+            #expect(error?.code == .unavailable)
+            #expect(error?.isRetriable == true)
+        }
+    }
+
+    @Test func aDestroyedSessionIsNotBroughtBackByALateCommit() async throws {
+        try await withLinkedMesh { mesh, agent in
+            var session = try await mesh.open(cookie: nil)
+            session.increment(Self.visits)
+            _ = try await mesh.commit(&session)
+            var late = session
+            session.destroy()
+            _ = try await mesh.commit(&session)
+            late.increment(Self.visits)
+            await #expect(Self.code { _ = try await mesh.commit(&late) } == .notFound)
+            #expect(agent.sessions.isEmpty)
+        }
+    }
+
+    @Test func limitsAreToldWithoutAskingTheAgent() async throws {
+        try await withLinkedMesh { mesh, agent in
+            var session = try await mesh.open(cookie: nil)
+            session[SessionField<String>("big")] = String(repeating: "x", count: 20_000)
+            await #expect(Self.code { _ = try await mesh.commit(&session) } == .invalid)
+            await #expect(Self.code { try await mesh.publish([UInt8](repeating: 0, count: 65_537), to: "c") } == .invalid)
+            await #expect(Self.code { _ = try await mesh.subscribe(to: "") } == .invalid)
+            #expect(agent.requests.isEmpty)
+        }
+    }
+
+    // MARK: The connection
+
+    @Test func aCommitWhoseReplyIsLostCountsOnce() async throws {
+        try await withLinkedMesh { mesh, agent in
+            var session = try await mesh.open(cookie: nil)
+            session.increment(Self.visits)
+            let cookie = try #require(try await mesh.commit(&session).setCookie?.value)
+            let attempts = Mutex(0)
+            agent.script { request in
+                guard request.kind == .commit else { return .serve }
+                return attempts.withLock {
+                    $0 += 1
+                    return $0 <= 2 ? .serveThenHangUp : .serve
+                }
+            }
+            session.increment(Self.visits)
+            #expect(try await mesh.commit(&session)[Self.visits] == 2)
+            #expect(attempts.withLock { $0 } == 3)
+            #expect(try await mesh.open(cookie: cookie)[Self.visits] == 2)
+        }
+    }
+
+    @Test func aPublishWhoseReplyIsLostIsNotRepeated() async throws {
+        try await withLinkedMesh { mesh, agent in
+            agent.script { $0.kind == .publish ? .hangUp : .serve }
+            await #expect(Self.code { try await mesh.publish("x", to: "c") } == .interrupted)
+            #expect(agent.requests.count { $0.kind == .publish } == 1)
+        }
+    }
+
+    @Test func requestsWaitForAnAgentThatComesBack() async throws {
+        try await withSocketPath { path in
+            let agent = try ScriptedAgent()
+            var configuration = SessionMeshConfiguration(agent: .unix(path: path))
+            configuration.connectionWaitMax = .seconds(20)
+            let mesh = SessionMesh(configuration: configuration)
+            try await withThrowingTaskGroup(of: Void.self) { group in
+                group.addTask { try await mesh.run() }
+                async let early = mesh.members()
+                try await agent.start(path: path)
+                #expect(try await early.members.count == 1)
+                await agent.stop()
+                try await eventually("disconnected") { await !mesh.isConnected }
+                async let between = mesh.members()
+                try await agent.start(path: path)
+                #expect(try await between.members.count == 1)
+                group.cancelAll()
+            }
+            await agent.stop()
+        }
+    }
+
+    @Test func requestsWithoutAnAgentFailAsUnavailableInBoundedTime() async throws {
+        try await withSocketPath { path in
+            var configuration = SessionMeshConfiguration(agent: .unix(path: path))
+            configuration.connectionWaitMax = .milliseconds(200)
+            let mesh = SessionMesh(configuration: configuration)
+            await withThrowingTaskGroup(of: Void.self) { group in
+                group.addTask { try await mesh.run() }
+                let start = ContinuousClock.now
+                await #expect(Self.code { _ = try await mesh.open(cookie: "c") } == .unavailable)
+                #expect(ContinuousClock.now - start >= .milliseconds(200))
+                group.cancelAll()
+            }
+        }
+    }
+
+    @Test func aRequestThatIsNeverAnsweredFailsAsUnavailable() async throws {
+        try await withLinkedMesh {
+            $0.requestTimeout = .milliseconds(300)
+        } _: { mesh, agent in
+            try await eventually("connected") { await mesh.isConnected }
+            agent.script { $0.kind == .members ? .silence : .serve }
+            await #expect(Self.code { _ = try await mesh.members() } == .unavailable)
+        }
+    }
+
+    @Test func threeMissedHeartbeatsMakeANewConnection() async throws {
+        try await withLinkedMesh {
+            $0.heartbeat = .milliseconds(50)
+        } _: { mesh, agent in
+            try await eventually("connected") { await mesh.isConnected }
+            let frozen = Mutex(true)
+            agent.script { _ in frozen.withLock { $0 } ? .silence : .serve }
+            async let answer = mesh.members()
+            try await eventually("a second connection") { agent.connectionCount >= 2 }
+            frozen.withLock { $0 = false }
+            #expect(try await answer.members.count == 1)
+        }
+    }
+
+    @Test func moreRequestsThanMayWaitAreRefusedAtOnce() async throws {
+        try await withSocketPath { path in
+            var configuration = SessionMeshConfiguration(agent: .unix(path: path))
+            configuration.requestsMax = 2
+            configuration.connectionWaitMax = .seconds(20)
+            let mesh = SessionMesh(configuration: configuration)
+            let codes = await withTaskGroup(of: SessionError.Code?.self) { group in
+                for _ in 0..<3 { group.addTask { await Self.code { _ = try await mesh.members() } } }
+                let first = await group.next()
+                group.cancelAll()
+                var codes = [first ?? nil]
+                for await code in group { codes.append(code) }
+                return codes
+            }
+            #expect(codes == [.overloaded, .cancelled, .cancelled])
+        }
+    }
+
+    @Test func theApplicationIsRegisteredAgainAfterEachReconnect() async throws {
+        try await withLinkedMesh {
+            $0.registration = .init(service: "shop", address: "127.0.0.1:8080", weight: 2)
+            $0.cookie.secure = .always
+        } _: { mesh, agent in
+            let expected = ClientRequest.register(service: "shop", address: "127.0.0.1:8080", weight: 2, cookieName: "__Host-sid")
+            try await eventually("registered") { agent.requests == [expected] }
+            await agent.dropConnections()
+            try await eventually("registered again") { agent.requests == [expected, expected] }
+            try await mesh.register(service: "late", address: "127.0.0.1:9")
+            await agent.dropConnections()
+            try await eventually("registered anew") { agent.requests.count == 4 }
+            #expect(agent.requests[2] == agent.requests[3])
+        }
+    }
+
+    @Test func theTokenIsSentFirst() async throws {
+        try await withLinkedMesh(token: "secret") { mesh, _ in
+            let view = try await mesh.members()
+            #expect(view.members.count == 1)
+        }
+        let agent = try ScriptedAgent(token: "secret")
+        var configuration = SessionMeshConfiguration(agent: .tcp(host: "127.0.0.1", port: try await agent.startTCP()), token: "wrong")
+        configuration.connectionWaitMax = .milliseconds(300)
+        let mesh = SessionMesh(configuration: configuration)
+        await withThrowingTaskGroup(of: Void.self) { group in
+            group.addTask { try await mesh.run() }
+            let error = await #expect(throws: SessionError.self) { try await mesh.members() }
+            #expect(error?.code == .unavailable)
+            group.cancelAll()
+        }
+        await agent.stop()
+    }
+
+    @Test(arguments: ["garbage\r\n", "*-1\r\n", "$99999999\r\n", ">1\r\n:1\r\n:7\r\n", "_\r\n"])
+    func anAgentThatSpeaksNonsenseIsLeftAndFoundAgain(_ nonsense: String) async throws {
+        try await withLinkedMesh { mesh, agent in
+            try await eventually("connected") { await mesh.isConnected }
+            agent.write(raw: Array(nonsense.utf8))
+            try await eventually("a new connection") { agent.connectionCount >= 2 }
+            #expect(try await mesh.members().members.count == 1)
+        }
+    }
+
+    @Test func whatWaitsAtShutdownIsToldSo() async throws {
+        let mesh = try await withLinkedMesh { mesh, agent -> SessionMesh in
+            try await eventually("connected") { await mesh.isConnected }
+            return mesh
+        }
+        await #expect(Self.code { _ = try await mesh.members() } == .shutdown)
+    }
+
+    // MARK: Channels
+
+    @Test func subscribersOfOneProcessShareOneSubscription() async throws {
+        try await withLinkedMesh { mesh, agent in
+            let first = try await mesh.subscribe(to: "chat")
+            let second = try await mesh.subscribe(to: "chat")
+            #expect(agent.requests == [.subscribe(channel: "chat")])
+            try await mesh.publish("one", to: "chat")
+            try await mesh.publish("two", to: "chat")
+            for subscription in [first, second] {
+                var iterator = subscription.makeAsyncIterator()
+                for text in ["one", "two"] {
+                    guard case .message(let message)? = try await iterator.next() else {
+                        Issue.record("no message")
+                        continue
+                    }
+                    #expect(message.payload == Array(text.utf8))
+                }
+            }
+            first.cancel()
+            var ended = first.makeAsyncIterator()
+            #expect(try await ended.next() == nil)
+            try await mesh.publish("three", to: "chat")
+            #expect(agent.subscriberCount(of: "chat") == 1)
+            second.cancel()
+            try await eventually("unsubscribed") { agent.subscriberCount(of: "chat") == 0 }
+        }
+    }
+
+    @Test func aDroppedSubscriptionIsUnsubscribed() async throws {
+        try await withLinkedMesh { mesh, agent in
+            do { _ = try await mesh.subscribe(to: "chat") }
+            try await eventually("unsubscribed") { agent.requests.contains(.unsubscribe(channel: "chat")) }
+        }
+    }
+
+    @Test func aReconnectIsAGapAndThenMessagesFlowAgain() async throws {
+        try await withLinkedMesh { mesh, agent in
+            let subscription = try await mesh.subscribe(to: "chat")
+            await agent.dropConnections()
+            var iterator = subscription.makeAsyncIterator()
+            #expect(try await iterator.next() == .gap)
+            agent.publish([7], to: "chat")
+            guard case .message(let message)? = try await iterator.next() else {
+                Issue.record("no message")
+                return
+            }
+            #expect(message.payload == [7])
+        }
+    }
+
+    @Test func aSlowReaderGetsWhatIsBufferedAndThenAnError() async throws {
+        try await withLinkedMesh {
+            $0.subscriptionMessagesMax = 3
+        } _: { mesh, agent in
+            let slow = try await mesh.subscribe(to: "chat")
+            for index in UInt8(0)..<5 { agent.publish([index], to: "chat") }
+            try await eventually("unsubscribed") { agent.subscriberCount(of: "chat") == 0 }
+            var iterator = slow.makeAsyncIterator()
+            for index in UInt8(0)..<3 {
+                guard case .message(let message)? = try await iterator.next() else {
+                    Issue.record("no message")
+                    continue
+                }
+                #expect(message.payload == [index])
+            }
+            await #expect(Self.code { _ = try await iterator.next() } == .slowConsumer)
+        }
+    }
+
+    @Test func bytesBoundASubscriptionToo() async throws {
+        try await withLinkedMesh {
+            $0.subscriptionBytesMax = 100
+        } _: { mesh, agent in
+            let slow = try await mesh.subscribe(to: "c")
+            for _ in 0..<2 { agent.publish([UInt8](repeating: 0, count: 60), to: "c") }
+            try await eventually("unsubscribed") { agent.subscriberCount(of: "c") == 0 }
+            var iterator = slow.makeAsyncIterator()
+            _ = try await iterator.next()
+            await #expect(Self.code { _ = try await iterator.next() } == .slowConsumer)
+        }
+    }
+
+    @Test func aCancelledReaderEnds() async throws {
+        try await withLinkedMesh { mesh, agent in
+            let subscription = try await mesh.subscribe(to: "chat")
+            let reader = Task { () -> Int in
+                var count = 0
+                for try await _ in subscription { count += 1 }
+                return count
+            }
+            agent.publish([1], to: "chat")
+            reader.cancel()
+            #expect(try await reader.value <= 1)
+            try await eventually("unsubscribed") { agent.subscriberCount(of: "chat") == 0 }
+        }
+    }
+
+    @Test func aRefusedSubscriptionIsToldAndLeavesNothingBehind() async throws {
+        try await withLinkedMesh { mesh, agent in
+            agent.script { $0.kind == .subscribe ? .reply(.failure(ClientFailure(.full, "too many"))) : .serve }
+            await #expect(Self.code { _ = try await mesh.subscribe(to: "chat") } == .full)
+            agent.serve()
+            let subscription = try await mesh.subscribe(to: "chat")
+            #expect(agent.subscriberCount(of: "chat") == 1)
+            subscription.cancel()
+        }
+    }
+}

@@ -1,0 +1,161 @@
+import MeshCore
+import Testing
+
+@testable import SessionMesh
+
+@Suite struct SessionTests {
+    static let theme = SessionField<String>("theme")
+    static let cart = SessionField<[String: Int]>("cart")
+    static let visits = SessionCounter("visits")
+
+    static func loaded(_ fields: [SessionSnapshot.Field] = []) throws -> Session {
+        let key = try #require(SessionKey(bytes: [UInt8](repeating: 1, count: 32)))
+        let snapshot = SessionSnapshot(
+            key: key, createdAt: 1, accessedAt: 2, idleSeconds: 60, user: "", fields: fields, primary: try NodeName("n1"), backup: nil)
+        return Session(snapshot, hasCookie: true)
+    }
+
+    static func commit(_ session: inout Session) throws -> SessionCommit {
+        guard case .commit(let commit)? = try session.commitRequest() else { throw SessionError(.invalid, "not a commit") }
+        return commit
+    }
+
+    @Test func aSessionThatWasOnlyReadAsksForNothing() throws {
+        var session = Session(nil, hasCookie: false)
+        #expect(session[Self.theme] == nil)
+        #expect(session[Self.visits] == 0)
+        session.remove(Self.theme)
+        session.bind(user: nil)
+        session.regenerate()
+        #expect(!session.hasChanges)
+        #expect(try session.commitRequest() == nil)
+    }
+
+    @Test func settingWhatIsThereAlreadyIsNoChange() throws {
+        var session = try Self.loaded([.init(name: "cart", value: .bytes(Array(#"{"a":1,"b":2}"#.utf8)))])
+        session[Self.cart] = ["b": 2, "a": 1]
+        #expect(!session.hasChanges)
+        session[Self.cart]?["a"] = 5
+        #expect(try Self.commit(&session).changes == [.set("cart", Array(#"{"a":5,"b":2}"#.utf8))])
+    }
+
+    @Test func changesAreFieldByFieldInTheOrderOfNames() throws {
+        var session = try Self.loaded([
+            .init(name: "theme", value: .bytes(Array(#""dark""#.utf8))), .init(name: "visits", value: .integer(4)),
+        ])
+        session.increment(Self.visits, by: 3)
+        session.increment(Self.visits, by: -1)
+        session[Self.theme] = nil
+        session[Self.cart] = [:]
+        session.bind(user: "ann")
+        session.expire(afterIdle: .seconds(90))
+        #expect(session[Self.visits] == 6)
+        #expect(session.user == "ann")
+        let commit = try Self.commit(&session)
+        #expect(commit.changes == [.set("cart", Array("{}".utf8)), .remove("theme"), .increment("visits", by: 2)])
+        #expect(commit.user == "ann")
+        #expect(commit.idleSeconds == 90)
+        #expect(!commit.regenerate)
+    }
+
+    @Test func aRemovedCounterStartsAgainAtZero() throws {
+        var session = try Self.loaded([.init(name: "visits", value: .integer(4))])
+        session.remove(Self.visits)
+        session.increment(Self.visits)
+        #expect(session[Self.visits] == 1)
+        #expect(try Self.commit(&session).changes == [.remove("visits"), .increment("visits", by: 1)])
+    }
+
+    @Test func committingAgainKeepsTheIdAndChangingInBetweenDoesNot() throws {
+        var session = try Self.loaded()
+        session.increment(Self.visits)
+        let first = try Self.commit(&session)
+        #expect(try Self.commit(&session) == first)
+        session.increment(Self.visits)
+        #expect(try Self.commit(&session).id != first.id)
+    }
+
+    @Test func anUndecodableFieldIsNilAndTheRestLives() throws {
+        let session = try Self.loaded([.init(name: "theme", value: .bytes([0xFF])), .init(name: "visits", value: .integer(1))])
+        #expect(session[Self.theme] == nil)
+        #expect(session[Self.visits] == 1)
+    }
+
+    @Test func whatCanNotBeEncodedFailsTheCommit() throws {
+        var session = try Self.loaded()
+        session[SessionField<Double>("d")] = .nan
+        #expect(throws: SessionError.self) { try session.commitRequest() }
+        var full = try Self.loaded([.init(name: "visits", value: .integer(.max))])
+        full.increment(Self.visits)
+        #expect(throws: SessionError.self) { try full.commitRequest() }
+    }
+
+    @Test func destroyingANewSessionAsksForNothing() throws {
+        var session = Session(nil, hasCookie: true)
+        session[Self.theme] = "dark"
+        session.destroy()
+        #expect(try session.commitRequest() == nil)
+    }
+}
+
+@Suite struct SessionCookieTests {
+    @Test func theNameHasTheHostPrefixOnlyWhenAlwaysSecure() {
+        #expect(SessionCookie(secure: .auto).name == "sid")
+        #expect(SessionCookie(secure: .never).name == "sid")
+        #expect(SessionCookie(secure: .always).name == "__Host-sid")
+        #expect(SessionCookie(secure: .always, customName: "shop").name == "shop")
+    }
+
+    @Test func secureFollowsTheSettingAndTheForwardedProtocol() {
+        for (secure, proto, expected) in [
+            (SessionCookie.Secure.auto, "https", true), (.auto, "HTTPS", true), (.auto, "http", false), (.auto, nil, false),
+            (.always, "http", true), (.never, "https", false),
+        ] {
+            #expect(SessionCookie(secure: secure).isSecure(forwardedProto: proto) == expected)
+        }
+    }
+
+    @Test func theValueIsFoundAmongOthers() {
+        let cookie = SessionCookie()
+        #expect(cookie.value(inCookieHeader: "a=1; sid=x.1.y ;b=2") == "x.1.y")
+        #expect(cookie.value(inCookieHeader: "sid=a=b; sid=c") == "a=b")
+        #expect(cookie.value(inCookieHeaders: ["x=1", "sid=2"]) == "2")
+        #expect(cookie.value(inCookieHeader: "xsid=1; SID=2; sid") == nil)
+        #expect(cookie.value(inCookieHeader: "") == nil)
+        #expect(cookie.value(inCookieHeader: nil) == nil)
+        #expect(cookie.value(inCookieHeader: ";;=;sid=") == "")
+    }
+
+    @Test func theHeaderGuardsTheCookie() {
+        #expect(SetCookie(name: "sid", value: "v", isSecure: false).description == "sid=v; Path=/; HttpOnly; SameSite=Lax")
+        #expect(
+            SetCookie(name: "__Host-sid", value: "", isSecure: true, isExpiry: true).description
+                == "__Host-sid=; Path=/; HttpOnly; SameSite=Lax; Secure; Max-Age=0")
+    }
+}
+
+@Suite struct SessionMeshConfigurationTests {
+    @Test func theEnvironmentSaysItAll() throws {
+        let configuration = try SessionMeshConfiguration(environment: [
+            "SESSIONMESH_AGENT": "unix:/run/mesh.sock", "SESSIONMESH_SERVICE": "shop", "PORT": "8080", "SESSIONMESH_WEIGHT": "3",
+            "SESSIONMESH_TOKEN": "t", "SESSIONMESH_COOKIE_SECURE": "always",
+        ])
+        #expect(configuration.agent == .unix(path: "/run/mesh.sock"))
+        #expect(configuration.registration == .init(service: "shop", address: "127.0.0.1:8080", weight: 3))
+        #expect(configuration.token == "t")
+        #expect(configuration.cookie.name == "__Host-sid")
+        #expect(try SessionMeshConfiguration(environment: ["SESSIONMESH_AGENT": "[::1]:7000"]).agent == .tcp(host: "::1", port: 7000))
+        #expect(try SessionMeshConfiguration(environment: ["SESSIONMESH_AGENT": "h:1", "PORT": "1"]).registration == nil)
+    }
+
+    @Test(arguments: [
+        [:], ["SESSIONMESH_AGENT": ""], ["SESSIONMESH_AGENT": "unix:"], ["SESSIONMESH_AGENT": "localhost"], ["SESSIONMESH_AGENT": ":80"],
+        ["SESSIONMESH_AGENT": "h:0"], ["SESSIONMESH_AGENT": "h:65536"], ["SESSIONMESH_AGENT": "unix:" + String(repeating: "x", count: 108)],
+        ["SESSIONMESH_AGENT": "h:1", "SESSIONMESH_COOKIE_SECURE": "yes"],
+        ["SESSIONMESH_AGENT": "h:1", "SESSIONMESH_SERVICE": "s", "PORT": "1", "SESSIONMESH_WEIGHT": "0"],
+    ]) func aWrongEnvironmentIsToldInOneLine(_ environment: [String: String]) {
+        let error = #expect(throws: SessionError.self) { try SessionMeshConfiguration(environment: environment) }
+        #expect(error?.code == .invalid)
+        #expect(error?.description.contains("\n") == false)
+    }
+}
