@@ -17,7 +17,10 @@ let settings: [SwiftSetting] =
 let package = Package(
     name: "sessionmesh",
     platforms: [.macOS(.v15)],
-    products: [],
+    products: [
+        .library(name: "MeshBalancer", targets: ["MeshBalancer"]),
+        .library(name: "MeshCore", targets: ["MeshCore"]),
+    ],
     dependencies: [
         .package(url: "https://github.com/apple/swift-nio", from: "2.101.0"),
         .package(url: "https://github.com/apple/swift-nio-ssl", from: "2.37.0"),
@@ -39,6 +42,9 @@ let package = Package(
             ],
             swiftSettings: settings
         ),
+        .target(name: "CMeshSystem"),
+        .target(name: "MeshBalancer", dependencies: ["CMeshSystem", "MeshCore"], swiftSettings: settings),
         .testTarget(name: "MeshCoreTests", dependencies: ["MeshCore"], swiftSettings: settings),
+        .testTarget(name: "MeshBalancerTests", dependencies: ["MeshBalancer", "MeshCore"], swiftSettings: settings),
     ]
 )
