@@ -34,6 +34,7 @@ let package = Package(
     name: "sessionmesh",
     platforms: [.macOS(.v15)],
     products: [
+        .library(name: "MeshBalancer", targets: ["MeshBalancer"]),
         .library(name: "MeshCore", targets: ["MeshCore"]),
         .library(name: "SessionMesh", targets: ["SessionMesh"]),
         .library(name: "SessionMeshHummingbird", targets: ["SessionMeshHummingbird"]),
@@ -64,6 +65,8 @@ let package = Package(
             ],
             swiftSettings: settings
         ),
+        .target(name: "CMeshSystem"),
+        .target(name: "MeshBalancer", dependencies: ["CMeshSystem", "MeshCore"], swiftSettings: settings),
         .target(
             name: "SessionMesh",
             dependencies: [
@@ -89,6 +92,7 @@ let package = Package(
         ),
         .testTarget(name: "MeshCoreTests", dependencies: ["MeshCore"], swiftSettings: settings),
         .testTarget(name: "MeshMirrorsTests", dependencies: ["MeshCore", "MeshMirrors", logging, nioCore], swiftSettings: settings),
+        .testTarget(name: "MeshBalancerTests", dependencies: ["MeshBalancer", "MeshCore"], swiftSettings: settings),
         .testTarget(name: "SessionMeshTests", dependencies: ["MeshCore", "ScriptedAgent", "SessionMesh"], swiftSettings: settings),
         .testTarget(
             name: "SessionMeshHummingbirdTests",

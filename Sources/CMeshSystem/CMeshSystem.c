@@ -1,0 +1,188 @@
+#define _GNU_SOURCE
+#include "CMeshSystem.h"
+
+#include <errno.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/eventfd.h>
+#include <sys/resource.h>
+#include <sys/socket.h>
+#include <time.h>
+#include <unistd.h>
+
+static socklen_t mesh_sockaddr(const struct mesh_address *from, struct sockaddr_storage *to) {
+    memset(to, 0, sizeof *to);
+    if (from->length == 4) {
+        struct sockaddr_in *v4 = (struct sockaddr_in *)to;
+        v4->sin_family = AF_INET;
+        v4->sin_port = htons(from->port);
+        memcpy(&v4->sin_addr, from->bytes, 4);
+        return sizeof *v4;
+    }
+    struct sockaddr_in6 *v6 = (struct sockaddr_in6 *)to;
+    v6->sin6_family = AF_INET6;
+    v6->sin6_port = htons(from->port);
+    memcpy(&v6->sin6_addr, from->bytes, 16);
+    return sizeof *v6;
+}
+
+static void mesh_address_of(const struct sockaddr_storage *from, struct mesh_address *to) {
+    memset(to, 0, sizeof *to);
+    if (from->ss_family == AF_INET) {
+        const struct sockaddr_in *v4 = (const struct sockaddr_in *)from;
+        to->length = 4;
+        to->port = ntohs(v4->sin_port);
+        memcpy(to->bytes, &v4->sin_addr, 4);
+    } else if (from->ss_family == AF_INET6) {
+        const struct sockaddr_in6 *v6 = (const struct sockaddr_in6 *)from;
+        to->length = 16;
+        to->port = ntohs(v6->sin6_port);
+        memcpy(to->bytes, &v6->sin6_addr, 16);
+    }
+}
+
+int mesh_epoll_create(void) {
+    int fd = epoll_create1(EPOLL_CLOEXEC);
+    return fd < 0 ? -errno : fd;
+}
+
+int mesh_epoll_add(int epoll, int fd, uint32_t events, uint64_t tag) {
+    struct epoll_event event;
+    event.events = events;
+    event.data.u64 = tag;
+    return epoll_ctl(epoll, EPOLL_CTL_ADD, fd, &event) < 0 ? -errno : 0;
+}
+
+int mesh_epoll_remove(int epoll, int fd) {
+    struct epoll_event event;
+    return epoll_ctl(epoll, EPOLL_CTL_DEL, fd, &event) < 0 ? -errno : 0;
+}
+
+uint32_t mesh_epoll_edges(void) { return EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET; }
+
+long mesh_epoll_event_size(void) { return sizeof(struct epoll_event); }
+
+int mesh_epoll_wait(int epoll, void *events, int count, int milliseconds) {
+    int n = epoll_wait(epoll, (struct epoll_event *)events, count, milliseconds);
+    return n < 0 ? (errno == EINTR ? 0 : -errno) : n;
+}
+
+uint64_t mesh_epoll_event(const void *events, int index, uint32_t *flags) {
+    const struct epoll_event *event = (const struct epoll_event *)events + index;
+    *flags = event->events;
+    return event->data.u64;
+}
+
+bool mesh_says_readable(uint32_t flags) { return flags & (EPOLLIN | EPOLLRDHUP | EPOLLHUP | EPOLLERR); }
+bool mesh_says_done(uint32_t flags) { return flags & (EPOLLRDHUP | EPOLLHUP | EPOLLERR); }
+bool mesh_says_broken(uint32_t flags) { return flags & (EPOLLHUP | EPOLLERR); }
+
+int mesh_eventfd(void) {
+    int fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+    return fd < 0 ? -errno : fd;
+}
+
+void mesh_eventfd_signal(int fd) {
+    uint64_t one = 1;
+    ssize_t n = write(fd, &one, sizeof one);
+    (void)n;  // Full means that the reader is already due to wake.
+}
+
+void mesh_eventfd_clear(int fd) {
+    uint64_t count;
+    ssize_t n = read(fd, &count, sizeof count);
+    (void)n;
+}
+
+int mesh_listen(const struct mesh_address *address, int backlog) {
+    struct sockaddr_storage storage;
+    socklen_t length = mesh_sockaddr(address, &storage);
+    int fd = socket(storage.ss_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+    if (fd < 0) return -errno;
+    int one = 1;
+    setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof one);
+    setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one);
+    if (setsockopt(fd, SOL_SOCKET, SO_REUSEPORT, &one, sizeof one) < 0 || bind(fd, (struct sockaddr *)&storage, length) < 0
+        || listen(fd, backlog) < 0) {
+        int error = errno;
+        close(fd);
+        return -error;
+    }
+    return fd;
+}
+
+int mesh_local_address(int fd, struct mesh_address *address) {
+    struct sockaddr_storage storage;
+    socklen_t length = sizeof storage;
+    if (getsockname(fd, (struct sockaddr *)&storage, &length) < 0) return -errno;
+    mesh_address_of(&storage, address);
+    return 0;
+}
+
+int mesh_accept(int listener, struct mesh_address *peer) {
+    struct sockaddr_storage storage;
+    socklen_t length = sizeof storage;
+    int fd;
+    do fd = accept4(listener, (struct sockaddr *)&storage, &length, SOCK_NONBLOCK | SOCK_CLOEXEC);
+    while (fd < 0 && (errno == EINTR || errno == ECONNABORTED));
+    if (fd < 0) return -errno;
+    mesh_address_of(&storage, peer);
+    return fd;
+}
+
+int mesh_connect(const struct mesh_address *address) {
+    struct sockaddr_storage storage;
+    socklen_t length = mesh_sockaddr(address, &storage);
+    int fd = socket(storage.ss_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+    if (fd < 0) return -errno;
+    int one = 1;
+    setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one);
+    if (connect(fd, (struct sockaddr *)&storage, length) < 0 && errno != EINPROGRESS) {
+        int error = errno;
+        close(fd);
+        return -error;
+    }
+    return fd;
+}
+
+int mesh_socket_error(int fd) {
+    int error = 0;
+    socklen_t length = sizeof error;
+    return getsockopt(fd, SOL_SOCKET, SO_ERROR, &error, &length) < 0 ? errno : error;
+}
+
+long mesh_recv(int fd, void *bytes, long count) {
+    ssize_t n;
+    do n = recv(fd, bytes, count, 0);
+    while (n < 0 && errno == EINTR);
+    return n < 0 ? -errno : n;
+}
+
+long mesh_send(int fd, const void *bytes, long count) {
+    ssize_t n;
+    do n = send(fd, bytes, count, MSG_NOSIGNAL);
+    while (n < 0 && errno == EINTR);
+    return n < 0 ? -errno : n;
+}
+
+bool mesh_is_quiet(int fd) {
+    char byte;
+    return recv(fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT) < 0 && errno == EAGAIN;
+}
+
+void mesh_finish_writing(int fd) { shutdown(fd, SHUT_WR); }
+
+void mesh_close(int fd) { close(fd); }
+
+int64_t mesh_uptime(void) {
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (int64_t)now.tv_sec * 1000000000 + now.tv_nsec;
+}
+
+uint64_t mesh_descriptor_limit(void) {
+    struct rlimit limit;
+    return getrlimit(RLIMIT_NOFILE, &limit) < 0 ? 1024 : (uint64_t)limit.rlim_cur;
+}

@@ -1,0 +1,48 @@
+// What Swift can't say well of Linux: a packed epoll_event, errno as a macro, calls with flags of their own. No decision is taken here.
+// Every call that can fail returns -errno instead of setting errno, and repeats itself on EINTR.
+//
+// No system header is included: with the feature macros that accept4 needs, Swift's own view of those headers would differ from ours.
+
+#ifndef CMESHSYSTEM_H
+#define CMESHSYSTEM_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+// An address as the calls below take it; `port` in host order, `length` of `bytes` 4 or 16.
+struct mesh_address {
+    uint8_t bytes[16];
+    uint8_t length;
+    uint16_t port;
+};
+
+int mesh_epoll_create(void);
+int mesh_epoll_add(int epoll, int fd, uint32_t events, uint64_t tag);
+int mesh_epoll_remove(int epoll, int fd);
+uint32_t mesh_epoll_edges(void);
+long mesh_epoll_event_size(void);
+int mesh_epoll_wait(int epoll, void *events, int count, int milliseconds);
+uint64_t mesh_epoll_event(const void *events, int index, uint32_t *flags);
+bool mesh_says_readable(uint32_t flags);
+bool mesh_says_done(uint32_t flags);
+bool mesh_says_broken(uint32_t flags);
+int mesh_eventfd(void);
+void mesh_eventfd_signal(int fd);
+void mesh_eventfd_clear(int fd);
+// A listener that shares its port with others of its kind. Accepted sockets inherit TCP_NODELAY.
+int mesh_listen(const struct mesh_address *address, int backlog);
+int mesh_local_address(int fd, struct mesh_address *address);
+int mesh_accept(int listener, struct mesh_address *peer);
+// A socket that is connecting: success or failure shows with writability. A failure that is known at once is returned.
+int mesh_connect(const struct mesh_address *address);
+int mesh_socket_error(int fd);
+long mesh_recv(int fd, void *bytes, long count);
+long mesh_send(int fd, const void *bytes, long count);
+// Whether an idle connection is as it should be: open, with nothing to read.
+bool mesh_is_quiet(int fd);
+void mesh_finish_writing(int fd);
+void mesh_close(int fd);
+int64_t mesh_uptime(void);
+uint64_t mesh_descriptor_limit(void);
+
+#endif

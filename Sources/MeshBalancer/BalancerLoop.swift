@@ -1,0 +1,281 @@
+internal import CMeshSystem
+import Glibc
+import MeshCore
+
+/// What a loop is made from, on its way to its thread.
+struct LoopStart: Sendable {
+    let configuration: BalancerConfiguration
+    /// Of how many loops it is one.
+    let loops: Int
+    let table: RoutingTable
+    let listener: Listener
+    let mailbox: Mailbox
+    let log: @Sendable (String) -> Void
+    let counters = LoopCounters()
+}
+
+/// One thread's event loop and everything that its connections share.
+///
+/// Not Sendable, and never leaves its thread. Reads go into one scratch buffer, so a connection that waits for bytes holds none; who has read
+/// something acts on it, or copies what it must keep, before anybody reads again.
+final class BalancerLoop {
+    let configuration: BalancerConfiguration
+    let counters: LoopCounters
+    /// Uptime in nanoseconds when this turn of the loop began.
+    private(set) var now: Int64
+    /// Set once it is told to stop: every answer closes its connection.
+    private(set) var isDraining = false
+
+    var router: Router
+    private(set) var pools: [UpstreamPool] = []
+    var scanner = HeadScanner()
+    var lines = LineBuffer()
+    var buffers = BufferPool()
+    var wheel: TimerWheel
+    var silence: SilenceLimit
+    var complaints: Complaints
+    /// Requests going on, and how many of them are repeats: the retry budget.
+    var activeRequests = 0
+    var activeRetries = 0
+
+    /// Where reads land: ``Scratch/room`` bytes behind a head room in which a rewritten head grows.
+    let scratch = Scratch()
+    /// `X-Forwarded-Proto` and `-Port`: the same for every request of a listener.
+    let forwardedLines: [UInt8]
+
+    private let listener: Listener
+    private let mailbox: Mailbox
+    private let epoll: Int32
+    private let events: UnsafeMutableRawPointer
+    private var connections: [Connection?] = []
+    private var generation: UInt64 = 0
+    private var clientCount = 0
+    private let clientsMax: Int
+    private var isAccepting = false
+    private var acceptAgainAt: Int64 = .max
+    private var stopBy: Int64 = .max
+    /// Taken off a full batch, so that one who always has more to read does not keep the rest waiting.
+    private var postponed: [Connection] = []
+
+    private static let eventsMax: Int32 = 512
+    private static let acceptsPerTurnMax = 64
+
+    struct Scratch {
+        static let headRoom = 4096
+        /// 124 KiB: large reads are what makes large bodies cheap. With the head room it is what one ``ByteBuffer`` holds.
+        static let room = BufferPool.largest - headRoom
+        let start: UnsafeMutableRawPointer = .allocate(byteCount: BufferPool.largest, alignment: 4096)
+        /// Where reads go.
+        var base: UnsafeMutableRawPointer { start + Self.headRoom }
+    }
+
+    /// Nil when the system gives no epoll descriptor.
+    init?(_ start: LoopStart) {
+        epoll = mesh_epoll_create()
+        configuration = start.configuration
+        counters = start.counters
+        listener = start.listener
+        mailbox = start.mailbox
+        now = mesh_uptime()
+        wheel = TimerWheel(now: now)
+        router = Router(table: start.table, algorithm: start.configuration.algorithm())
+        silence = SilenceLimit(shortest: start.configuration.timeouts.silence)
+        complaints = Complaints(log: start.log)
+        events = .allocate(byteCount: Int(Self.eventsMax) * mesh_epoll_event_size(), alignment: 16)
+        forwardedLines = Array("X-Forwarded-Proto: http\r\nX-Forwarded-Port: \(start.listener.address.port)\r\n".utf8)
+        let wanted = start.configuration.limits.clientConnectionsMax
+        let derived = Int(clamping: mesh_descriptor_limit() / 2) - 64
+        clientsMax = max(1, (wanted > 0 ? wanted : max(derived, 16)) / start.loops)
+        postponed.reserveCapacity(64)
+        guard epoll >= 0, mesh_epoll_add(epoll, mailbox.descriptor, 1, UInt64(UInt32(mailbox.descriptor))) == 0 else {
+            start.log("a balancer loop can't start: no epoll descriptor")
+            return nil
+        }
+        adopt(start.table)
+    }
+
+    deinit {
+        events.deallocate()
+        scratch.start.deallocate()
+        lines.release()
+        buffers.releaseAll()
+        if epoll >= 0 { mesh_close(epoll) }
+    }
+
+    // MARK: Turning
+
+    func run() {
+        while !(isDraining && (clientCount == 0 || now >= stopBy)) {
+            keepAccepting()
+            let wait = postponed.isEmpty ? millisecondsToWait() : 0
+            let count = mesh_epoll_wait(epoll, events, Self.eventsMax, wait)
+            now = mesh_uptime()
+            for index in 0..<max(0, count) { handleEvent(index) }
+            let again = postponed
+            if !again.isEmpty {
+                postponed.removeAll(keepingCapacity: true)
+                for connection in again where !connection.isClosed { connection.proceed(in: self) }
+            }
+            expireDeadlines()
+        }
+        for connection in connections { connection?.close(in: self) }
+        // Objects that point at each other let go when closed; this is the last reference to them.
+        connections = []
+        pools = []
+    }
+
+    private func handleEvent(_ index: Int32) {
+        var flags: UInt32 = 0
+        let tag = mesh_epoll_event(events, index, &flags)
+        let descriptor = Int(UInt32(truncatingIfNeeded: tag))
+        if tag >> 32 == 0 {
+            if Int32(descriptor) == mailbox.descriptor { readMail() } else { acceptClients() }
+            return
+        }
+        // An event of this batch may be about a connection that an earlier event closed, and whose number has a new owner.
+        guard descriptor < connections.count, let connection = connections[descriptor], connection.tag == tag else { return }
+        connection.note(flags)
+        connection.proceed(in: self)
+    }
+
+    /// Has a connection go on in the next turn.
+    func postpone(_ connection: Connection) {
+        postponed.append(connection)
+    }
+
+    private func millisecondsToWait() -> Int32 {
+        var wait = wheel.millisecondsToNext(at: now) ?? -1
+        for moment in [stopBy, acceptAgainAt] where moment != .max {
+            let until = Int32(clamping: max(0, (moment - now) / 1_000_000 + 1))
+            wait = wait < 0 ? until : min(wait, until)
+        }
+        return wait
+    }
+
+    private func expireDeadlines() {
+        while let (tick, tags) = wheel.next(at: now) {
+            for tag in tags {
+                let descriptor = Int(UInt32(truncatingIfNeeded: tag))
+                guard descriptor < connections.count, let connection = connections[descriptor], connection.tag == tag,
+                    connection.filedTick == tick
+                else { continue }
+                connection.filedTick = .max
+                if connection.deadline <= now {
+                    connection.expired(in: self)
+                } else if connection.deadline != .max {
+                    connection.setDeadline(connection.deadline, in: self)
+                }
+            }
+        }
+    }
+
+    func deadline(after duration: Duration) -> Int64 {
+        let (sum, overflow) = now.addingReportingOverflow(duration.nanoseconds)
+        return overflow ? .max : sum
+    }
+
+    // MARK: Connections
+
+    /// Registers a socket and makes its connection; the descriptor is closed and nil returned when epoll refuses it.
+    func register<Made: Connection>(_ descriptor: Int32, _ make: (_ tag: UInt64) -> Made) -> Made? {
+        generation = generation == UInt64(UInt32.max) ? 1 : generation + 1
+        let tag = generation << 32 | UInt64(UInt32(descriptor))
+        guard mesh_epoll_add(epoll, descriptor, mesh_epoll_edges(), tag) == 0 else {
+            mesh_close(descriptor)
+            return nil
+        }
+        let connection = make(tag)
+        if Int(descriptor) >= connections.count {
+            connections.append(contentsOf: repeatElement(nil, count: Int(descriptor) + 64 - connections.count))
+        }
+        connections[Int(descriptor)] = connection
+        if connection is ClientConnection {
+            clientCount += 1
+            counters.clientsOpen.add()
+        } else {
+            counters.upstreamsOpen.add()
+        }
+        return connection
+    }
+
+    func forget(_ connection: Connection) {
+        connections[Int(connection.descriptor)] = nil
+        mesh_close(connection.descriptor)
+        if connection is ClientConnection {
+            clientCount -= 1
+            counters.clientsOpen.add(-1)
+        } else {
+            counters.upstreamsOpen.add(-1)
+        }
+    }
+
+    private func keepAccepting() {
+        let wanted = !isDraining && clientCount < clientsMax && now >= min(acceptAgainAt, now)
+        if wanted, !isAccepting, acceptAgainAt == .max || now >= acceptAgainAt {
+            acceptAgainAt = .max
+            isAccepting = mesh_epoll_add(epoll, listener.descriptor, 1, UInt64(UInt32(listener.descriptor))) == 0
+        } else if !wanted, isAccepting {
+            _ = mesh_epoll_remove(epoll, listener.descriptor)
+            isAccepting = false
+        }
+    }
+
+    private func acceptClients() {
+        var peer = mesh_address()
+        for _ in 0..<Self.acceptsPerTurnMax where clientCount < clientsMax && isAccepting {
+            let descriptor = mesh_accept(listener.descriptor, &peer)
+            if descriptor >= 0 {
+                counters.clientsAccepted.add()
+                guard let client = register(descriptor, { ClientConnection(descriptor: descriptor, tag: $0, host: peer.host) }) else {
+                    continue
+                }
+                client.setDeadline(deadline(after: configuration.timeouts.clientIdle), in: self)
+                continue
+            }
+            if descriptor == -Int32(EAGAIN) { return }
+            // Out of descriptors: asking at once again would spin.
+            complaints.complain(.descriptors, at: now, "can't accept clients: error \(-descriptor); raise the open files limit")
+            _ = mesh_epoll_remove(epoll, listener.descriptor)
+            isAccepting = false
+            acceptAgainAt = deadline(after: .milliseconds(100))
+            return
+        }
+    }
+
+    // MARK: Mail
+
+    private func readMail() {
+        let letters = mailbox.collect()
+        if let table = letters.table {
+            router.replace(with: table)
+            adopt(table)
+        }
+        guard let stopBy = letters.stopBy else { return }
+        self.stopBy = min(self.stopBy, stopBy)
+        isDraining = true
+        keepAccepting()
+        for case let client as ClientConnection in connections { client.drain(in: self) }
+    }
+
+    /// Gives every target of the table its pool, and retires the pools of those that are gone.
+    private func adopt(_ table: RoutingTable) {
+        var known = Dictionary(pools.map { ($0.number, $0) }, uniquingKeysWith: { first, _ in first })
+        var nowSuspect = false
+        pools = table.targets.indices.map { index in
+            let number = router.loads[index].number
+            let target = table.targets[index]
+            guard let pool = known.removeValue(forKey: number) else {
+                return UpstreamPool(target: target, number: number, index: index, idleMax: configuration.limits.idlePerInstanceMax)
+            }
+            nowSuspect = nowSuspect || (target.isSuspect && !pool.isSuspect)
+            pool.update(index: index, isSuspect: target.isSuspect)
+            return pool
+        }
+        for connection in known.values {
+            connection.update(index: nil, isSuspect: connection.isSuspect)
+            connection.closeIdle(in: self)
+        }
+        guard nowSuspect || !known.isEmpty else { return }
+        for case let upstream as UpstreamConnection in connections { upstream.poolChanged(in: self) }
+    }
+}
