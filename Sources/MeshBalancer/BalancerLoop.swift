@@ -26,7 +26,7 @@ final class BalancerLoop {
     /// Set once it is told to stop: every answer closes its connection.
     private(set) var isDraining = false
 
-    var router: Router
+    var router: RequestRouter
     private(set) var pools: [UpstreamPool] = []
     var scanner = HeadScanner()
     var lines = LineBuffer()
@@ -78,7 +78,7 @@ final class BalancerLoop {
         mailbox = start.mailbox
         now = mesh_uptime()
         wheel = TimerWheel(now: now)
-        router = Router(table: start.table, algorithm: start.configuration.algorithm())
+        router = RequestRouter(table: start.table, algorithm: start.configuration.algorithm())
         silence = SilenceLimit(shortest: start.configuration.timeouts.silence)
         complaints = Complaints(log: start.log)
         events = .allocate(byteCount: Int(Self.eventsMax) * mesh_epoll_event_size(), alignment: 16)

@@ -358,7 +358,7 @@ final class ClientConnection: Connection {
     // MARK: Attempts
 
     /// Gives the request to an instance, or, when that can't take it, to whoever the policy says is next.
-    private func give(_ request: UnsafeRawBufferPointer, to first: Router.Choice, onNewConnection: Bool, in loop: BalancerLoop) {
+    private func give(_ request: UnsafeRawBufferPointer, to first: RequestRouter.Choice, onNewConnection: Bool, in loop: BalancerLoop) {
         var next: Next? = Next(choice: first, onNewConnection: onNewConnection)
         while let attempt = next {
             let pool = loop.pools[attempt.choice.target]
@@ -378,7 +378,7 @@ final class ClientConnection: Connection {
     }
 
     private struct Next {
-        var choice: Router.Choice
+        var choice: RequestRouter.Choice
         var onNewConnection: Bool
     }
 
@@ -470,7 +470,7 @@ final class ClientConnection: Connection {
         let decision = decide(progress, wasKept: wasKept, in: loop)
         if decision == .reconnect, let index = pool.index {
             countRetry(.reconnect, in: loop)
-            return Next(choice: Router.Choice(target: index, rank: exchange.rank), onNewConnection: true)
+            return Next(choice: RequestRouter.Choice(target: index, rank: exchange.rank), onNewConnection: true)
         }
         exchange.tried.insert(pool.number)
         if case .giveUp = decision {

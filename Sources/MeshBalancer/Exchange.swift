@@ -18,7 +18,7 @@ struct Exchange {
     /// What was sent so far, head and body, for another try; given up when it is too large, or a byte of the answer came.
     var replay: ByteBuffer?
     var isReplayable = true
-    var tried = Router.Tried()
+    var tried = RequestRouter.Tried()
     var retries = 0
     /// Of the node that has it: 0 is the primary's, or a new visitor's.
     var rank = 0

@@ -1,6 +1,6 @@
 /// Where requests may go: one immutable picture, made from one view of the mesh and handed to every loop.
 ///
-/// It holds what the mesh knows. What a loop finds out by itself (in flight, refused a moment ago) lives beside it, in ``Router``.
+/// It holds what the mesh knows. What a loop finds out by itself (in flight, refused a moment ago) lives beside it, in ``RequestRouter``.
 public struct RoutingTable: Sendable {
     /// Every instance that may be dialled.
     public let targets: [RouteTarget]

@@ -2,7 +2,7 @@ import Testing
 
 @testable import MeshCore
 
-extension Router {
+extension RequestRouter {
     /// Choosing advances the algorithm, which an expectation can't do to what it looks at.
     fileprivate func chosen(for slot: Slot?, tried: Tried, at now: Int64) -> Choice? {
         var copy = self
@@ -34,7 +34,7 @@ extension Router {
         RoutingTable(view: view, placement: PlacementTable(view.placementCandidates), service: "web", cookieRing: ring)
     }
 
-    static func router(_ view: MeshView) -> Router { Router(table: table(view), algorithm: RoundRobin()) }
+    static func router(_ view: MeshView) -> RequestRouter { RequestRouter(table: table(view), algorithm: RoundRobin()) }
 
     @Test func candidatesFollowTheRanksAndPassOverNodesWithoutInstances() throws {
         let view = try Self.view([("a", 1), ("b", 2), ("c", 0), ("d", 1)])
@@ -76,7 +76,7 @@ extension Router {
         var router = Self.router(try Self.view([("a", 1), ("b", 1), ("c", 1)]))
         let slot = Slot(masking: 77)
         let order = router.table.candidates(of: slot).map(\.endpoint)
-        var tried = Router.Tried()
+        var tried = RequestRouter.Tried()
         for rank in 0..<3 {
             let chosen = router.choose(for: slot, tried: tried, at: 0)
             let choice = try #require(chosen)
@@ -91,7 +91,7 @@ extension Router {
     @Test func aNodeWithManyInstancesGetsTwoTriesBeforeTheBackup() throws {
         var router = Self.router(try Self.view([("a", 5), ("b", 5)]))
         let slot = try #require(Slot.all.first { router.table.candidates(of: $0).first?.node?.name.description == "a" })
-        var tried = Router.Tried()
+        var tried = RequestRouter.Tried()
         var ranks: [Int] = []
         for _ in 0..<3 {
             let chosen = router.choose(for: slot, tried: tried, at: 0)

@@ -1,5 +1,5 @@
 /// One loop's routing: the table that the view made, beside what this loop found out by itself. Decides who gets a request, first and after each failure.
-public struct Router: Sendable {
+public struct RequestRouter: Sendable {
     public private(set) var table: RoutingTable
     /// One for each of `table.targets`.
     public private(set) var loads: [InstanceLoad] = []
