@@ -86,6 +86,8 @@ public enum SessionLimits {
     public static let fieldBytesMax = 16 * 1024
     public static let fieldsMax = 128
     public static let fieldNameBytesMax = 64
+    /// Changes in one commit: every field set once, and as many removed.
+    public static let changesMax = 256
     public static let userBytesMax = 128
     public static let channelNameBytesMax = 200
     public static let messageBytesMax = 64 * 1024

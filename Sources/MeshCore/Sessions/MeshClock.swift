@@ -1,0 +1,29 @@
+/// The wall clock that stamps and expiry use: this machine's, held within five seconds of what the mesh's middle clock says.
+///
+/// One machine an hour ahead would expire everybody's sessions when it takes over a slot. Peers tell each other their time
+/// over the peer links; the median of what they say is safe as long as most clocks are right. With two machines nobody can tell which is
+/// wrong, and the earlier is taken: to expire late is the lesser harm.
+public struct MeshClock: Sendable {
+    /// What each peer's wall clock shows where our monotonic clock shows zero, in milliseconds. Held against the monotonic clock,
+    /// because our own wall clock may be the one that jumps.
+    private var zeros: [NodeName: Int64] = [:]
+
+    public static let leeway: Int64 = 5000
+
+    public init() {}
+
+    public mutating func heard(_ peer: NodeName, saying theirWall: Int64, at now: Moment) {
+        zeros[peer] = theirWall - now.uptime / 1_000_000
+    }
+
+    public mutating func forget(_ peer: NodeName) {
+        zeros[peer] = nil
+    }
+
+    /// Unix milliseconds.
+    public func wall(at now: Moment) -> Int64 {
+        let sorted = (zeros.values + [now.wall - now.uptime / 1_000_000]).sorted()
+        let median = sorted[(sorted.count - 1) / 2] + now.uptime / 1_000_000
+        return min(max(now.wall, median - Self.leeway), median + Self.leeway)
+    }
+}

@@ -1,0 +1,122 @@
+// How a session travels between nodes. Docs/PROTOCOL.md has the table.
+
+extension ByteWriter {
+    public mutating func write(_ state: SessionState) {
+        write(state.created.rawValue)
+        write(UInt64(bitPattern: state.accessedAt))
+        write(state.latest.rawValue)
+        write(state.destroyed?.rawValue ?? 0)
+        write(UInt8(state.commits.count))
+        for mark in state.commits { write(mark) }
+        write(UInt16(state.fields.count))
+        for field in state.fields {
+            write(text: field.name)
+            write(field.cell)
+        }
+    }
+
+    public mutating func write(_ commit: CommitID) {
+        write(commit.upper)
+        write(commit.lower)
+    }
+
+    mutating func write(_ mark: SessionState.CommitMark) {
+        write(mark.stamp.rawValue)
+        write(mark.id)
+    }
+
+    mutating func write(_ version: Version) {
+        write(version.stamp.rawValue)
+        write(version.life)
+    }
+
+    mutating func write(_ cell: Cell) {
+        switch cell {
+        case .register(let version, nil):
+            write(UInt8(0))
+            write(version)
+        case .register(let version, let bytes?):
+            write(UInt8(1))
+            write(version)
+            write(long: bytes)
+        case .counter(let counter):
+            write(UInt8(2))
+            write(counter.origin)
+            write(UInt64(bitPattern: counter.base))
+            write(counter.foldedThrough)
+            write(UInt8(counter.parts.count))
+            for part in counter.parts {
+                write(part.life)
+                write(part.writes)
+                write(UInt64(bitPattern: part.sum))
+            }
+        }
+    }
+}
+
+extension ByteReader {
+    public mutating func readSessionState() throws(WireError) -> SessionState {
+        var state = SessionState()
+        state.created = Stamp(rawValue: try read())
+        state.accessedAt = try readMilliseconds()
+        state.latest = Stamp(rawValue: try read())
+        let destroyed: UInt64 = try read()
+        state.destroyed = destroyed == 0 ? nil : Stamp(rawValue: destroyed)
+        let commits = Int(try read(UInt8.self))
+        guard commits <= SessionState.commitsMax else { throw .tooLarge }
+        for _ in 0..<commits { state.commits.append(try readCommitMark()) }
+        let fields = Int(try read(UInt16.self))
+        guard fields <= SessionState.fieldsWireMax else { throw .tooLarge }
+        for _ in 0..<fields {
+            let name = try readText()
+            guard state.fields.last.map({ $0.name < name }) ?? true else { throw .unknownValue }
+            state.fields.append(.init(name: name, cell: try readCell()))
+        }
+        return state
+    }
+
+    public mutating func readCommitID() throws(WireError) -> CommitID {
+        CommitID(upper: try read(), lower: try read())
+    }
+
+    mutating func readCommitMark() throws(WireError) -> SessionState.CommitMark {
+        SessionState.CommitMark(stamp: Stamp(rawValue: try read()), id: try readCommitID())
+    }
+
+    mutating func readVersion() throws(WireError) -> Version {
+        Version(stamp: Stamp(rawValue: try read()), life: try readLife())
+    }
+
+    /// A date that arithmetic with durations can't overflow.
+    mutating func readMilliseconds() throws(WireError) -> Int64 {
+        let value = Int64(bitPattern: try read(UInt64.self))
+        guard (0...(1 << 48)).contains(value) else { throw .unknownValue }
+        return value
+    }
+
+    mutating func readCell() throws(WireError) -> Cell {
+        switch try read(UInt8.self) {
+        case 0: return .register(try readVersion(), nil)
+        case 1:
+            let version = try readVersion()
+            return .register(version, Array(try readLong(limit: SessionLimits.fieldBytesMax)))
+        case 2:
+            var counter = Counter(origin: try readVersion())
+            counter.base = Int64(bitPattern: try read())
+            counter.foldedThrough = try readLife()
+            let parts = Int(try read(UInt8.self))
+            for _ in 0..<parts {
+                let part = Counter.Part(life: try readLife(), writes: try read(), sum: Int64(bitPattern: try read()))
+                guard counter.parts.last.map({ $0.life < part.life }) ?? true else { throw .unknownValue }
+                counter.parts.append(part)
+            }
+            return .counter(counter)
+        default: throw .unknownValue
+        }
+    }
+}
+
+extension SessionState {
+    /// Visible fields, ours, and removed ones whose removal must still travel.
+    static let fieldsWireMax = 1024
+}

@@ -1,0 +1,123 @@
+// How a session is cut into the entries of a mirror, each of which merges by itself.
+//
+// Every entry's version is 16 bytes, stamp then life, so that plain byte order decides. A counter becomes one entry a life: its
+// writer is one node, and its count of writes serves as the stamp.
+
+extension SessionState {
+    private enum EntryKind {
+        static let meta = UInt8(ascii: "m")
+        static let register = UInt8(ascii: "r")
+        static let counterBase = UInt8(ascii: "b")
+        static let counterPart = UInt8(ascii: "p")
+        static let tombstone = UInt8(ascii: "t")
+    }
+
+    public func mirrorRecord(of key: SessionKey, idleDefault: Duration) -> MirrorRecord {
+        let expiry = expiresAt(idleDefault: idleDefault)
+        if let destroyed {
+            let grave = MirrorEntry(name: [EntryKind.tombstone], version: Self.entryVersion(destroyed, Life(rawValue: 0)), payload: [])
+            return MirrorRecord(key: key, entries: [grave], expiresAt: expiry, isTombstone: true)
+        }
+        var entries: [MirrorEntry] = [metaEntry]
+        for field in fields { entries.append(contentsOf: Self.entries(of: field)) }
+        entries.sort { $0.name.lexicographicallyPrecedes($1.name) }
+        return MirrorRecord(key: key, entries: entries, expiresAt: expiry)
+    }
+
+    private var metaEntry: MirrorEntry {
+        var payload = ByteWriter()
+        payload.write(created.rawValue)
+        payload.write(UInt64(bitPattern: accessedAt))
+        payload.write(UInt8(commits.count))
+        for mark in commits { payload.write(mark) }
+        return MirrorEntry(
+            name: [EntryKind.meta], version: Self.entryVersion(latest, Life(rawValue: UInt64(accessedAt))), payload: payload.bytes)
+    }
+
+    private static func entries(of field: Field) -> [MirrorEntry] {
+        let name = Array(field.name.utf8)
+        switch field.cell {
+        case .register(let version, let bytes):
+            return [
+                MirrorEntry(
+                    name: [EntryKind.register] + name, version: entryVersion(version.stamp, version.life),
+                    payload: bytes.map { [1] + $0 } ?? [0])
+            ]
+        case .counter(let counter):
+            var base = ByteWriter()
+            base.write(counter.origin)
+            base.write(UInt64(bitPattern: counter.base))
+            let baseEntry = MirrorEntry(
+                name: [EntryKind.counterBase] + name, version: entryVersion(counter.origin.stamp, counter.foldedThrough),
+                payload: base.bytes)
+            return [baseEntry]
+                + counter.parts.map { part in
+                    var partName = ByteWriter()
+                    partName.write(EntryKind.counterPart)
+                    partName.write(part.life)
+                    partName.write(raw: name)
+                    var payload = ByteWriter()
+                    payload.write(counter.origin)
+                    payload.write(UInt64(bitPattern: part.sum))
+                    return MirrorEntry(
+                        name: partName.bytes,
+                        version: entryVersion(counter.origin.stamp, Life(rawValue: UInt64(part.writes))), payload: payload.bytes)
+                }
+        }
+    }
+
+    private static func entryVersion(_ stamp: Stamp, _ life: Life) -> [UInt8] {
+        var writer = ByteWriter(reserving: MirrorEntry.versionBytes)
+        writer.write(Version(stamp: stamp, life: life))
+        return writer.bytes
+    }
+
+    /// Puts a session together again.
+    /// - Throws: ``WireError`` when the entries are not ones that this type writes.
+    public init(_ record: MirrorRecord) throws(WireError) {
+        self.init()
+        for entry in record.entries {
+            var version = ByteReader(entry.version)
+            let stamped = try version.readVersion()
+            latest = max(latest, stamped.stamp)
+            guard let kind = entry.name.first else { throw .truncated }
+            var name = ByteReader(entry.name[1...])
+            var payload = ByteReader(entry.payload)
+            switch kind {
+            case EntryKind.tombstone: destroyed = stamped.stamp
+            case EntryKind.meta: try readMeta(&payload)
+            case EntryKind.register:
+                let isSet: UInt8 = try payload.read()
+                let bytes = isSet == 1 ? Array(try payload.read(raw: payload.remaining)) : nil
+                try merge(fieldNamed: &name, .register(stamped, bytes))
+            case EntryKind.counterBase:
+                var counter = Counter(origin: try payload.readVersion())
+                counter.base = Int64(bitPattern: try payload.read())
+                counter.foldedThrough = stamped.life
+                try merge(fieldNamed: &name, .counter(counter))
+            case EntryKind.counterPart:
+                let life = try name.readLife()
+                var counter = Counter(origin: try payload.readVersion())
+                guard let writes = UInt32(exactly: stamped.life.rawValue) else { throw .unknownValue }
+                counter.parts = [.init(life: life, writes: writes, sum: Int64(bitPattern: try payload.read()))]
+                try merge(fieldNamed: &name, .counter(counter))
+            default: throw .unknownValue
+            }
+        }
+    }
+
+    private mutating func readMeta(_ payload: inout ByteReader) throws(WireError) {
+        created = Stamp(rawValue: try payload.read())
+        accessedAt = try payload.readMilliseconds()
+        let count = Int(try payload.read(UInt8.self))
+        guard count <= Self.commitsMax else { throw .tooLarge }
+        for _ in 0..<count { commits.append(try payload.readCommitMark()) }
+    }
+
+    private mutating func merge(fieldNamed name: inout ByteReader, _ cell: Cell) throws(WireError) {
+        guard let text = String(validating: try name.read(raw: name.remaining), as: UTF8.self) else { throw .malformedText }
+        var part = SessionState()
+        part.fields = [Field(name: text, cell: cell)]
+        merge(part)
+    }
+}
