@@ -1,0 +1,44 @@
+/// What an operator decides about one agent. Everything has a default but who and where it is.
+public struct AgentConfiguration: Sendable {
+    public var name: NodeName
+    /// Where other members reach it, for gossip and peer links alike.
+    public var endpoint: Endpoint
+    public var role: Role
+    /// Members to ask for the rest. May hold this agent's own endpoint, so that all agents can be given one list.
+    public var seeds: [Endpoint]
+    /// Separates meshes that could hear each other; part of everything that is sealed. Default "sessionmesh".
+    public var label: String
+    public var tags: [String: String]
+    /// Share of slots, 1 to 16. Default 1.
+    public var weight: UInt8
+    /// Whether a mirror stands behind this agent. Sessions are written to it within 200 ms; what was not written when every node died at
+    /// once is lost.
+    public var mirrors: Bool
+    /// Idle time after which a session expires unless it says otherwise. Default 30 minutes. Longer holds more in memory.
+    public var idleDefault: Duration
+    /// How long a request waits for a primary in transition before it is answered `unavailable`. Default 3 seconds, so that a
+    /// silent death is outlived; longer holds a browser longer.
+    public var requestDeadline: Duration
+    /// Sessions held at most, in either rank; beyond it new ones are refused and none is dropped. Default 1,000,000, about 1 GB of small ones.
+    public var sessionsMax: Int
+    public var swim: SWIM.Configuration
+
+    public init(
+        name: NodeName, endpoint: Endpoint, role: Role = .node, seeds: [Endpoint] = [], label: String = "sessionmesh",
+        tags: [String: String] = [:], weight: UInt8 = 1, mirrors: Bool = false, idleDefault: Duration = .seconds(1800),
+        requestDeadline: Duration = .seconds(3), sessionsMax: Int = 1_000_000, swim: SWIM.Configuration = .init()
+    ) {
+        self.name = name
+        self.endpoint = endpoint
+        self.role = role
+        self.seeds = seeds
+        self.label = label
+        self.tags = tags
+        self.weight = weight
+        self.mirrors = mirrors
+        self.idleDefault = idleDefault
+        self.requestDeadline = requestDeadline
+        self.sessionsMax = sessionsMax
+        self.swim = swim
+    }
+}

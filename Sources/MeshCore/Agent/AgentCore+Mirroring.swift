@@ -1,0 +1,182 @@
+// The Redis, Memcached or MongoDB behind the agent. It holds copies and decides nothing: while it is away the mesh goes on, and what it
+// missed is written when it is back.
+
+/// What is left to write, what is under way, and whether the mirror answers.
+struct MirrorQueue: Sendable {
+    var queue = WriteBehindQueue()
+    var breaker: CircuitBreaker
+    var batches: [UInt64: Batch] = [:]
+    /// One load a session, however many wait for it.
+    var loads: [SessionKey: Load] = [:]
+    var isLost = false
+    /// Sessions that the mirror would not take.
+    var refused: UInt64 = 0
+
+    struct Batch: Sendable {
+        var sessions: [MirroredSession]
+        var permit: CircuitBreaker.Permit
+    }
+
+    struct Load: Sendable {
+        var ticket: UInt64
+        var permit: CircuitBreaker.Permit
+        var operations: [UInt64]
+    }
+
+    /// Two keep a pipelined mirror busy; a batch of so many sessions is far less than a second's work, which the breaker would count as slow.
+    static let batchesMax = 2
+    static let batchSessions = 256
+    /// Misses under way at once. Only a cookie that we signed can cause one.
+    static let loadsMax = 4096
+
+    init(generator: SeededGenerator) {
+        breaker = CircuitBreaker(generator: generator)
+    }
+}
+
+extension AgentCore {
+    // MARK: Writing behind
+
+    mutating func markDirty(_ key: SessionKey) {
+        mirror?.queue.mark(key, at: now)
+    }
+
+    /// After a takeover: the marks that the last owner left unwritten are ours now.
+    mutating func markDirty(_ slot: Slot) {
+        guard mirror != nil else { return }
+        let state = slots[Int(slot.rawValue)]
+        for key in state.sortedKeys {
+            if let entry = state.sessions[key], entry.mirrored < entry.state.latest { markDirty(key) }
+        }
+    }
+
+    /// After a slot was given away: its owner writes now.
+    mutating func forgetDirty(_ slot: Slot) {
+        guard mirror != nil else { return }
+        for key in slots[Int(slot.rawValue)].sortedKeys { mirror?.queue.forget(key) }
+    }
+
+    mutating func flushMirror() {
+        while let state = mirror, state.batches.count < MirrorQueue.batchesMax, state.queue.hasWaiting {
+            guard let permit = mirror?.breaker.admit(at: now) else { return }
+            let keys = mirror?.queue.takeBatch(max: MirrorQueue.batchSessions) ?? []
+            var records: [MirrorRecord] = []
+            var sessions: [MirroredSession] = []
+            for key in keys {
+                guard slots[Int(key.slot.rawValue)].isOwner, let entry = slots[Int(key.slot.rawValue)].sessions[key] else { continue }
+                records.append(entry.state.mirrorRecord(of: key, idleDefault: configuration.idleDefault))
+                sessions.append(MirroredSession(key: key, stamp: entry.state.latest))
+            }
+            let kept = Set(sessions.map(\.key))
+            mirror?.queue.succeeded(keys.filter { !kept.contains($0) })
+            let ticket = nextNumber()
+            mirror?.batches[ticket] = .init(sessions: sessions, permit: permit)
+            directives.append(.mirror(.merge(records, ticket: ticket)))
+        }
+    }
+
+    mutating func receive(_ answer: MirrorAnswer) {
+        switch answer {
+        case .merged(let ticket): merged(ticket)
+        case .loaded(let ticket, let record): loaded(ticket, record)
+        case .failed(let ticket, let error): mirrorFailed(ticket, error)
+        }
+    }
+
+    /// - Parameter refused: sessions of the batch that the mirror will not take, whatever is tried: another program's data stands under their key.
+    private mutating func merged(_ ticket: UInt64, but refused: [SessionKey] = []) {
+        guard let batch = mirror?.batches.removeValue(forKey: ticket) else { return }
+        record(.succeeded, of: batch.permit)
+        mirror?.queue.succeeded(batch.sessions.map(\.key))
+        mirror?.refused += UInt64(refused.count)
+        var told: [NodeName: [MirroredSession]] = [:]
+        for session in batch.sessions where !refused.contains(session.key) {
+            noteMirrored(session)
+            for name in slots[Int(session.key.slot.rawValue)].ownership?.synced ?? [] { told[name, default: []].append(session) }
+        }
+        for (name, sessions) in told.sorted(by: { $0.key < $1.key }) { send(.mirrored(sessions), to: name) }
+        flushMirror()
+    }
+
+    mutating func receiveMirrored(_ sessions: [MirroredSession]) {
+        for session in sessions where configuration.role == .node { noteMirrored(session) }
+    }
+
+    private mutating func noteMirrored(_ session: MirroredSession) {
+        let index = Int(session.key.slot.rawValue)
+        guard let known = slots[index].sessions[session.key]?.mirrored else { return }
+        slots[index].sessions[session.key]?.mirrored = max(known, session.stamp)
+    }
+
+    private mutating func record(_ outcome: CircuitBreaker.Outcome, of permit: CircuitBreaker.Permit, error: MirrorError? = nil) {
+        let transition = mirror?.breaker.record(outcome, of: permit, at: now)
+        switch transition {
+        case .opened where mirror?.isLost == false:
+            mirror?.isLost = true
+            directives.append(.event(.mirrorLost(error?.description ?? "the mirror answers too slowly")))
+        case .closed:
+            mirror?.isLost = false
+            directives.append(.event(.mirrorBack))
+        case .opened, nil: break
+        }
+    }
+
+    private mutating func mirrorFailed(_ ticket: UInt64, _ error: MirrorError) {
+        if !error.keys.isEmpty {
+            merged(ticket, but: error.keys)
+        } else if let batch = mirror?.batches.removeValue(forKey: ticket) {
+            record(.failed, of: batch.permit, error: error)
+            mirror?.queue.failed(batch.sessions.map(\.key))
+        } else if let (key, load) = mirror?.loads.first(where: { $0.value.ticket == ticket }) {
+            mirror?.loads[key] = nil
+            record(error.isFailureOfTheMirror ? .failed : .succeeded, of: load.permit, error: error)
+            for number in load.operations { finish(number, .failed(Self.mirrorAway)) }
+        }
+    }
+
+    // MARK: Loading on a miss
+
+    private static var mirrorAway: ClientFailure {
+        ClientFailure(.unavailable, "the session is not in memory and the mirror that may have it does not answer; try again")
+    }
+
+    mutating func loadFromMirror(_ key: SessionKey, for number: UInt64) {
+        if mirror?.loads[key] != nil {
+            mirror?.loads[key]?.operations.append(number)
+            return
+        }
+        guard let count = mirror?.loads.count, count < MirrorQueue.loadsMax, let permit = mirror?.breaker.admit(at: now) else {
+            return finish(number, .failed(Self.mirrorAway))
+        }
+        let ticket = nextNumber()
+        mirror?.loads[key] = .init(ticket: ticket, permit: permit, operations: [number])
+        directives.append(.mirror(.load(key, ticket: ticket)))
+    }
+
+    private mutating func loaded(_ ticket: UInt64, _ record: MirrorRecord?) {
+        guard let (key, load) = mirror?.loads.first(where: { $0.value.ticket == ticket }) else { return }
+        mirror?.loads[key] = nil
+        self.record(.succeeded, of: load.permit)
+        guard slots[Int(key.slot.rawValue)].isOwner else {
+            for number in load.operations { park(number) }
+            return
+        }
+        if let record {
+            guard record.key == key, let state = try? SessionState(record) else {
+                for number in load.operations { finish(number, .failed(Self.mirrorAway)) }
+                return
+            }
+            if !state.isExpired(wall: wall, idleDefault: configuration.idleDefault) {
+                merge(SyncedSession(key: key, mirrored: state.latest, state: state))
+                tellReplicas(of: key)
+            }
+        }
+        for number in load.operations {
+            if slots[Int(key.slot.rawValue)].sessions[key] != nil {
+                execute(number, on: key)
+            } else if let body = operations[number]?.body {
+                finish(number, absent(body))
+            }
+        }
+    }
+}

@@ -1,0 +1,448 @@
+// Requests: where they go, and what an owner does with them.
+//
+// An application's request becomes an operation on one slot. This agent carries it out when it is the slot's owner; else it forwards it to who
+// is, follows a hint when that one is no longer, and parks it while the slot changes hands. Whatever happens, it ends with one answer before its deadline.
+
+/// One request under way.
+struct Operation: Sendable {
+    var requester: Requester
+    var body: SessionOperation
+    /// In uptime nanoseconds.
+    var deadline: Int64
+    /// The peer whose answer is awaited.
+    var sentTo: NodeName?
+    /// Forwards so far; a wheel of hints is slowed down by it.
+    var hops = 0
+
+    enum Requester: Sendable {
+        /// An application of ours. `cookie` is the value for a session made by this operation.
+        case client(RequestID, cookie: String?)
+        case peer(LinkID, id: UInt64)
+        /// A step of a regenerate.
+        case regeneration(UInt64)
+    }
+}
+
+/// A commit that this agent has applied as owner and that waits for a second copy.
+struct PendingCommit: Sendable {
+    /// Whoever asked for it: one, or more when it was sent again.
+    var operations: [UInt64]
+    let key: SessionKey
+    let commit: CommitID
+    let delta: SessionState
+    let result: [SessionSnapshot.Field]
+    /// Whose word is missing.
+    var waiting: [NodeName]
+    var held = 0
+}
+
+/// A regenerate: export the old session, create the new one, destroy the old. Until the last step the old id stays good, so that what fails half way
+/// logs nobody out.
+struct Regeneration: Sendable {
+    let request: RequestID
+    let commit: SessionCommit
+    let oldKey: SessionKey
+    var step: Step
+
+    enum Step: Sendable {
+        case exporting
+        case creating(SessionKey, cookie: String)
+        case destroying(CommitReceipt)
+    }
+}
+
+extension AgentCore {
+    /// Requests under way at once; more are told to come back. Each costs about 300 bytes beside its payload.
+    static let operationsMax = 16_384
+    private static let hopsMax = 8
+
+    // MARK: From applications
+
+    mutating func receive(_ request: RequestID, _ body: ClientRequest) {
+        switch body {
+        case .ping: reply(request, .done)
+        case .register(let service, let address, let weight, let cookieName):
+            let instance = Instance(
+                node: id, number: UInt32(truncatingIfNeeded: request.client.rawValue), service: service, address: address, weight: weight,
+                cookieName: cookieName)
+            gossip(.register(instance))
+            reply(request, .done)
+        case .members: reply(request, .members(swim.view))
+        case .placement(let slot):
+            let term = slots.isEmpty ? 0 : slots[Int(slot.rawValue)].tenure.term
+            reply(request, .placement(PlacementAnswer(slot: slot, term: term, ranking: table.ranking(of: slot))))
+        case .subscribe(let channel):
+            let isTaken = channels.subscribe(request.client, to: channel)
+            let full = ClientFailure(.full, "one client listens to at most \(ChannelRegistry.subscriptionsMax) channels; open another")
+            reply(request, isTaken ? .done : .failure(full))
+        case .unsubscribe(let channel):
+            channels.unsubscribe(request.client, from: channel)
+            reply(request, .done)
+        case .open(let cookie):
+            guard let session = cookies?.id(in: cookie) else { return reply(request, .session(nil)) }
+            begin(.read(SessionKey(of: session)), for: .client(request, cookie: nil))
+        case .read(let key): begin(.read(key), for: .client(request, cookie: nil))
+        case .destroy(let key, let commit): begin(.destroy(key, commit), for: .client(request, cookie: nil))
+        case .publish(let channel, let payload): begin(.publish(channel: channel, payload: payload), for: .client(request, cookie: nil))
+        case .commit(let commit): receive(request, commit)
+        }
+    }
+
+    private mutating func receive(_ request: RequestID, _ commit: SessionCommit) {
+        guard let key = commit.key else {
+            guard let (key, cookie) = mintSession() else {
+                return reply(request, .failure(ClientFailure(.invalid, "this agent's key file holds no cookie key; add one with keygen")))
+            }
+            return begin(.create(key, commit, nil), for: .client(request, cookie: cookie))
+        }
+        guard commit.regenerate else { return begin(.commit(key, commit), for: .client(request, cookie: nil)) }
+        let number = nextNumber()
+        regenerations[number] = Regeneration(request: request, commit: commit, oldKey: key, step: .exporting)
+        begin(.export(key), for: .regeneration(number))
+    }
+
+    /// A new id, if possible one whose slot is ours: then the visitor, whom the balancer sent here, is already where the session lives.
+    private mutating func mintSession() -> (SessionKey, cookie: String)? {
+        guard let cookies else { return nil }
+        var minted: (SessionKey, cookie: String)?
+        for _ in 0..<(16 * max(1, table.candidates.count)) {
+            guard let session = SessionID(bytes: secrets.next()) else { return nil }
+            let key = SessionKey(of: session)
+            minted = (key, cookies.value(for: session))
+            if table.primary(of: key.slot) == id.name { break }
+        }
+        return minted
+    }
+
+    mutating func clientClosed(_ client: ClientID) {
+        channels.remove(client)
+        gossip(.unregister(number: UInt32(truncatingIfNeeded: client.rawValue)))
+    }
+
+    mutating func reply(_ request: RequestID, _ response: ClientResponse) {
+        directives.append(.reply(request, response))
+    }
+
+    // MARK: From peers
+
+    mutating func accept(_ body: SessionOperation, from link: LinkID, id: UInt64) {
+        guard configuration.role == .node else { return }
+        begin(body, for: .peer(link, id: id))
+    }
+
+    // MARK: Routing
+
+    private mutating func begin(_ body: SessionOperation, for requester: Operation.Requester) {
+        let number = nextNumber()
+        operations[number] = Operation(
+            requester: requester, body: body, deadline: now.uptime + configuration.requestDeadline.nanoseconds)
+        guard operations.count <= Self.operationsMax else {
+            return finish(number, .failed(ClientFailure(.full, "this agent has too many requests under way; try again shortly")))
+        }
+        guard configuration.role == .node else {
+            return finish(number, .failed(ClientFailure(.invalid, "a balancer holds no sessions; ask an agent with --role node")))
+        }
+        route(number)
+    }
+
+    private mutating func route(_ number: UInt64) {
+        guard let operation = operations[number] else { return }
+        let state = slots[Int(operation.body.slot.rawValue)]
+        if state.isOwner {
+            if verifying.isEmpty { execute(number) } else { park(number) }
+            return
+        }
+        let owner = state.tenure.owner.flatMap { $0 != id && isReachable($0) ? $0.name : nil }
+        let heir = table.primary(of: operation.body.slot)
+        if case .peer = operation.requester {
+            // Whoever asked can ask the owner itself. Only rank 0 waits, because it is about to be owner.
+            if heir == id.name, owner == nil { park(number) } else { finish(number, .elsewhere(hint(owner ?? heir))) }
+        } else if let target = owner ?? heir, target != id.name, operation.hops < Self.hopsMax {
+            forward(number, to: target)
+        } else {
+            park(number)
+        }
+    }
+
+    private func hint(_ name: NodeName?) -> MemberID? {
+        name.flatMap { swim.member(named: $0)?.id }
+    }
+
+    private mutating func forward(_ number: UInt64, to name: NodeName) {
+        guard let operation = operations[number] else { return }
+        guard send(.forward(id: number, operation.body), to: name) else { return park(number) }
+        operations[number]?.sentTo = name
+        operations[number]?.hops += 1
+    }
+
+    mutating func answered(_ number: UInt64, _ result: OperationResult, by peer: MemberID) {
+        guard let operation = operations[number], operation.sentTo == peer.name else { return }
+        operations[number]?.sentTo = nil
+        guard case .elsewhere(let hint) = result else { return finish(number, result) }
+        if let hint, hint != id, hint != peer, isReachable(hint), operation.hops < Self.hopsMax {
+            forward(number, to: hint.name)
+        } else {
+            park(number)
+        }
+    }
+
+    /// Puts an operation aside until something changes, or until the next round of housekeeping.
+    mutating func park(_ number: UInt64) {
+        guard operations[number] != nil else { return }
+        operations[number]?.sentTo = nil
+        parked.append(number)
+    }
+
+    mutating func retryParked() {
+        let retried = parked
+        parked = []
+        for number in retried { route(number) }
+    }
+
+    /// Fails what is past its deadline.
+    mutating func expireOperations() {
+        for (number, operation) in operations.sorted(by: { $0.key < $1.key }) where operation.deadline <= now.uptime {
+            finish(number, .failed(ClientFailure(.unavailable, "no node that holds this session could be reached in time; try again")))
+        }
+        parked.removeAll { operations[$0] == nil }
+        for number in parked { operations[number]?.hops = 0 }
+    }
+
+    mutating func finish(_ number: UInt64, _ result: OperationResult) {
+        guard let operation = operations.removeValue(forKey: number) else { return }
+        switch operation.requester {
+        case .client(let request, let cookie): reply(request, response(to: operation.body, result, cookie: cookie))
+        case .regeneration(let regeneration): advance(regeneration, result)
+        case .peer(let link, let id):
+            if linkNames[link] != nil { directives.append(.linkMessage(link, PeerMessage.answer(id: id, result).encoded)) }
+        }
+    }
+
+    private func response(to body: SessionOperation, _ result: OperationResult, cookie: String?) -> ClientResponse {
+        switch (result, body) {
+        case (.session(let snapshot), _): .session(snapshot)
+        case (.published(let position), _): .published(position)
+        case (.failed(let failure), _): .failure(failure)
+        case (.committed, .destroy): .done
+        case (.committed(let copies, let counters), _):
+            body.key.map { .committed(CommitReceipt(key: $0, cookie: cookie, copies: copies, counters: counters)) } ?? .done
+        case (.exported, _), (.elsewhere, _):
+            .failure(ClientFailure(.unavailable, "the session is changing hands; try again"))
+        }
+    }
+
+    private mutating func advance(_ number: UInt64, _ result: OperationResult) {
+        guard var regeneration = regenerations.removeValue(forKey: number) else { return }
+        switch (regeneration.step, result) {
+        case (.exporting, .exported(var state?)):
+            guard let (key, cookie) = mintSession() else { return }
+            var commit = regeneration.commit
+            commit.key = key
+            state.commits = []
+            regeneration.step = .creating(key, cookie: cookie)
+            regenerations[number] = regeneration
+            begin(.create(key, commit, state), for: .regeneration(number))
+        case (.creating(let key, let cookie), .committed(let copies, let counters)):
+            let receipt = CommitReceipt(key: key, cookie: cookie, copies: copies, counters: counters)
+            regeneration.step = .destroying(receipt)
+            regenerations[number] = regeneration
+            begin(.destroy(regeneration.oldKey, regeneration.commit.id), for: .regeneration(number))
+        case (.destroying(let receipt), .committed): reply(regeneration.request, .committed(receipt))
+        case (_, .failed(let failure)): reply(regeneration.request, .failure(failure))
+        default: reply(regeneration.request, .failure(Self.noSuchSession))
+        }
+    }
+
+    static var noSuchSession: ClientFailure {
+        ClientFailure(.notFound, "there is no such session: it expired, was destroyed, or never was")
+    }
+
+    // MARK: At the owner
+
+    private mutating func execute(_ number: UInt64) {
+        guard let body = operations[number]?.body else { return }
+        switch body {
+        case .publish(let channel, let payload): publish(number, channel, payload)
+        case .create(let key, let commit, let state): create(number, key, commit, state)
+        case .read(let key), .export(let key), .commit(let key, _), .destroy(let key, _):
+            let index = Int(key.slot.rawValue)
+            if let entry = slots[index].sessions[key] {
+                if !entry.state.isExpired(wall: wall, idleDefault: configuration.idleDefault) { return execute(number, on: key) }
+                remove(key)
+            }
+            // A synced copy says that there is none; the mirror may know better.
+            if mirror != nil { loadFromMirror(key, for: number) } else { finish(number, absent(body)) }
+        }
+    }
+
+    var wall: Int64 { clock.wall(at: now) }
+
+    /// The answer when a session is known not to be.
+    func absent(_ body: SessionOperation) -> OperationResult {
+        switch body {
+        case .read: .session(nil)
+        case .export: .exported(nil)
+        case .destroy: .committed(copies: 0, counters: [])
+        case .commit, .create, .publish: .failed(Self.noSuchSession)
+        }
+    }
+
+    /// The session is held here.
+    mutating func execute(_ number: UInt64, on key: SessionKey) {
+        guard let operation = operations[number], let entry = slots[Int(key.slot.rawValue)].sessions[key] else { return }
+        switch operation.body {
+        case .read, .export:
+            // What has no second copy yet might be taken back by a kill; nobody is shown it.
+            guard entry.pending.isEmpty else {
+                slots[Int(key.slot.rawValue)].sessions[key]?.readers.append(number)
+                return
+            }
+            finish(number, read(operation.body, key))
+        case .commit(_, let commit), .create(_, let commit, _):
+            guard !entry.state.isDestroyed else { return finish(number, absent(operation.body)) }
+            apply(number, key, commit)
+        case .destroy(_, let commit):
+            if entry.state.hasApplied(commit) { return joinCommit(number, key, commit, counters: []) }
+            let wall = wall
+            guard let delta = slots[Int(key.slot.rawValue)].sessions[key]?.state.destroy(commit, wall: wall) else { return }
+            hold(number, key, commit, delta, counters: [])
+        case .publish: break
+        }
+    }
+
+    private mutating func read(_ body: SessionOperation, _ key: SessionKey) -> OperationResult {
+        let index = Int(key.slot.rawValue)
+        guard let state = slots[index].sessions[key]?.state, !state.isDestroyed else { return absent(body) }
+        if case .export = body { return .exported(state) }
+        let wall = wall
+        if let delta = slots[index].sessions[key]?.state.touch(wall: wall) {
+            _ = replicate(delta, of: key, ticket: 0)
+            markDirty(key)
+        }
+        return .session(
+            SessionSnapshot(
+                key: key, createdAt: state.created.milliseconds, accessedAt: state.accessedAt,
+                idleSeconds: state.idleSeconds ?? UInt32(clamping: configuration.idleDefault.milliseconds / 1000), user: state.user,
+                fields: state.visibleFields, primary: id.name, backup: slots[index].ownership?.synced.first))
+    }
+
+    private mutating func create(_ number: UInt64, _ key: SessionKey, _ commit: SessionCommit, _ state: SessionState?) {
+        let index = Int(key.slot.rawValue)
+        if slots[index].sessions[key] == nil {
+            guard sessionCount < configuration.sessionsMax else {
+                let full = ClientFailure(.full, "this agent holds \(configuration.sessionsMax) sessions, as many as it may")
+                return finish(number, .failed(full))
+            }
+            var fresh = SessionState(createdAt: wall)
+            if let state { fresh.merge(state) }
+            slots[index].sessions[key] = SessionEntry(state: fresh)
+            sessionCount += 1
+        }
+        execute(number, on: key)
+    }
+
+    private mutating func apply(_ number: UInt64, _ key: SessionKey, _ commit: SessionCommit) {
+        let index = Int(key.slot.rawValue)
+        guard var state = slots[index].sessions[key]?.state else { return }
+        if state.hasApplied(commit.id) {
+            return joinCommit(number, key, commit.id, counters: counters(of: commit, in: state))
+        }
+        do {
+            let delta = try state.apply(commit, life: id.life, wall: wall)
+            slots[index].sessions[key]?.state = state
+            hold(number, key, commit.id, delta, counters: counters(of: commit, in: state))
+        } catch {
+            finish(number, .failed(error))
+        }
+    }
+
+    private func counters(of commit: SessionCommit, in state: SessionState) -> [SessionSnapshot.Field] {
+        let names = commit.changes.compactMap { if case .increment(let name, _) = $0 { name } else { nil } }
+        return state.visibleFields.filter { names.contains($0.name) }
+    }
+
+    // MARK: Second copies
+
+    /// Waits until the change is held twice, then answers.
+    private mutating func hold(
+        _ number: UInt64, _ key: SessionKey, _ commit: CommitID, _ delta: SessionState, counters: [SessionSnapshot.Field]
+    ) {
+        let ticket = nextNumber()
+        let index = Int(key.slot.rawValue)
+        markDirty(key)
+        let waiting = replicate(delta, of: key, ticket: ticket)
+        commits[ticket] = PendingCommit(operations: [number], key: key, commit: commit, delta: delta, result: counters, waiting: waiting)
+        slots[index].pending.append(ticket)
+        slots[index].sessions[key]?.pending.append(ticket)
+        if waiting.isEmpty { settle(ticket) }
+    }
+
+    /// A commit that came twice is answered when the first is.
+    private mutating func joinCommit(_ number: UInt64, _ key: SessionKey, _ commit: CommitID, counters: [SessionSnapshot.Field]) {
+        let entry = slots[Int(key.slot.rawValue)].sessions[key]
+        if let ticket = entry?.pending.first(where: { commits[$0]?.commit == commit }) {
+            commits[ticket]?.operations.append(number)
+        } else {
+            let copies = 1 + (slots[Int(key.slot.rawValue)].ownership?.synced.count ?? 0)
+            finish(number, .committed(copies: UInt8(clamping: copies), counters: counters))
+        }
+    }
+
+    mutating func commitHeld(_ ticket: UInt64, by name: NodeName) {
+        guard commits[ticket] != nil else { return }
+        commits[ticket]?.held += 1
+        commits[ticket]?.waiting.removeAll { $0 == name }
+        settle(ticket)
+    }
+
+    /// Answers a commit whose copies are as many as can be had, or sends it on when those it waited for are gone.
+    mutating func settle(_ ticket: UInt64) {
+        guard var commit = commits[ticket] else { return }
+        let slot = commit.key.slot
+        let replicas = slots[Int(slot.rawValue)].ownership?.replicas ?? []
+        commit.waiting.removeAll { name in !replicas.contains { $0.member.name == name } }
+        commits[ticket] = commit
+        guard commit.waiting.isEmpty else { return }
+        if commit.held == 0, !replicas.isEmpty {
+            let waiting = replicate(commit.delta, of: commit.key, ticket: ticket)
+            commits[ticket]?.waiting = waiting
+            return
+        }
+        commits[ticket] = nil
+        let index = Int(slot.rawValue)
+        slots[index].pending.removeAll { $0 == ticket }
+        slots[index].sessions[commit.key]?.pending.removeAll { $0 == ticket }
+        for number in commit.operations {
+            finish(number, .committed(copies: UInt8(clamping: 1 + commit.held), counters: commit.result))
+        }
+        if let readers = slots[index].sessions[commit.key]?.readers, slots[index].sessions[commit.key]?.pending.isEmpty ?? false {
+            slots[index].sessions[commit.key]?.readers = []
+            for reader in readers { execute(reader, on: commit.key) }
+        }
+        if slots[index].pending.isEmpty { plan(slot) }
+    }
+
+    mutating func remove(_ key: SessionKey) {
+        let index = Int(key.slot.rawValue)
+        if slots[index].sessions.removeValue(forKey: key) != nil { sessionCount -= 1 }
+        mirror?.queue.forget(key)
+    }
+
+    // MARK: Channels
+
+    private mutating func publish(_ number: UInt64, _ channel: String, _ payload: [UInt8]) {
+        let position = channels.next(in: channel, using: &generator)
+        let message = ChannelMessage(channel: channel, position: position, payload: payload)
+        let encoded = PeerMessage.message(message).encoded
+        for member in otherNodes {
+            if let link = peers[member.name]?.links.first { directives.append(.linkMessage(link, encoded)) }
+        }
+        deliver(message)
+        finish(number, .published(position))
+    }
+
+    mutating func deliver(_ message: ChannelMessage) {
+        let subscribers = channels.subscribers(of: message.channel)
+        if !subscribers.isEmpty { directives.append(.push(subscribers, message)) }
+    }
+}

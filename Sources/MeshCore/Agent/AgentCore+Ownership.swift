@@ -1,0 +1,374 @@
+// Who answers for a slot.
+//
+// At any moment a slot has one tenure that is greater than all others, and its owner answers. It changes hands in three ways: an owner that
+// is no longer rank 0 grants it to rank 0, once that one holds a synced copy; a synced replica takes over when the owner can't be reached; and
+// rank 0 without a copy claims it, asking everybody, and starts it anew only when nobody alive holds anything. An owner that hears of a greater tenure
+// steps down and gives what it has to the other, who merges it: so two sides that could not hear each other lose nothing when they meet.
+
+/// A syncing node's wish to hold slots it does not rank for yet.
+struct Puller: Sendable {
+    let member: MemberID
+    var slots: Set<Slot>
+}
+
+extension AgentCore {
+    /// How long rank 0 waits for a grant, or for words on a claim, before it asks (again).
+    static let claimInterval: Duration = .seconds(1)
+
+    // MARK: Planning
+
+    /// Brings every slot in line with the placement table and with who can be reached.
+    mutating func planAllSlots() {
+        for slot in Slot.all { plan(slot) }
+        askForClaims()
+        pumpSyncStreams()
+    }
+
+    /// Brings one slot in line after something about it changed.
+    mutating func plan(_ slot: Slot) {
+        let index = Int(slot.rawValue)
+        switch slots[index].part {
+        case .owner: planAsOwner(slot)
+        case .deposed: giveAway(slot)
+        case .none, .replica: break
+        }
+        if slots[index].isOwner || table.primary(of: slot) != id.name {
+            slots[index].claim = nil
+        } else if stage != .syncing {
+            planAsHeir(slot)
+        }
+    }
+
+    private mutating func planAsOwner(_ slot: Slot) {
+        let index = Int(slot.rawValue)
+        guard var ownership = slots[index].ownership else { return }
+        let wanted = replicasWanted(of: slot)
+        ownership.replicas.removeAll { !isReachable($0.member) }
+        for member in wanted where !ownership.replicas.contains(where: { $0.member == member }) {
+            ownership.replicas.append(.init(member: member, progress: .unsynced))
+        }
+        // A copy that is no longer wanted is kept until a wanted one is whole.
+        if wanted.isEmpty || ownership.replicas.contains(where: { $0.progress == .synced && wanted.contains($0.member) }) {
+            for replica in ownership.replicas where !wanted.contains(replica.member) {
+                send(.release([SlotTenure(slot: slot, tenure: slots[index].tenure)]), to: replica.member.name)
+            }
+            ownership.replicas.removeAll { !wanted.contains($0.member) }
+        }
+        for position in ownership.replicas.indices where ownership.replicas[position].progress == .unsynced {
+            let name = ownership.replicas[position].member.name
+            if hasLink(to: name) {
+                peers[name]?.syncStream.enqueue(slot)
+                ownership.replicas[position].progress = .queued
+            }
+        }
+        slots[index].ownership = ownership
+        for ticket in slots[index].pending { settle(ticket) }
+        grantIfDue(slot)
+    }
+
+    /// Rank 0 and rank 1 but for this agent, and nodes that pull the slot because they are about to rank for it.
+    private func replicasWanted(of slot: Slot) -> [MemberID] {
+        var wanted: [MemberID] = []
+        for name in [table.primary(of: slot), table.backup(of: slot)] {
+            if let name, name != id.name, let member = swim.member(named: name) { wanted.append(member.id) }
+        }
+        for puller in pullers.values.sorted(by: { $0.member < $1.member })
+        where puller.slots.contains(slot) && isReachable(puller.member) && !wanted.contains(puller.member) {
+            wanted.append(puller.member)
+        }
+        return wanted
+    }
+
+    private mutating func grantIfDue(_ slot: Slot) {
+        let index = Int(slot.rawValue)
+        guard let heir = table.primary(of: slot), heir != id.name, verifying.isEmpty, slots[index].pending.isEmpty,
+            let ownership = slots[index].ownership,
+            let replica = ownership.replicas.first(where: { $0.member.name == heir && $0.progress == .synced }), hasLink(to: heir)
+        else { return }
+        let tenure = Tenure(term: slots[index].tenure.term + 1, owner: replica.member)
+        slots[index].tenure = tenure
+        slots[index].part = .replica(.init(isSynced: true))
+        send(.grant(SlotTenure(slot: slot, tenure: tenure), synced: [id.name] + ownership.synced), to: heir)
+        forgetDirty(slot)
+    }
+
+    /// This agent has rank 0 and is not owner.
+    private mutating func planAsHeir(_ slot: Slot) {
+        let index = Int(slot.rawValue)
+        let owner = slots[index].tenure.owner
+        let ownerAnswers = owner.map { $0 != id && isReachable($0) } ?? false
+        if !ownerAnswers, slots[index].isSyncedReplica {
+            takeOver(slot)
+        } else if ownerAnswers {
+            // The grant comes by itself; ask only when it doesn't.
+            if slots[index].claim == nil { slots[index].claim = newClaim(waitsForGrant: true) }
+        } else {
+            var claim = slots[index].claim ?? newClaim(waitsForGrant: false)
+            if claim.waitsForGrant { claim = newClaim(waitsForGrant: false) }
+            claim.outstanding.removeAll { name in !otherNodes.contains { $0.name == name } }
+            slots[index].claim = claim
+            if claim.outstanding.isEmpty { takeOver(slot) }
+        }
+    }
+
+    private func newClaim(waitsForGrant: Bool) -> SlotState.Claim {
+        let patience = waitsForGrant ? Self.claimInterval.nanoseconds : 0
+        return .init(outstanding: otherNodes.map(\.name), askAgainAt: now.uptime + patience, waitsForGrant: waitsForGrant)
+    }
+
+    // MARK: Becoming owner
+
+    /// Answers for the slot from now on, with what is held here.
+    mutating func takeOver(_ slot: Slot) {
+        own(slot, Tenure(term: slots[Int(slot.rawValue)].tenure.term + 1, owner: id), synced: [])
+    }
+
+    private mutating func own(_ slot: Slot, _ tenure: Tenure, synced: [NodeName]) {
+        let index = Int(slot.rawValue)
+        slots[index].tenure = tenure
+        slots[index].claim = nil
+        let replicas = otherNodes.filter { synced.contains($0.name) }.map { SlotState.ReplicaProgress(member: $0, progress: .synced) }
+        slots[index].ownership = .init(replicas: replicas)
+        for name in synced { leads[name, default: []].append(SlotTenure(slot: slot, tenure: tenure)) }
+        markDirty(slot)
+        planAsOwner(slot)
+    }
+
+    /// Tells replicas that were synced under the last owner who is owner now.
+    mutating func announceLeads() {
+        for (name, slots) in leads.sorted(by: { $0.key < $1.key }) { send(.lead(slots), to: name) }
+        leads = [:]
+    }
+
+    /// The owner's word that this agent's copy is whole, in the owner's tenure.
+    mutating func receiveLead(_ led: [SlotTenure], from peer: MemberID) {
+        for slot in led where slot.tenure.owner == peer && heard(slot) {
+            if case .replica = slots[Int(slot.slot.rawValue)].part {
+                slots[Int(slot.slot.rawValue)].part = .replica(.init(isSynced: true))
+            }
+        }
+    }
+
+    mutating func receiveGrant(_ granted: SlotTenure, synced: [NodeName]) {
+        let state = slots[Int(granted.slot.rawValue)]
+        guard granted.tenure.owner == id, state.tenure < granted.tenure, state.isSyncedReplica else { return }
+        own(granted.slot, granted.tenure, synced: synced)
+        pumpSyncStreams()
+        retryParked()
+    }
+
+    // MARK: Claiming
+
+    /// Sends each claim that is due, one message a member.
+    mutating func askForClaims() {
+        var questions: [NodeName: [Slot]] = [:]
+        for slot in Slot.all {
+            guard let claim = slots[Int(slot.rawValue)].claim, claim.askAgainAt <= now.uptime else { continue }
+            slots[Int(slot.rawValue)].claim?.askAgainAt = now.uptime + Self.claimInterval.nanoseconds
+            for name in claim.outstanding { questions[name, default: []].append(slot) }
+        }
+        for (name, slots) in questions.sorted(by: { $0.key < $1.key }) { send(.claim(slots), to: name) }
+    }
+
+    mutating func answerClaim(_ claimed: [Slot], from peer: MemberID) {
+        var nothing: [Slot] = []
+        var held: [SlotTenure] = []
+        for slot in claimed where configuration.role == .node {
+            let index = Int(slot.rawValue)
+            if holdsForNobody(slot, claimedBy: peer) { takeOver(slot) }
+            if slots[index].isOwner || slots[index].isSyncedReplica {
+                held.append(SlotTenure(slot: slot, tenure: slots[index].tenure))
+            } else {
+                push(slot, to: peer.name)
+                nothing.append(slot)
+            }
+        }
+        send(.claimAnswer(nothing: nothing, held: held), to: peer.name)
+        pumpSyncStreams()
+    }
+
+    /// Whether what is held here is worth keeping and the owner it is held for is no more. An owner that claims is owner no more either.
+    private func holdsForNobody(_ slot: Slot, claimedBy peer: MemberID) -> Bool {
+        let state = slots[Int(slot.rawValue)]
+        guard let owner = state.tenure.owner, owner == peer || !isReachable(owner) else { return false }
+        if case .deposed = state.part { return owner != peer }
+        return state.isSyncedReplica
+    }
+
+    mutating func receiveClaimAnswer(nothing: [Slot], held: [SlotTenure], from peer: MemberID) {
+        for slot in nothing {
+            let index = Int(slot.rawValue)
+            guard slots[index].claim != nil else { continue }
+            slots[index].claim?.outstanding.removeAll { $0 == peer.name }
+            plan(slot)
+        }
+        for answer in held {
+            let index = Int(answer.slot.rawValue)
+            guard slots[index].claim != nil else { continue }
+            heard(answer)
+            slots[index].claim = newClaim(waitsForGrant: true)
+        }
+        pumpSyncStreams()
+        retryParked()
+    }
+
+    // MARK: Stepping down
+
+    /// Takes note of a tenure. False when it is less than what is known, and so means nothing.
+    @discardableResult
+    mutating func heard(_ other: SlotTenure) -> Bool {
+        let index = Int(other.slot.rawValue)
+        guard configuration.role == .node else { return false }
+        let known = slots[index].tenure
+        guard known < other.tenure else { return known == other.tenure }
+        switch slots[index].part {
+        case .owner: stepDown(other.slot)
+        // Whole in the last tenure says nothing of this one, until its owner says so.
+        case .replica(var replica):
+            replica.isSynced = false
+            slots[index].part = .replica(replica)
+        case .none, .deposed: break
+        }
+        slots[index].tenure = other.tenure
+        giveAway(other.slot)
+        return true
+    }
+
+    private mutating func stepDown(_ slot: Slot) {
+        let index = Int(slot.rawValue)
+        // What has no second copy was never acknowledged. It is asked of the new owner again, under the same commit id, and
+        // must not come back by another way as well.
+        let abandoned = slots[index].pending
+        slots[index].pending = []
+        for ticket in abandoned {
+            guard let commit = commits.removeValue(forKey: ticket) else { continue }
+            if let entry = slots[index].sessions.removeValue(forKey: commit.key) {
+                sessionCount -= 1
+                for reader in entry.readers { park(reader) }
+            }
+            for number in commit.operations { park(number) }
+        }
+        slots[index].part = .deposed
+        forgetDirty(slot)
+    }
+
+    /// Hands what is left of a former ownership to the present owner.
+    private mutating func giveAway(_ slot: Slot) {
+        let index = Int(slot.rawValue)
+        guard case .deposed = slots[index].part, let owner = slots[index].tenure.owner, hasLink(to: owner.name) else { return }
+        push(slot, to: owner.name)
+        clear(slot)
+        slots[index].part = .none
+    }
+
+    private mutating func push(_ slot: Slot, to name: NodeName) {
+        let state = slots[Int(slot.rawValue)]
+        var batch: [SyncedSession] = []
+        var bytes = 0
+        for key in state.sortedKeys {
+            guard let entry = state.sessions[key] else { continue }
+            batch.append(SyncedSession(key: key, mirrored: entry.mirrored, state: entry.state))
+            bytes += entry.state.byteCount
+            if bytes >= SyncStream.messageBytes {
+                send(.push(batch), to: name)
+                batch = []
+                bytes = 0
+            }
+        }
+        if !batch.isEmpty { send(.push(batch), to: name) }
+    }
+
+    mutating func receivePush(_ sessions: [SyncedSession]) {
+        for session in sessions where configuration.role == .node {
+            let slot = session.key.slot
+            // Held for an owner alive, the owner's own sync is what counts.
+            if case .replica = slots[Int(slot.rawValue)].part { continue }
+            merge(session)
+            if slots[Int(slot.rawValue)].isOwner { tellReplicas(of: session.key) }
+        }
+    }
+
+    mutating func clear(_ slot: Slot) {
+        let index = Int(slot.rawValue)
+        sessionCount -= slots[index].sessions.count
+        slots[index].sessions = [:]
+    }
+
+    mutating func released(_ released: SlotTenure) {
+        let index = Int(released.slot.rawValue)
+        guard slots[index].tenure <= released.tenure, case .replica = slots[index].part else { return }
+        slots[index].tenure = released.tenure
+        slots[index].part = .none
+        clear(released.slot)
+    }
+
+    // MARK: After a pause
+
+    /// Answers nothing as owner until everybody who could have taken over has been asked.
+    mutating func verifyOwnership() {
+        guard configuration.role == .node, slots.contains(where: \.isOwner) else { return }
+        verifying = otherNodes.map(\.name)
+        for name in verifying { inquire(of: name) }
+    }
+
+    mutating func inquire(of name: NodeName) {
+        let owned = Slot.all.filter { slots[Int($0.rawValue)].isOwner }
+        send(.inquire(owned.map { SlotTenure(slot: $0, tenure: slots[Int($0.rawValue)].tenure) }), to: name)
+    }
+
+    mutating func answerInquiry(_ asked: [SlotTenure], from name: NodeName) {
+        guard configuration.role == .node else { return }
+        var greater: [SlotTenure] = []
+        for question in asked where !heard(question) {
+            greater.append(SlotTenure(slot: question.slot, tenure: slots[Int(question.slot.rawValue)].tenure))
+        }
+        if !greater.isEmpty { send(.superseded(greater), to: name) }
+        send(.inquired, to: name)
+    }
+
+    mutating func inquired(by name: NodeName) {
+        verifying.removeAll { $0 == name }
+        if verifying.isEmpty {
+            planAllSlots()
+            retryParked()
+        }
+    }
+
+    // MARK: Joining
+
+    /// While syncing: asks the owners for what this agent will rank for, and begins to serve once it has all of it.
+    mutating func join() {
+        guard stage == .syncing, departure == nil else { return }
+        let serving = swim.view.members.filter { $0.ranks && isReachable($0.id) }
+        if serving.isEmpty {
+            // Nobody serves. Once the seeds have spoken, those who are here form the mesh.
+            if swim.seedsSettled, verifying.isEmpty { serve() }
+            return
+        }
+        var future = table
+        future.insert(PlacementCandidate(name: id.name, weight: Int(configuration.weight)))
+        let missing = Slot.all.filter { slot in
+            let state = slots[Int(slot.rawValue)]
+            return (future.primary(of: slot) == id.name || future.backup(of: slot) == id.name) && !state.isOwner && !state.isSyncedReplica
+        }
+        if missing.isEmpty {
+            serve()
+        } else if pulledAt.map({ now.uptime - $0 >= Self.claimInterval.nanoseconds }) ?? true {
+            pulledAt = now.uptime
+            for member in serving { send(.pull(Array(missing)), to: member.name) }
+        }
+    }
+
+    private mutating func serve() {
+        stage = .serving
+        gossip(.setStage(.serving))
+        directives.append(.event(.serving))
+    }
+
+    mutating func receivePull(_ wanted: [Slot], from peer: MemberID) {
+        guard configuration.role == .node else { return }
+        pullers[peer.name] = Puller(member: peer, slots: Set(wanted).union(pullers[peer.name]?.slots ?? []))
+        for slot in wanted where slots[Int(slot.rawValue)].isOwner { planAsOwner(slot) }
+        pumpSyncStreams()
+    }
+}

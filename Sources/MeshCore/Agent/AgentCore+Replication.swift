@@ -1,0 +1,230 @@
+// Second copies: what an owner sends and what a replica does with it.
+
+/// Whole slots on their way to one peer. A few messages are under way at a time, so that a slow peer holds up nobody's memory.
+struct SyncStream: Sendable {
+    private(set) var waiting: [Slot] = []
+    /// The slot that was cut off at a message's end, and what is left of it, last key first.
+    var unfinished: (slot: Slot, keys: [SessionKey])?
+    /// Slots that are whole once their ticket is acknowledged.
+    var finishing: [UInt64: [SlotTenure]] = [:]
+
+    /// About one socket buffer; a message is never held up behind more than this much of another.
+    static let messageBytes = 48 * 1024
+    static let messagesInFlightMax = 4
+
+    mutating func enqueue(_ slot: Slot) {
+        waiting.append(slot)
+    }
+
+    mutating func next() -> Slot? {
+        waiting.isEmpty ? nil : waiting.removeFirst()
+    }
+
+    var hasMore: Bool { unfinished != nil || !waiting.isEmpty }
+}
+
+extension AgentCore {
+    // MARK: The owner's side
+
+    /// Sends a change to every replica and gives those whose word is needed before it is acknowledged: all synced ones, or, when none is,
+    /// all that could be reached with the whole session.
+    mutating func replicate(_ delta: SessionState, of key: SessionKey, ticket: UInt64) -> [NodeName] {
+        let index = Int(key.slot.rawValue)
+        guard var ownership = slots[index].ownership, let whole = slots[index].sessions[key]?.state else { return [] }
+        let slot = SlotTenure(slot: key.slot, tenure: slots[index].tenure)
+        var synced: [NodeName] = []
+        var reached: [NodeName] = []
+        for position in ownership.replicas.indices {
+            let replica = ownership.replicas[position]
+            let isSynced = replica.progress == .synced
+            guard send(.delta(slot, ticket: ticket, key, isSynced ? delta : whole, whole: !isSynced), to: replica.member.name) else {
+                ownership.replicas[position].progress = .unsynced
+                continue
+            }
+            reached.append(replica.member.name)
+            if isSynced { synced.append(replica.member.name) }
+        }
+        slots[index].ownership = ownership
+        return synced.isEmpty ? reached : synced
+    }
+
+    /// Sends replicas the whole of a session that came by another way than a commit.
+    mutating func tellReplicas(of key: SessionKey) {
+        guard let state = slots[Int(key.slot.rawValue)].sessions[key]?.state else { return }
+        _ = replicate(state, of: key, ticket: 0)
+    }
+
+    mutating func pumpSyncStreams() {
+        for name in peers.keys.sorted() {
+            while let stream = peers[name]?.syncStream, stream.hasMore, stream.finishing.count < SyncStream.messagesInFlightMax {
+                guard sendSync(to: name) else { break }
+            }
+        }
+    }
+
+    /// Sends one message's worth of slots. False when nothing was left to send.
+    private mutating func sendSync(to name: NodeName) -> Bool {
+        guard var stream = peers[name]?.syncStream else { return false }
+        var chunks: [SyncChunk] = []
+        var finished: [SlotTenure] = []
+        var bytes = 0
+        while bytes < SyncStream.messageBytes {
+            let slot: Slot
+            var keys: [SessionKey]
+            let isFirst: Bool
+            if let unfinished = stream.unfinished {
+                (slot, keys, isFirst) = (unfinished.slot, unfinished.keys, false)
+                stream.unfinished = nil
+            } else if let next = stream.next() {
+                (slot, keys, isFirst) = (next, slots[Int(next.rawValue)].sortedKeys.reversed(), true)
+            } else {
+                break
+            }
+            let state = slots[Int(slot.rawValue)]
+            guard state.ownership?.replicas.contains(where: { $0.member.name == name && $0.progress == .queued }) ?? false else { continue }
+            var sessions: [SyncedSession] = []
+            while bytes < SyncStream.messageBytes, let key = keys.popLast() {
+                guard let entry = state.sessions[key] else { continue }
+                sessions.append(SyncedSession(key: key, mirrored: entry.mirrored, state: entry.state))
+                bytes += entry.state.byteCount
+            }
+            let tenure = SlotTenure(slot: slot, tenure: state.tenure)
+            chunks.append(SyncChunk(slot: tenure, isFirst: isFirst, isLast: keys.isEmpty, sessions: sessions))
+            bytes += SyncChunk.byteCountEmpty
+            if keys.isEmpty { finished.append(tenure) } else { stream.unfinished = (slot, keys) }
+        }
+        guard !chunks.isEmpty else {
+            peers[name]?.syncStream = stream
+            return false
+        }
+        let ticket = nextNumber()
+        stream.finishing[ticket] = finished
+        peers[name]?.syncStream = stream
+        send(.sync(ticket: ticket, chunks), to: name)
+        return true
+    }
+
+    mutating func acknowledged(_ ticket: UInt64, by name: NodeName) {
+        if let finished = peers[name]?.syncStream.finishing.removeValue(forKey: ticket) {
+            for slot in finished { replicaSynced(name, slot) }
+            pumpSyncStreams()
+        } else {
+            commitHeld(ticket, by: name)
+        }
+    }
+
+    private mutating func replicaSynced(_ name: NodeName, _ synced: SlotTenure) {
+        let index = Int(synced.slot.rawValue)
+        guard slots[index].tenure == synced.tenure, var ownership = slots[index].ownership,
+            let position = ownership.replicas.firstIndex(where: { $0.member.name == name && $0.progress == .queued })
+        else { return }
+        ownership.replicas[position].progress = .synced
+        slots[index].ownership = ownership
+        plan(synced.slot)
+    }
+
+    /// The link to a replica broke. A synced copy stays one until something is written that it misses; a sync under way starts over.
+    mutating func replicaLost(_ name: NodeName) {
+        peers[name]?.syncStream = SyncStream()
+        for slot in Slot.all {
+            let index = Int(slot.rawValue)
+            guard var ownership = slots[index].ownership,
+                let position = ownership.replicas.firstIndex(where: { $0.member.name == name })
+            else { continue }
+            let missesWrites = slots[index].pending.contains { commits[$0]?.waiting.contains(name) ?? false }
+            if ownership.replicas[position].progress == .queued || missesWrites {
+                ownership.replicas[position].progress = .unsynced
+                slots[index].ownership = ownership
+            }
+            for ticket in slots[index].pending { commits[ticket]?.waiting.removeAll { $0 == name } }
+        }
+    }
+
+    // MARK: The replica's side
+
+    mutating func receiveDelta(
+        _ slot: SlotTenure, ticket: UInt64, _ key: SessionKey, _ delta: SessionState, whole: Bool, from peer: MemberID
+    ) {
+        guard follow(slot, peer) else { return }
+        let index = Int(slot.slot.rawValue)
+        guard key.slot == slot.slot, case .replica(var replica) = slots[index].part else { return }
+        if whole {
+            put(key, delta, mirrored: slots[index].sessions[key]?.mirrored ?? .zero)
+            if !replica.isSynced {
+                replica.mentioned.insert(key)
+                slots[index].part = .replica(replica)
+            }
+        } else {
+            // The owner sends less than the whole only to a copy it knows to be whole.
+            slots[index].part = .replica(.init(isSynced: true))
+            merge(SyncedSession(key: key, mirrored: .zero, state: delta))
+        }
+        if ticket != 0 { send(.ack(ticket: ticket), to: peer.name) }
+    }
+
+    mutating func receiveSync(ticket: UInt64, _ chunks: [SyncChunk], from peer: MemberID) {
+        for chunk in chunks {
+            guard follow(chunk.slot, peer) else { continue }
+            let index = Int(chunk.slot.slot.rawValue)
+            if chunk.isFirst { slots[index].part = .replica(.init(isSynced: false)) }
+            guard case .replica(var replica) = slots[index].part else { continue }
+            for session in chunk.sessions where session.key.slot == chunk.slot.slot {
+                put(session.key, session.state, mirrored: session.mirrored)
+                replica.mentioned.insert(session.key)
+            }
+            if chunk.isLast {
+                for key in slots[index].sortedKeys where !replica.mentioned.contains(key) {
+                    slots[index].sessions[key] = nil
+                    sessionCount -= 1
+                }
+                replica = .init(isSynced: true)
+            }
+            slots[index].part = .replica(replica)
+        }
+        send(.ack(ticket: ticket), to: peer.name)
+    }
+
+    /// Accepts `peer` as owner of the slot, or tells it who is.
+    private mutating func follow(_ slot: SlotTenure, _ peer: MemberID) -> Bool {
+        guard configuration.role == .node else { return false }
+        let index = Int(slot.slot.rawValue)
+        guard slot.tenure.owner == peer, heard(slot) else {
+            send(.superseded([SlotTenure(slot: slot.slot, tenure: slots[index].tenure)]), to: peer.name)
+            return false
+        }
+        if case .replica = slots[index].part { return true }
+        slots[index].part = .replica(.init(isSynced: false))
+        return true
+    }
+
+    // MARK: Entries
+
+    /// Replaces what is held of a session.
+    private mutating func put(_ key: SessionKey, _ state: SessionState, mirrored: Stamp) {
+        let index = Int(key.slot.rawValue)
+        if slots[index].sessions.updateValue(SessionEntry(state: state, mirrored: mirrored), forKey: key) == nil { sessionCount += 1 }
+    }
+
+    /// Merges into what is held of a session.
+    mutating func merge(_ session: SyncedSession) {
+        let index = Int(session.key.slot.rawValue)
+        if slots[index].sessions[session.key] == nil {
+            put(session.key, session.state, mirrored: session.mirrored)
+        } else {
+            slots[index].sessions[session.key]?.state.merge(session.state)
+        }
+        if slots[index].isOwner { markDirty(session.key) }
+    }
+}
+
+extension SyncChunk {
+    /// What a chunk costs besides its sessions, about.
+    static let byteCountEmpty = 48
+}
+
+extension SessionState {
+    /// About what the session takes in a message.
+    var byteCount: Int {
+        fields.reduce(48 + commits.count * 16) { $0 + 40 + $1.name.utf8.count + $1.cell.byteCount }
+    }
+}

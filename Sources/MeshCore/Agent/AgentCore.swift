@@ -1,0 +1,138 @@
+/// One agent, without its sockets: every decision, as a value.
+///
+/// A shell tells it what happened, one ``AgentInput`` at a time, and carries out the ``AgentDirective``s it answers with. The core never waits, never
+/// asks for the time, and draws chance from its own seed, so a world of cores can be run and replayed inside one process.
+///
+/// This file holds the state and the front door. The rooms behind it:
+/// - `+Membership`: gossip, peer links, who can be reached
+/// - `+Ownership`: who answers for a slot: takeover, claims, grants, stepping down
+/// - `+Replication`: second copies: deltas, syncs, what came from an owner
+/// - `+Operations`: requests, where they go, and what an owner does with them
+/// - `+Mirroring`: the Redis, Memcached or MongoDB behind
+/// - `+Housekeeping`: deadlines, expiry, joining and leaving
+public struct AgentCore: Sendable {
+    let configuration: AgentConfiguration
+    var generator: SeededGenerator
+    var secrets: SecretGenerator
+    let cookies: CookieCodec?
+    var clock = MeshClock()
+
+    // Set for the length of one step.
+    var now: Moment
+    var directives: [AgentDirective] = []
+
+    // Members and links.
+    var swim: SWIM
+    var sealer: PacketSealer
+    var packetsDropped: [String: UInt64] = [:]
+    var peers: [NodeName: Peer] = [:]
+    var linkNames: [LinkID: NodeName] = [:]
+    var dials = Dials()
+    /// Lives whose peer port refused: placement passes them over before gossip has settled it.
+    var gone: Set<MemberID> = []
+    /// Every other node within reach, in the order of names.
+    var otherNodes: [MemberID] = []
+    var lastStepAt: Int64
+
+    // Slots.
+    var table = PlacementTable()
+    var slots: [SlotState]
+    var stage = Stage.syncing
+    /// Members whose word is still missing on whether this agent, after a pause, is owner of anything.
+    var verifying: [NodeName] = []
+    var pulledAt: Int64?
+    var pullers: [NodeName: Puller] = [:]
+    /// New owners' words to replicas, gathered over a step.
+    var leads: [NodeName: [SlotTenure]] = [:]
+    var sessionCount = 0
+
+    // Requests.
+    var operations: [UInt64: Operation] = [:]
+    var parked: [UInt64] = []
+    var commits: [UInt64: PendingCommit] = [:]
+    var regenerations: [UInt64: Regeneration] = [:]
+    var lastNumber: UInt64 = 0
+    var channels = ChannelRegistry()
+
+    // The mirror.
+    var mirror: MirrorQueue?
+
+    var housekeepingCount: UInt64 = 0
+    var departure: Departure?
+
+    /// - Parameters:
+    ///   - seed: of everything that chance decides; from the operating system in an agent, from a number in a simulation.
+    ///   - secretSeed: 32 bytes, of session ids. Never logged.
+    /// - Throws: ``SWIM/InvalidLocalMember`` when tags or weight are out of bounds.
+    public init(
+        configuration: AgentConfiguration, keys: KeyFile, seed: UInt64, secretSeed: [UInt8], now: Moment
+    ) throws(SWIM.InvalidLocalMember) {
+        self.configuration = configuration
+        self.now = now
+        var generator = SeededGenerator(seed: seed)
+        secrets = SecretGenerator(seed: secretSeed)
+        cookies = CookieCodec(ring: keys.cookie)
+        sealer = PacketSealer(ring: keys.gossip, label: configuration.label, sid: generator.next())
+        let life = Life(startedAt: now.wall, salt: UInt16(truncatingIfNeeded: generator.next()))
+        let member = Member(
+            id: MemberID(name: configuration.name, life: life), role: configuration.role,
+            stage: configuration.role == .balancer ? .serving : .syncing, endpoint: configuration.endpoint,
+            weight: configuration.weight, tags: configuration.tags)
+        swim = try SWIM(local: member, seeds: configuration.seeds, seed: generator.next(), configuration: configuration.swim)
+        slots = configuration.role == .node ? Array(repeating: SlotState(), count: Slot.count) : []
+        mirror = configuration.mirrors ? MirrorQueue(generator: SeededGenerator(seed: generator.next())) : nil
+        self.generator = generator
+        lastStepAt = now.uptime
+    }
+
+    /// This agent, in its present life. A peer link introduces itself by it.
+    public var id: MemberID { swim.local.id }
+
+    public var view: MeshView { swim.view }
+
+    /// Takes one input and gives what is to be done about it, in order.
+    public mutating func step(_ input: AgentInput, at now: Moment) -> [AgentDirective] {
+        self.now = now
+        noticePause()
+        switch input {
+        case .start: start()
+        case .datagram(let packet, let source): receive(packet, from: source)
+        case .timer(.swim(let timer)): gossip(.timer(timer))
+        case .timer(.housekeeping): keepHouse()
+        case .linkUp(let link, let peer, let endpoint): linkUp(link, peer: peer, endpoint: endpoint)
+        case .linkMessage(let link, let bytes): receive(bytes, over: link)
+        case .linkDown(let link): linkDown(link)
+        case .connectFailed(let endpoint, let failure): connectFailed(endpoint, failure)
+        case .request(let request, let body): receive(request, body)
+        case .clientClosed(let client): clientClosed(client)
+        case .mirror(let answer): receive(answer)
+        case .leave: leave()
+        }
+        announceLeads()
+        let result = directives
+        directives.removeAll(keepingCapacity: true)
+        return result
+    }
+
+    mutating func nextNumber() -> UInt64 {
+        lastNumber += 1
+        return lastNumber
+    }
+
+    public var status: AgentStatus {
+        var status = AgentStatus(
+            stage: stage, isReady: stage == .serving && verifying.isEmpty, sessions: sessionCount, primarySlots: 0, backupSlots: 0,
+            underReplicatedSlots: 0, isAlone: isAlone, mirror: mirror.map { $0.isLost ? .lost : .connected } ?? .none,
+            mirrorDirty: mirror?.queue.count ?? 0, mirrorRefused: mirror?.refused ?? 0, packetsDropped: packetsDropped)
+        for state in slots {
+            switch state.part {
+            case .owner(let ownership):
+                status.primarySlots += 1
+                if !status.isAlone, ownership.synced.isEmpty { status.underReplicatedSlots += 1 }
+            case .replica(let replica): if replica.isSynced { status.backupSlots += 1 }
+            case .none, .deposed: break
+            }
+        }
+        return status
+    }
+}

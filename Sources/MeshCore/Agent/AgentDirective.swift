@@ -1,0 +1,42 @@
+/// What the core asks its shell to do. The shell carries them out in order and decides nothing.
+public enum AgentDirective: Hashable, Sendable {
+    /// Send one UDP packet. May be lost.
+    case datagram([UInt8], to: Endpoint)
+    /// Dial a peer link. The answer is a ``AgentInput/linkUp(_:peer:endpoint:)`` or a ``AgentInput/connectFailed(_:_:)``.
+    case connect(Endpoint)
+    /// Send one message over a link.
+    case linkMessage(LinkID, [UInt8])
+    case closeLink(LinkID)
+    /// Fire the timer once, so much later.
+    case timer(AgentTimer, after: Duration)
+    case reply(RequestID, ClientResponse)
+    /// Hand a message to every client named.
+    case push([ClientID], ChannelMessage)
+    case mirror(MirrorRequest)
+    case event(AgentEvent)
+    /// The view changed: balancers route by it, and it is what `members` shows.
+    case view(MeshView)
+    /// The agent has left; nothing will be asked any more.
+    case departed
+}
+
+/// A question or an order to the mirror. The ticket comes back with the answer.
+public enum MirrorRequest: Hashable, Sendable {
+    case load(SessionKey, ticket: UInt64)
+    case merge([MirrorRecord], ticket: UInt64)
+}
+
+/// Something an operator may want to know at once.
+public enum AgentEvent: Hashable, Sendable {
+    /// A member, this one included, has another status or stage now.
+    case member(Member, epoch: UInt64)
+    /// This agent has pulled what it ranks for and serves.
+    case serving
+    /// The mirror stopped answering; the mesh goes on alone.
+    case mirrorLost(String)
+    case mirrorBack
+    /// An application's registration was not taken.
+    case instanceRefused(number: UInt32, SWIM.InstanceRefusal)
+    /// This run was believed dead, or another run took its name: it goes on as a new life and pulls its slots again.
+    case newLife(Life)
+}

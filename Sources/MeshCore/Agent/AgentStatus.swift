@@ -1,0 +1,24 @@
+/// Figures about an agent for `/metrics`, `/healthz` and the tests. Taken whenever somebody asks; costs a walk over the slots.
+public struct AgentStatus: Hashable, Sendable {
+    public var stage: Stage
+    /// Whether this agent answers for the slots it ranks for.
+    public var isReady: Bool
+    /// Sessions held here, in either rank.
+    public var sessions: Int
+    public var primarySlots: Int
+    public var backupSlots: Int
+    /// Slots this agent answers for whose second copy is not whole yet. 0 in quiet, and while nobody else is alive.
+    public var underReplicatedSlots: Int
+    /// Whether the second copy can't be had at all, because no other node is alive.
+    public var isAlone: Bool
+    public var mirror: MirrorState
+    /// Sessions whose last change the mirror doesn't have yet.
+    public var mirrorDirty: Int
+    /// Sessions that the mirror would not take, because what stands under their key is another program's.
+    public var mirrorRefused: UInt64
+    public var packetsDropped: [String: UInt64]
+
+    public enum MirrorState: String, Hashable, Sendable {
+        case none, connected, lost
+    }
+}

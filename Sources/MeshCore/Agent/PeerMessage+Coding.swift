@@ -1,0 +1,403 @@
+// The binary form of peer messages: one tag byte, then the fields in order. Docs/PROTOCOL.md has the table.
+
+extension PeerMessage {
+    private enum Tag: UInt8 {
+        case membership = 1, clock, forward, answer, delta, sync, ack, superseded, grant, lead, release, push, claim, claimAnswer, pull,
+            inquire, inquired, mirrored, message
+    }
+
+    /// No list in a message is longer than there are slots; sessions are cut by bytes long before.
+    private static let listMax = Slot.count
+
+    var encoded: [UInt8] {
+        var writer = ByteWriter(reserving: 256)
+        switch self {
+        case .membership(let bytes):
+            writer.write(Tag.membership)
+            writer.write(long: bytes)
+        case .clock(let wall):
+            writer.write(Tag.clock)
+            writer.write(UInt64(bitPattern: wall))
+        case .forward(let id, let operation):
+            writer.write(Tag.forward)
+            writer.write(id)
+            writer.write(operation)
+        case .answer(let id, let result):
+            writer.write(Tag.answer)
+            writer.write(id)
+            writer.write(result)
+        case .delta(let slot, let ticket, let key, let state, let whole):
+            writer.write(Tag.delta)
+            writer.write(slot)
+            writer.write(ticket)
+            writer.write(key)
+            writer.write(UInt8(whole ? 1 : 0))
+            writer.write(state)
+        case .sync(let ticket, let chunks):
+            writer.write(Tag.sync)
+            writer.write(ticket)
+            writer.write(list: chunks) { writer, chunk in
+                writer.write(chunk.slot)
+                writer.write(UInt8((chunk.isFirst ? 1 : 0) | (chunk.isLast ? 2 : 0)))
+                writer.write(sessions: chunk.sessions)
+            }
+        case .ack(let ticket):
+            writer.write(Tag.ack)
+            writer.write(ticket)
+        case .superseded(let slots):
+            writer.write(Tag.superseded)
+            writer.write(list: slots) { $0.write($1) }
+        case .grant(let slot, let synced):
+            writer.write(Tag.grant)
+            writer.write(slot)
+            writer.write(list: synced) { $0.write($1) }
+        case .lead(let slots):
+            writer.write(Tag.lead)
+            writer.write(list: slots) { $0.write($1) }
+        case .release(let slots):
+            writer.write(Tag.release)
+            writer.write(list: slots) { $0.write($1) }
+        case .push(let sessions):
+            writer.write(Tag.push)
+            writer.write(sessions: sessions)
+        case .claim(let slots):
+            writer.write(Tag.claim)
+            writer.write(list: slots) { $0.write($1.rawValue) }
+        case .claimAnswer(let nothing, let held):
+            writer.write(Tag.claimAnswer)
+            writer.write(list: nothing) { $0.write($1.rawValue) }
+            writer.write(list: held) { $0.write($1) }
+        case .pull(let slots):
+            writer.write(Tag.pull)
+            writer.write(list: slots) { $0.write($1.rawValue) }
+        case .inquire(let slots):
+            writer.write(Tag.inquire)
+            writer.write(list: slots) { $0.write($1) }
+        case .inquired:
+            writer.write(Tag.inquired)
+        case .mirrored(let sessions):
+            writer.write(Tag.mirrored)
+            writer.write(list: sessions) { writer, session in
+                writer.write(session.key)
+                writer.write(session.stamp.rawValue)
+            }
+        case .message(let message):
+            writer.write(Tag.message)
+            writer.write(text: message.channel)
+            writer.write(message.position)
+            writer.write(long: message.payload)
+        }
+        return writer.bytes
+    }
+
+    init(decoding bytes: [UInt8]) throws(WireError) {
+        var reader = ByteReader(bytes)
+        guard let tag = Tag(rawValue: try reader.read()) else { throw .unknownValue }
+        switch tag {
+        case .membership: self = .membership(Array(try reader.readLong(limit: reader.remaining)))
+        case .clock: self = .clock(try reader.readMilliseconds())
+        case .forward: self = .forward(id: try reader.read(), try reader.readOperation())
+        case .answer: self = .answer(id: try reader.read(), try reader.readResult())
+        case .delta:
+            let slot = try reader.readSlotTenure()
+            let ticket: UInt64 = try reader.read()
+            let key = try reader.readSessionKey()
+            let whole = try reader.read(UInt8.self) == 1
+            self = .delta(slot, ticket: ticket, key, try reader.readSessionState(), whole: whole)
+        case .sync:
+            let ticket: UInt64 = try reader.read()
+            self = .sync(
+                ticket: ticket,
+                try reader.readList(itemBytesMin: 15, limit: Self.listMax) { reader throws(WireError) in
+                    let slot = try reader.readSlotTenure()
+                    let flags: UInt8 = try reader.read()
+                    return SyncChunk(
+                        slot: slot, isFirst: flags & 1 != 0, isLast: flags & 2 != 0, sessions: try reader.readSessions())
+                })
+        case .ack: self = .ack(ticket: try reader.read())
+        case .superseded: self = .superseded(try reader.readSlotTenures())
+        case .grant:
+            let slot = try reader.readSlotTenure()
+            let synced = try reader.readList(itemBytesMin: 2, limit: Self.listMax) { reader throws(WireError) in try reader.readName() }
+            self = .grant(slot, synced: synced)
+        case .lead: self = .lead(try reader.readSlotTenures())
+        case .release: self = .release(try reader.readSlotTenures())
+        case .push: self = .push(try reader.readSessions())
+        case .claim: self = .claim(try reader.readSlots())
+        case .claimAnswer:
+            let nothing = try reader.readSlots()
+            self = .claimAnswer(nothing: nothing, held: try reader.readSlotTenures())
+        case .pull: self = .pull(try reader.readSlots())
+        case .inquire: self = .inquire(try reader.readSlotTenures())
+        case .inquired: self = .inquired
+        case .mirrored:
+            self = .mirrored(
+                try reader.readList(itemBytesMin: 40, limit: Self.listMax) { reader throws(WireError) in
+                    MirroredSession(key: try reader.readSessionKey(), stamp: Stamp(rawValue: try reader.read()))
+                })
+        case .message:
+            let channel = try reader.readText()
+            let position = ChannelPosition(epoch: try reader.read(), offset: try reader.read())
+            self = .message(
+                ChannelMessage(
+                    channel: channel, position: position, payload: Array(try reader.readLong(limit: SessionLimits.messageBytesMax))))
+        }
+        try reader.finish()
+    }
+}
+
+extension ByteWriter {
+    fileprivate mutating func write(_ tag: some RawRepresentable<UInt8>) { write(tag.rawValue) }
+
+    fileprivate mutating func write<Item>(list: [Item], _ each: (inout ByteWriter, Item) -> Void) {
+        write(UInt32(list.count))
+        for item in list { each(&self, item) }
+    }
+
+    fileprivate mutating func write(_ slot: SlotTenure) {
+        write(slot.slot.rawValue)
+        write(slot.tenure.term)
+        if let owner = slot.tenure.owner {
+            write(UInt8(1))
+            write(owner)
+        } else {
+            write(UInt8(0))
+        }
+    }
+
+    fileprivate mutating func write(sessions: [SyncedSession]) {
+        write(list: sessions) { writer, session in
+            writer.write(session.key)
+            writer.write(session.mirrored.rawValue)
+            writer.write(session.state)
+        }
+    }
+
+    fileprivate mutating func write(_ position: ChannelPosition) {
+        write(position.epoch)
+        write(position.offset)
+    }
+
+    fileprivate mutating func write(_ operation: SessionOperation) {
+        switch operation {
+        case .read(let key):
+            write(UInt8(0))
+            write(key)
+        case .export(let key):
+            write(UInt8(1))
+            write(key)
+        case .commit(let key, let commit):
+            write(UInt8(2))
+            write(key)
+            write(commit)
+        case .create(let key, let commit, let state):
+            write(UInt8(3))
+            write(key)
+            write(commit)
+            write(list: state.map { [$0] } ?? []) { $0.write($1) }
+        case .destroy(let key, let commit):
+            write(UInt8(4))
+            write(key)
+            write(commit)
+        case .publish(let channel, let payload):
+            write(UInt8(5))
+            write(text: channel)
+            write(long: payload)
+        }
+    }
+
+    /// The key and the regenerate flag are left out: the first stands beside it, the second is settled before anything is forwarded.
+    fileprivate mutating func write(_ commit: SessionCommit) {
+        write(commit.id)
+        write(UInt8((commit.user != nil ? 1 : 0) | (commit.idleSeconds != nil ? 2 : 0)))
+        if let user = commit.user { write(text: user) }
+        if let idle = commit.idleSeconds { write(idle) }
+        write(list: commit.changes) { writer, change in
+            switch change {
+            case .set(let name, let bytes):
+                writer.write(UInt8(0))
+                writer.write(text: name)
+                writer.write(long: bytes)
+            case .remove(let name):
+                writer.write(UInt8(1))
+                writer.write(text: name)
+            case .increment(let name, let amount):
+                writer.write(UInt8(2))
+                writer.write(text: name)
+                writer.write(UInt64(bitPattern: amount))
+            }
+        }
+    }
+
+    fileprivate mutating func write(_ result: OperationResult) {
+        switch result {
+        case .session(let snapshot):
+            write(UInt8(0))
+            write(list: snapshot.map { [$0] } ?? []) { $0.write($1) }
+        case .exported(let state):
+            write(UInt8(1))
+            write(list: state.map { [$0] } ?? []) { $0.write($1) }
+        case .committed(let copies, let counters):
+            write(UInt8(2))
+            write(copies)
+            write(fields: counters)
+        case .published(let position):
+            write(UInt8(3))
+            write(position)
+        case .failed(let failure):
+            write(UInt8(4))
+            write(text: failure.code.rawValue)
+            write(long: Array(failure.description.utf8))
+        case .elsewhere(let member):
+            write(UInt8(5))
+            write(list: member.map { [$0] } ?? []) { $0.write($1) }
+        }
+    }
+
+    fileprivate mutating func write(_ snapshot: SessionSnapshot) {
+        write(snapshot.key)
+        write(UInt64(bitPattern: snapshot.createdAt))
+        write(UInt64(bitPattern: snapshot.accessedAt))
+        write(snapshot.idleSeconds)
+        write(text: snapshot.user)
+        write(snapshot.primary)
+        write(list: snapshot.backup.map { [$0] } ?? []) { $0.write($1) }
+        write(fields: snapshot.fields)
+    }
+
+    fileprivate mutating func write(fields: [SessionSnapshot.Field]) {
+        write(list: fields) { writer, field in
+            writer.write(text: field.name)
+            switch field.value {
+            case .bytes(let bytes):
+                writer.write(UInt8(0))
+                writer.write(long: bytes)
+            case .integer(let value):
+                writer.write(UInt8(1))
+                writer.write(UInt64(bitPattern: value))
+            }
+        }
+    }
+}
+
+extension ByteReader {
+    fileprivate mutating func readList<Item>(
+        itemBytesMin: Int, limit: Int, _ each: (inout ByteReader) throws(WireError) -> Item
+    ) throws(WireError) -> [Item] {
+        let count = try readCount(itemBytesMin: itemBytesMin, limit: limit)
+        var items: [Item] = []
+        items.reserveCapacity(count)
+        for _ in 0..<count { items.append(try each(&self)) }
+        return items
+    }
+
+    fileprivate mutating func readOptional<Item>(_ each: (inout ByteReader) throws(WireError) -> Item) throws(WireError) -> Item? {
+        try readList(itemBytesMin: 1, limit: 1, each).first
+    }
+
+    fileprivate mutating func readSlot() throws(WireError) -> Slot {
+        guard let slot = Slot(rawValue: try read()) else { throw .unknownValue }
+        return slot
+    }
+
+    fileprivate mutating func readSlots() throws(WireError) -> [Slot] {
+        try readList(itemBytesMin: 2, limit: Slot.count) { reader throws(WireError) in try reader.readSlot() }
+    }
+
+    fileprivate mutating func readSlotTenure() throws(WireError) -> SlotTenure {
+        let slot = try readSlot()
+        let term: UInt64 = try read()
+        let owner = try read(UInt8.self) == 1 ? try readMemberID() : nil
+        return SlotTenure(slot: slot, tenure: Tenure(term: term, owner: owner))
+    }
+
+    fileprivate mutating func readSlotTenures() throws(WireError) -> [SlotTenure] {
+        try readList(itemBytesMin: 11, limit: Slot.count) { reader throws(WireError) in try reader.readSlotTenure() }
+    }
+
+    fileprivate mutating func readSessions() throws(WireError) -> [SyncedSession] {
+        try readList(itemBytesMin: 75, limit: .max) { reader throws(WireError) in
+            let key = try reader.readSessionKey()
+            let mirrored = Stamp(rawValue: try reader.read())
+            return SyncedSession(key: key, mirrored: mirrored, state: try reader.readSessionState())
+        }
+    }
+
+    fileprivate mutating func readOperation() throws(WireError) -> SessionOperation {
+        switch try read(UInt8.self) {
+        case 0: return .read(try readSessionKey())
+        case 1: return .export(try readSessionKey())
+        case 2:
+            let key = try readSessionKey()
+            return .commit(key, try readCommit(key))
+        case 3:
+            let key = try readSessionKey()
+            let commit = try readCommit(key)
+            return .create(key, commit, try readOptional { reader throws(WireError) in try reader.readSessionState() })
+        case 4: return .destroy(try readSessionKey(), try readCommitID())
+        case 5:
+            let channel = try readText()
+            return .publish(channel: channel, payload: Array(try readLong(limit: SessionLimits.messageBytesMax)))
+        default: throw .unknownValue
+        }
+    }
+
+    private mutating func readCommit(_ key: SessionKey) throws(WireError) -> SessionCommit {
+        var commit = SessionCommit(key: key, id: try readCommitID())
+        let flags: UInt8 = try read()
+        if flags & 1 != 0 { commit.user = try readText() }
+        if flags & 2 != 0 { commit.idleSeconds = try read() }
+        commit.changes = try readList(itemBytesMin: 2, limit: SessionLimits.changesMax) { reader throws(WireError) in
+            let kind: UInt8 = try reader.read()
+            let name = try reader.readText()
+            switch kind {
+            case 0: return .set(name, Array(try reader.readLong(limit: SessionLimits.fieldBytesMax)))
+            case 1: return .remove(name)
+            case 2: return .increment(name, by: Int64(bitPattern: try reader.read()))
+            default: throw .unknownValue
+            }
+        }
+        return commit
+    }
+
+    fileprivate mutating func readResult() throws(WireError) -> OperationResult {
+        switch try read(UInt8.self) {
+        case 0: return .session(try readOptional { reader throws(WireError) in try reader.readSnapshot() })
+        case 1: return .exported(try readOptional { reader throws(WireError) in try reader.readSessionState() })
+        case 2:
+            let copies: UInt8 = try read()
+            return .committed(copies: copies, counters: try readFields())
+        case 3: return .published(ChannelPosition(epoch: try read(), offset: try read()))
+        case 4:
+            guard let code = ClientFailure.Code(rawValue: try readText()) else { throw .unknownValue }
+            guard let text = String(validating: try readLong(limit: 1024), as: UTF8.self) else { throw .malformedText }
+            return .failed(ClientFailure(code, text))
+        case 5: return .elsewhere(try readOptional { reader throws(WireError) in try reader.readMemberID() })
+        default: throw .unknownValue
+        }
+    }
+
+    private mutating func readSnapshot() throws(WireError) -> SessionSnapshot {
+        let key = try readSessionKey()
+        let created = try readMilliseconds()
+        let accessed = try readMilliseconds()
+        let idle: UInt32 = try read()
+        let user = try readText()
+        let primary = try readName()
+        let backup = try readOptional { reader throws(WireError) in try reader.readName() }
+        return SessionSnapshot(
+            key: key, createdAt: created, accessedAt: accessed, idleSeconds: idle, user: user, fields: try readFields(), primary: primary,
+            backup: backup)
+    }
+
+    private mutating func readFields() throws(WireError) -> [SessionSnapshot.Field] {
+        try readList(itemBytesMin: 2, limit: SessionState.fieldsWireMax) { reader throws(WireError) in
+            let name = try reader.readText()
+            switch try reader.read(UInt8.self) {
+            case 0: return .init(name: name, value: .bytes(Array(try reader.readLong(limit: SessionLimits.fieldBytesMax))))
+            case 1: return .init(name: name, value: .integer(Int64(bitPattern: try reader.read())))
+            default: throw .unknownValue
+            }
+        }
+    }
+}

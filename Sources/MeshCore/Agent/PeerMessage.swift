@@ -1,0 +1,94 @@
+/// What agents say to each other over a peer link, where messages arrive whole and in order.
+enum PeerMessage: Hashable, Sendable {
+    /// Everything the sender knows of the members; see ``SWIM``.
+    case membership([UInt8])
+    /// The sender's wall clock, in Unix milliseconds.
+    case clock(Int64)
+    /// Do this, as owner of its slot.
+    case forward(id: UInt64, SessionOperation)
+    case answer(id: UInt64, OperationResult)
+    /// Owner to replica: this changed. `whole` says that it is all there is of the session, to be put in place of what is held.
+    /// Ticket 0 wants no answer.
+    case delta(SlotTenure, ticket: UInt64, SessionKey, SessionState, whole: Bool)
+    /// Owner to replica: part of a whole slot.
+    case sync(ticket: UInt64, [SyncChunk])
+    /// Replica to owner: what came under this ticket is held.
+    case ack(ticket: UInt64)
+    /// A greater tenure than the one just heard.
+    case superseded([SlotTenure])
+    /// Owner to rank 0: the slot is yours in this tenure; those named hold synced copies.
+    case grant(SlotTenure, synced: [NodeName])
+    /// A new owner to those synced copies: I am owner in this tenure, and yours is whole.
+    case lead([SlotTenure])
+    /// Owner to former replica: the slot is safe without your copy.
+    case release([SlotTenure])
+    /// Somebody who is not owner gives what it has; the receiver merges.
+    case push([SyncedSession])
+    /// Rank 0 asks who has these slots.
+    case claim([Slot])
+    case claimAnswer(nothing: [Slot], held: [SlotTenure])
+    /// A syncing node asks the owners for the slots it will rank for.
+    case pull([Slot])
+    /// An owner that was paused asks whether it still is one.
+    case inquire([SlotTenure])
+    /// Every greater tenure has been told.
+    case inquired
+    /// Owner to replica: the mirror holds these up to these stamps.
+    case mirrored([MirroredSession])
+    case message(ChannelMessage)
+}
+
+struct SyncChunk: Hashable, Sendable {
+    var slot: SlotTenure
+    var isFirst: Bool
+    var isLast: Bool
+    var sessions: [SyncedSession]
+}
+
+struct SyncedSession: Hashable, Sendable {
+    var key: SessionKey
+    var mirrored: Stamp
+    var state: SessionState
+}
+
+struct MirroredSession: Hashable, Sendable {
+    var key: SessionKey
+    var stamp: Stamp
+}
+
+/// What an owner is asked to do.
+enum SessionOperation: Hashable, Sendable {
+    case read(SessionKey)
+    /// Like read, but the whole state, for a regenerate.
+    case export(SessionKey)
+    case commit(SessionKey, SessionCommit)
+    /// Makes a session from `state` (nil: an empty one), then commits.
+    case create(SessionKey, SessionCommit, SessionState?)
+    case destroy(SessionKey, CommitID)
+    case publish(channel: String, payload: [UInt8])
+
+    var slot: Slot {
+        switch self {
+        case .read(let key), .export(let key), .commit(let key, _), .create(let key, _, _), .destroy(let key, _): key.slot
+        case .publish(let channel, _): Slot(channel: channel)
+        }
+    }
+
+    /// The session it is about; nil for a channel.
+    var key: SessionKey? {
+        switch self {
+        case .read(let key), .export(let key), .commit(let key, _), .create(let key, _, _), .destroy(let key, _): key
+        case .publish: nil
+        }
+    }
+}
+
+enum OperationResult: Hashable, Sendable {
+    case session(SessionSnapshot?)
+    case exported(SessionState?)
+    case committed(copies: UInt8, counters: [SessionSnapshot.Field])
+    case published(ChannelPosition)
+    case failed(ClientFailure)
+    /// Not mine; whom to ask instead, if that is known.
+    case elsewhere(MemberID?)
+}

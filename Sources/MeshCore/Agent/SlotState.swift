@@ -1,0 +1,79 @@
+/// What this agent holds of one slot, and in which part.
+struct SlotState: Sendable {
+    /// The greatest tenure heard of.
+    var tenure = Tenure.none
+    var part = Part.none
+    var sessions: [SessionKey: SessionEntry] = [:]
+    /// Commits of this slot that wait for a second copy.
+    var pending: [UInt64] = []
+    /// Set while this agent has rank 0 and looks for who has the sessions.
+    var claim: Claim?
+
+    enum Part: Sendable {
+        /// Holds nothing. Can transition to: replica (an owner syncs us), owner (nobody has it).
+        case none
+        /// Was owner until a greater tenure was heard of; what it holds is still to be given to that owner. Can transition to: none (given),
+        /// replica, owner (the greater one died before it was given).
+        case deposed
+        /// Holds a copy for the owner. Can transition to: owner (takeover, grant), none (released).
+        case replica(Replica)
+        /// Answers. Can transition to: replica (granted away), deposed (superseded).
+        case owner(Ownership)
+    }
+
+    struct Replica: Sendable {
+        /// Whether it holds everything the owner has acknowledged.
+        var isSynced: Bool
+        /// While a sync is under way: the sessions it mentioned. What is not mentioned by its end is dropped.
+        var mentioned: Set<SessionKey> = []
+    }
+
+    struct Ownership: Sendable {
+        var replicas: [ReplicaProgress] = []
+
+        var synced: [NodeName] { replicas.filter { $0.progress == .synced }.map(\.member.name) }
+    }
+
+    struct ReplicaProgress: Sendable {
+        let member: MemberID
+        var progress: Progress
+
+        enum Progress: Sendable {
+            case unsynced
+            /// Waits in the peer's sync stream, or is on its way.
+            case queued
+            case synced
+        }
+    }
+
+    struct Claim: Sendable {
+        /// Members whose word is still missing.
+        var outstanding: [NodeName]
+        /// When to ask again, in uptime nanoseconds.
+        var askAgainAt: Int64
+        /// The owner is alive and will hand over by itself; asking is for when it doesn't.
+        var waitsForGrant: Bool
+    }
+
+    var isOwner: Bool { if case .owner = part { true } else { false } }
+    var isSyncedReplica: Bool { if case .replica(let replica) = part { replica.isSynced } else { false } }
+
+    var ownership: Ownership? {
+        get { if case .owner(let ownership) = part { ownership } else { nil } }
+        set { if let newValue { part = .owner(newValue) } }
+    }
+
+    /// The sessions in an order that is the same in every process.
+    var sortedKeys: [SessionKey] { sessions.keys.sorted() }
+}
+
+/// One session as an agent keeps it.
+struct SessionEntry: Sendable {
+    var state: SessionState
+    /// The highest stamp that the mirror is known to hold. Replicas keep it too, so that a successor knows what is left to write.
+    var mirrored: Stamp = .zero
+    /// Commits that wait for a second copy, oldest first.
+    var pending: [UInt64] = []
+    /// Operations that read, and so wait for those.
+    var readers: [UInt64] = []
+}
