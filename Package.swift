@@ -56,6 +56,7 @@ let package = Package(
     ],
     targets: [
         .target(name: "MeshCore", dependencies: [collections, crypto], swiftSettings: settings),
+        .target(name: "MeshSimulator", dependencies: ["MeshCore", collections], swiftSettings: settings),
         // No pkgConfig: Debian's headers and library are on the default paths, and its .pc file only adds a flag that SwiftPM warns about.
         .systemLibrary(name: "CHiredis", providers: [.apt(["libhiredis-dev"])]),
         .target(
@@ -91,13 +92,15 @@ let package = Package(
             swiftSettings: settings
         ),
         .testTarget(name: "MeshCoreTests", dependencies: ["MeshCore"], swiftSettings: settings),
+        .testTarget(name: "MeshSimulatorTests", dependencies: ["MeshSimulator"], swiftSettings: settings),
         .testTarget(name: "MeshMirrorsTests", dependencies: ["MeshCore", "MeshMirrors", logging, nioCore], swiftSettings: settings),
         .testTarget(name: "MeshBalancerTests", dependencies: ["MeshBalancer", "MeshCore"], swiftSettings: settings),
         .testTarget(name: "SessionMeshTests", dependencies: ["MeshCore", "ScriptedAgent", "SessionMesh"], swiftSettings: settings),
         .testTarget(
             name: "SessionMeshHummingbirdTests",
             dependencies: [
-                "MeshCore", "ScriptedAgent", "SessionMesh", "SessionMeshHummingbird", hummingbird, hummingbirdCore, hummingbirdTesting, nioCore, nioPosix, nioWebSocket, serviceLifecycle,
+                "MeshCore", "ScriptedAgent", "SessionMesh", "SessionMeshHummingbird", hummingbird, hummingbirdCore, hummingbirdTesting,
+                nioCore, nioPosix, nioWebSocket, serviceLifecycle,
             ],
             swiftSettings: settings
         ),

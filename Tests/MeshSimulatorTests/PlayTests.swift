@@ -1,0 +1,207 @@
+import MeshCore
+import MeshSimulator
+import Testing
+
+/// Hand-written plays on a simulated mesh.
+@Suite struct PlayTests {
+    @Test func threeNodesFormAMeshAndASessionHasTwoCopies() throws {
+        var play = try Play(seed: 1, "n1", "n2", "n3")
+        let session = try play.create(at: "n1")
+        #expect(try play.increment(session, at: "n1").counters.first?.value == .integer(1))
+        #expect(try play.increment(session, at: "n2").copies == 2)
+        #expect(try play.count(session, at: "n3") == 2)
+    }
+
+    @Test func aVisitorsSessionLivesOnTheNodeThatMadeIt() throws {
+        var play = try Play(seed: 2, "n1", "n2", "n3")
+        for name in ["n1", "n2", "n3"] {
+            let session = try play.create(at: name)
+            #expect(try play.primary(of: session) == name)
+        }
+    }
+
+    @Test func theBackupGoesOnCountingWhenThePrimaryIsKilled() throws {
+        var play = try Play(seed: 3, "n1", "n2", "n3")
+        let session = try play.create(at: "n1")
+        for _ in 1...5 { _ = try play.increment(session, at: "n1") }
+        try play.world.crash(NodeName("n1"))
+        #expect(try play.increment(session, at: "n2").counters.first?.value == .integer(6))
+        #expect(try play.count(session, at: "n3") == 6)
+    }
+
+    @Test func aNodeThatReturnsEmptyUnderItsNameNeverAnswersThatASessionIsGone() throws {
+        var play = try Play(seed: 4, "n1", "n2", "n3")
+        let session = try play.create(at: "n1")
+        _ = try play.increment(session, at: "n1")
+        let name = try NodeName("n1")
+        play.world.crash(name)
+        play.world.run(for: .milliseconds(300))
+        play.world.start(name)
+        // Asked all the while it joins, pulls and takes its rank again.
+        for _ in 0..<200 {
+            #expect(try play.count(session, at: "n1") == 1)
+            play.world.run(for: .milliseconds(20))
+        }
+        try play.settle()
+        #expect(try play.primary(of: session) == "n1")
+    }
+
+    @Test func aPausedPrimaryThatWakesAfterATakeoverShowsNothingOld() throws {
+        var play = try Play(seed: 5, "n1", "n2", "n3")
+        let session = try play.create(at: "n1")
+        _ = try play.increment(session, at: "n1")
+        let name = try NodeName("n1")
+        play.world.pause(name)
+        var counted: Int64 = 1
+        while counted < 4 {
+            // Unavailable while the mesh makes sure that n1 is gone, then served by the backup.
+            if let receipt = try? play.increment(session, at: "n2", id: CommitID(upper: 1, lower: UInt64(counted))) {
+                counted += 1
+                #expect(receipt.counters.first?.value == .integer(counted))
+            }
+        }
+        let early = play.world.submit(.read(session.key), to: name)
+        play.world.wake(name)
+        play.world.run(for: .seconds(5)) { $0.hasResponse(early) }
+        if case .session(let snapshot) = play.world.takeResponse(early) {
+            #expect(snapshot?.fields.first?.value == .integer(4))
+        }
+        try play.settle()
+        #expect(try play.count(session, at: "n1") == 4)
+    }
+
+    @Test func twoNodesOfThreeMayRestartOneAfterTheOther() throws {
+        var play = try Play(seed: 6, "n1", "n2", "n3")
+        let sessions = try (0..<20).map { _ in try play.create(at: "n1") }
+        for session in sessions { _ = try play.increment(session, at: "n3") }
+        for name in ["n1", "n2"] {
+            try play.world.crash(NodeName(name))
+            play.world.run(for: .seconds(1))
+            try play.world.start(NodeName(name))
+            try play.settle()
+        }
+        for session in sessions { #expect(try play.count(session, at: "n2") == 1) }
+    }
+
+    @Test func aCommitSentTwiceCountsOnceAlsoAfterATakeover() throws {
+        var play = try Play(seed: 7, "n1", "n2", "n3")
+        let session = try play.create(at: "n1")
+        let id = CommitID(upper: 4, lower: 2)
+        #expect(try play.increment(session, at: "n1", id: id).counters.first?.value == .integer(1))
+        #expect(try play.increment(session, at: "n2", id: id).counters.first?.value == .integer(1))
+        try play.world.crash(NodeName("n1"))
+        #expect(try play.increment(session, at: "n3", id: id).counters.first?.value == .integer(1))
+    }
+
+    @Test func aPrimarysClockAnHourAheadExpiresNobodyAndFreezesNothing() throws {
+        var play = try Play(seed: 8, "n1", "n2", "n3")
+        let session = try play.create(at: "n1")
+        _ = try play.increment(session, at: "n1")
+        play.world.setClock(of: try NodeName("n1"), error: 3_600_000)
+        play.world.run(for: .seconds(120))
+        #expect(try play.increment(session, at: "n1").counters.first?.value == .integer(2))
+        try play.world.crash(NodeName("n1"))
+        play.world.run(for: .seconds(3))
+        #expect(try play.increment(session, at: "n2").counters.first?.value == .integer(3))
+    }
+
+    @Test func twoSidesOfAPartitionKeepWhatEachAcknowledged() throws {
+        var play = try Play(seed: 9, "n1", "n2", "n3")
+        let session = try play.create(at: "n1")
+        _ = try play.increment(session, at: "n1")
+        try play.world.partition([NodeName("n1")], from: [NodeName("n2"), NodeName("n3")])
+        play.world.run(for: .seconds(15))
+        _ = try play.increment(session, at: "n1")
+        _ = try play.increment(session, at: "n2")
+        play.world.heal()
+        play.world.run(for: .seconds(15))
+        try play.settle(within: .seconds(60))
+        #expect(try play.count(session, at: "n3") == 3)
+    }
+
+    @Test func aDestroyedSessionStaysDestroyedWhateverComesLater() throws {
+        var play = try Play(seed: 10, "n1", "n2", "n3")
+        let session = try play.create(at: "n1")
+        _ = try play.increment(session, at: "n1")
+        #expect(play.world.ask(try NodeName("n2"), .destroy(session.key, CommitID(upper: 9, lower: 9))) == .done)
+        #expect(throws: (any Error).self) { try play.increment(session, at: "n3") }
+        try play.world.crash(NodeName("n1"))
+        play.world.run(for: .seconds(2))
+        #expect(play.world.ask(try NodeName("n2"), .read(session.key)) == .session(nil))
+    }
+
+    @Test func regeneratingMovesTheSessionAndEndsTheOldId() throws {
+        var play = try Play(seed: 11, "n1", "n2", "n3")
+        let session = try play.create(at: "n1")
+        _ = try play.increment(session, at: "n1")
+        let login = try play.committed(
+            at: "n2", SessionCommit(key: session.key, id: CommitID(upper: 5, lower: 5), user: "ann", regenerate: true))
+        #expect(login.key != session.key)
+        #expect(login.cookie != nil)
+        #expect(try play.count(login, at: "n3") == 1)
+        #expect(play.world.ask(try NodeName("n1"), .read(session.key)) == .session(nil))
+    }
+
+    @Test func anExpiredSessionIsGoneForEverybody() throws {
+        var settings = World.Configuration()
+        settings.idleDefault = .seconds(20)
+        var play = try Play(seed: 12, "n1", "n2", "n3", with: settings)
+        let session = try play.create(at: "n1")
+        play.world.run(for: .seconds(180))
+        #expect(play.world.ask(try NodeName("n3"), .read(session.key)) == .session(nil))
+        #expect(play.world.running.allSatisfy { play.world.core(of: $0)?.status.sessions == 0 })
+    }
+
+    @Test func aMessageReachesTheSubscribersOfEveryNodeOnceAndInOrder() throws {
+        var play = try Play(seed: 13, "n1", "n2", "n3")
+        let names = try ["n1", "n2", "n3"].map { try NodeName($0) }
+        for name in names { #expect(play.world.ask(name, .subscribe(channel: "chat")) == .done) }
+        for number in 0..<30 { _ = play.world.ask(names[number % 3], .publish(channel: "chat", payload: [UInt8(number)])) }
+        play.world.run(for: .seconds(1))
+        for name in names {
+            #expect(play.world.deliveries[name]?.map(\.payload) == (0..<30).map { [UInt8($0)] })
+            #expect(play.world.deliveries[name]?.map(\.position.offset) == Array(1...30))
+        }
+    }
+
+    @Test func theMirrorHasTheSessionWhenEveryNodeWasRestarted() throws {
+        var settings = World.Configuration()
+        settings.mirrors = true
+        var play = try Play(seed: 14, "n1", "n2", "n3", with: settings)
+        let session = try play.create(at: "n1")
+        for _ in 1...3 { _ = try play.increment(session, at: "n2") }
+        play.world.run(for: .milliseconds(200))
+        for name in play.world.running { play.world.crash(name) }
+        play.world.run(for: .seconds(1))
+        for name in ["n1", "n2", "n3"] { try play.world.start(NodeName(name)) }
+        try play.settle()
+        #expect(try play.count(session, at: "n3") == 3)
+        #expect(try play.increment(session, at: "n1").counters.first?.value == .integer(4))
+    }
+
+    @Test func theMeshGoesOnWithoutItsMirrorAndWritesWhatItMissed() throws {
+        var settings = World.Configuration()
+        settings.mirrors = true
+        var play = try Play(seed: 15, "n1", "n2", "n3", with: settings)
+        let session = try play.create(at: "n1")
+        play.world.setMirror(isDown: true)
+        for _ in 1...3 { _ = try play.increment(session, at: "n2") }
+        // The primary dies with all of it unwritten; its successor has the marks.
+        try play.world.crash(NodeName("n1"))
+        _ = try play.increment(session, at: "n2")
+        play.world.setMirror(isDown: false)
+        let isDrained = play.world.run(for: .seconds(15)) { world in
+            guard let record = world.mirror.records[session.key], let state = try? SessionState(record) else { return false }
+            return state.visibleFields.first?.value == .integer(4)
+        }
+        #expect(isDrained)
+    }
+
+    @Test func theSameSeedGivesTheSameTrace() {
+        var settings = Ordeal.Configuration()
+        settings.rounds = 1
+        settings.nodes = 3
+        var (one, two) = (Ordeal(seed: 77, configuration: settings), Ordeal(seed: 77, configuration: settings))
+        #expect(one.run().traceHash == two.run().traceHash)
+    }
+}
