@@ -57,6 +57,13 @@ let package = Package(
     targets: [
         .target(name: "MeshCore", dependencies: [collections, crypto], swiftSettings: settings),
         .target(name: "MeshSimulator", dependencies: ["MeshCore", collections], swiftSettings: settings),
+        .target(
+            name: "MeshAgent",
+            dependencies: [
+                "MeshCore", collections, logging, nioCore, nioHTTP1, nioPosix, serviceLifecycle,
+            ],
+            swiftSettings: settings
+        ),
         // No pkgConfig: Debian's headers and library are on the default paths, and its .pc file only adds a flag that SwiftPM warns about.
         .systemLibrary(name: "CHiredis", providers: [.apt(["libhiredis-dev"])]),
         .target(
@@ -93,6 +100,13 @@ let package = Package(
         ),
         .testTarget(name: "MeshCoreTests", dependencies: ["MeshCore"], swiftSettings: settings),
         .testTarget(name: "MeshSimulatorTests", dependencies: ["MeshSimulator"], swiftSettings: settings),
+        .testTarget(
+            name: "MeshAgentTests",
+            dependencies: [
+                "MeshAgent", "MeshCore", logging, nioCore, nioPosix, serviceLifecycle,
+            ],
+            swiftSettings: settings
+        ),
         .testTarget(name: "MeshMirrorsTests", dependencies: ["MeshCore", "MeshMirrors", logging, nioCore], swiftSettings: settings),
         .testTarget(name: "MeshBalancerTests", dependencies: ["MeshBalancer", "MeshCore"], swiftSettings: settings),
         .testTarget(name: "SessionMeshTests", dependencies: ["MeshCore", "ScriptedAgent", "SessionMesh"], swiftSettings: settings),

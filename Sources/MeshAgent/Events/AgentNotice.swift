@@ -1,0 +1,63 @@
+public import MeshCore
+
+/// One line of `--events json`: something that an operator or a test harness may want to know at once.
+public struct AgentNotice: Hashable, Sendable {
+    /// Unix milliseconds.
+    public var time: Int64
+    public var kind: Kind
+
+    public enum Kind: Hashable, Sendable {
+        /// All listeners are up. Comes once.
+        case ready(BoundAddresses)
+        case agent(AgentEvent)
+    }
+
+    public init(time: Int64, kind: Kind) {
+        self.time = time
+        self.kind = kind
+    }
+
+    /// One JSON object without a line end. Readers must ignore keys they don't know.
+    public var jsonLine: String {
+        JSON.object([("time", .number(time)), ("event", .text(kind.name))] + kind.details).line
+    }
+}
+
+extension AgentNotice.Kind {
+    fileprivate var name: String {
+        switch self {
+        case .ready: "ready"
+        case .agent(.member): "member"
+        case .agent(.serving): "serving"
+        case .agent(.mirrorLost): "mirror-lost"
+        case .agent(.mirrorBack): "mirror-back"
+        case .agent(.newLife): "new-life"
+        case .agent(.instanceRefused): "instance-refused"
+        }
+    }
+
+    fileprivate var details: [(String, JSON?)] {
+        switch self {
+        case .ready(let addresses):
+            [
+                ("address", .text(addresses.endpoint.description)),
+                ("client", addresses.client.map { .text($0.description) }),
+                ("admin", addresses.admin.map { .text($0.description) }),
+            ]
+        case .agent(.member(let member, let epoch)):
+            [
+                ("member", .text(member.name.description)),
+                ("status", .text(member.status.word)),
+                ("address", .text(member.endpoint.description)),
+                ("epoch", .number(epoch)),
+                ("role", .text(member.role.word)),
+                ("stage", .text(member.stage.word)),
+            ]
+        case .agent(.mirrorLost(let reason)): [("reason", .text(reason))]
+        case .agent(.newLife(let life)): [("life", .text(String(life.rawValue, radix: 16)))]
+        case .agent(.instanceRefused(let number, let reason)):
+            [("number", .number(Int64(number))), ("reason", .text("\(reason)"))]
+        case .agent(.serving), .agent(.mirrorBack): []
+        }
+    }
+}

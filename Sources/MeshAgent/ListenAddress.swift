@@ -1,0 +1,110 @@
+public import MeshCore
+import NIOCore
+
+/// Where one of an agent's own listeners is: `unix:PATH` or `HOST:PORT`.
+public enum ListenAddress: Hashable, Sendable, CustomStringConvertible {
+    case unix(String)
+    case tcp(Endpoint)
+
+    /// - Parameter text: `unix:PATH`, or an IP address or `localhost` with a port, IPv6 in brackets.
+    /// - Throws: ``AgentStartError`` of code `invalidAddress`, or `socketPath` when the path is longer than a socket's may be.
+    public init(parsing text: String) throws(AgentStartError) {
+        if text.hasPrefix("unix:") {
+            let path = String(text.dropFirst("unix:".count))
+            try Self.check(path: path)
+            self = .unix(path)
+        } else {
+            self = .tcp(try Endpoint(parsing: text))
+        }
+    }
+
+    public var description: String {
+        switch self {
+        case .unix(let path): "unix:\(path)"
+        case .tcp(let endpoint): endpoint.description
+        }
+    }
+
+    /// The kernel keeps the path in 108 bytes, a zero among them (104 on Darwin).
+    static let pathBytesMax = 103
+
+    static func check(path: String) throws(AgentStartError) {
+        guard !path.isEmpty, path.utf8.count <= pathBytesMax, !path.utf8.contains(0) else {
+            throw AgentStartError(
+                .socketPath, "socket path \"\(path.prefix(120))\" is not 1 to \(pathBytesMax) bytes: choose a shorter one")
+        }
+    }
+}
+
+extension Endpoint {
+    /// Reads `127.0.0.1:7946`, `[::1]:7946` or `localhost:7946`. Names other than `localhost` are for ``resolving(_:)``.
+    /// - Throws: ``AgentStartError`` of code `invalidAddress`.
+    public init(parsing text: String) throws(AgentStartError) {
+        let (host, port) = try Self.split(text)
+        let literal = host == "localhost" ? "127.0.0.1" : host
+        guard let address = try? SocketAddress(ipAddress: literal, port: Int(port)), let endpoint = Endpoint(address) else {
+            throw AgentStartError(.invalidAddress, "\"\(text.prefix(120))\" is not an IP address and a port, such as 127.0.0.1:7946")
+        }
+        self = endpoint
+    }
+
+    /// The first address of `HOST:PORT`, asking the system's resolver when the host is a name. Blocks the calling thread while it asks.
+    /// - Throws: ``AgentStartError`` of code `invalidAddress`; a retry can help when a name server was away.
+    public static func resolving(_ text: String) throws(AgentStartError) -> Endpoint {
+        if let endpoint = try? Endpoint(parsing: text) { return endpoint }
+        let (host, port) = try split(text)
+        guard let address = try? SocketAddress.makeAddressResolvingHost(host, port: Int(port)), let endpoint = Endpoint(address) else {
+            throw AgentStartError(.invalidAddress, "host \"\(host.prefix(120))\" has no address: check the name and the name server")
+        }
+        return endpoint
+    }
+
+    private static func split(_ text: String) throws(AgentStartError) -> (host: String, port: UInt16) {
+        guard let colon = text.lastIndex(of: ":"), let port = UInt16(text[text.index(after: colon)...]) else {
+            throw AgentStartError(.invalidAddress, "\"\(text.prefix(120))\" is not HOST:PORT, such as 127.0.0.1:7946")
+        }
+        var host = text[..<colon]
+        if host.hasPrefix("["), host.hasSuffix("]") { host = host.dropFirst().dropLast() }
+        guard !host.isEmpty else {
+            throw AgentStartError(.invalidAddress, "\"\(text.prefix(120))\" names no host: write HOST:PORT, such as 127.0.0.1:7946")
+        }
+        return (String(host), port)
+    }
+
+    /// An IPv4 address that came in through an IPv6 socket is taken for the IPv4 address that it is, so that a member has one endpoint.
+    init?(_ address: SocketAddress) {
+        // Where the address stands in `sockaddr_in` and `sockaddr_in6`, the same everywhere.
+        let place: Range<Int>
+        switch address {
+        case .v4: place = 4..<8
+        case .v6: place = 8..<24
+        case .unixDomainSocket: return nil
+        }
+        guard let port = address.port.flatMap(UInt16.init(exactly:)) else { return nil }
+        let bytes = address.withSockAddr { Array(UnsafeRawBufferPointer(start: $0, count: $1)[place]) }
+        self.init(address: bytes.starts(with: Self.mappedPrefix) ? Array(bytes[12...]) : bytes, port: port)
+    }
+
+    /// `::ffff:0:0/96` (RFC 4291, section 2.5.5.2).
+    private static let mappedPrefix: [UInt8] = [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xFF, 0xFF]
+
+    /// The address to give to a socket of the family of `local`; nil when such a socket can't reach it.
+    func socketAddress(fromSocketBoundTo local: Endpoint) -> SocketAddress? {
+        if local.address.count == address.count { return socketAddress }
+        guard local.address.count == 16, local.isUnspecified else { return nil }
+        return Endpoint(address: Self.mappedPrefix + address, port: port)?.socketAddress
+    }
+
+    var socketAddress: SocketAddress? {
+        try? SocketAddress(packedIPAddress: ByteBuffer(bytes: address), port: Int(port))
+    }
+
+    var isLoopback: Bool {
+        address.count == 4 ? address[0] == 127 : address.dropLast().allSatisfy { $0 == 0 } && address.last == 1
+    }
+
+    /// Bound to every address of the machine.
+    var isUnspecified: Bool { address.allSatisfy { $0 == 0 } }
+
+    func with(port: UInt16) -> Endpoint { Endpoint(address: address, port: port) ?? self }
+}
