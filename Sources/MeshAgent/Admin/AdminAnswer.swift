@@ -1,0 +1,149 @@
+import MeshCore
+
+/// The body of an admin answer, before HTTP.
+struct AdminAnswer: Hashable {
+    var status: Int
+    var contentType: ContentType
+    var body: String
+    var allow: String?
+
+    enum ContentType: String {
+        case json = "application/json"
+        case html = "text/html; charset=utf-8"
+        /// Prometheus' text format, version 0.0.4.
+        case metrics = "text/plain; version=0.0.4; charset=utf-8"
+    }
+
+    init(_ status: Int = 200, json: JSON) {
+        self.init(status, .json, json.line + "\n")
+    }
+
+    init(_ status: Int = 200, _ contentType: ContentType, _ body: String, allow: String? = nil) {
+        self.status = status
+        self.contentType = contentType
+        self.body = body
+        self.allow = allow
+    }
+
+    init(_ refusal: AdminRefusal) {
+        self.init(refusal.status, .json, JSON.object([("error", .text(refusal.reason))]).line + "\n", allow: refusal.allow)
+    }
+}
+
+/// Everything that the figures are made of, taken at one moment.
+struct AgentFigures {
+    var status: AgentStatus
+    var view: MeshView
+    /// By kind, in a fixed order.
+    var troubles: [(String, UInt64)]
+    var links: Int
+    var clients: Int
+}
+
+extension AdminAnswer {
+    /// 200 also when the mirror is lost: the mesh serves alone, and restarting the agent would not bring the mirror back.
+    static func health(_ status: AgentStatus) -> AdminAnswer {
+        AdminAnswer(
+            json: .object([
+                ("status", .text(status.mirror == .lost ? "degraded" : "ok")),
+                ("stage", .text(status.stage.word)),
+                ("mirror", .text(status.mirror.rawValue)),
+                ("mirrorDirty", .number(status.mirrorDirty)),
+                ("sessions", .number(status.sessions)),
+                ("underReplicatedSlots", .number(status.underReplicatedSlots)),
+                ("alone", .bool(status.isAlone)),
+            ]))
+    }
+
+    static func readiness(_ status: AgentStatus) -> AdminAnswer {
+        AdminAnswer(
+            status.isReady ? 200 : 503,
+            json: .object([("ready", .bool(status.isReady)), ("stage", .text(status.stage.word))]))
+    }
+
+    static func members(_ view: MeshView) -> AdminAnswer {
+        AdminAnswer(
+            json: .object([
+                ("epoch", .number(view.epoch)),
+                ("digest", .text(String(view.digest, radix: 16))),
+                ("members", .array(view.members.map(json))),
+                ("instances", .array(view.instances.map(json))),
+            ]))
+    }
+
+    private static func json(_ member: Member) -> JSON {
+        .object([
+            ("name", .text(member.name.description)),
+            ("life", .text(String(member.id.life.rawValue, radix: 16))),
+            ("incarnation", .number(Int64(member.incarnation))),
+            ("status", .text(member.status.word)),
+            ("stage", .text(member.stage.word)),
+            ("role", .text(member.role.word)),
+            ("address", .text(member.endpoint.description)),
+            ("weight", .number(Int64(member.weight))),
+            ("tags", .object(member.tags.sorted { $0.key < $1.key }.map { JSON.Pair($0.key, .text($0.value)) })),
+        ])
+    }
+
+    private static func json(_ instance: Instance) -> JSON {
+        .object([
+            ("node", .text(instance.node.name.description)),
+            ("number", .number(Int64(instance.number))),
+            ("service", .text(instance.service)),
+            ("address", .text(instance.address)),
+            ("weight", .number(Int64(instance.weight))),
+            ("cookie", .text(instance.cookieName)),
+        ])
+    }
+
+    /// The core's word on a slot or a session. Of a session only what is about it: never a value, and of a field no more than its size.
+    static func answer(_ response: ClientResponse) -> AdminAnswer {
+        switch response {
+        case .placement(let placement):
+            AdminAnswer(
+                json: .object([
+                    ("slot", .number(Int64(placement.slot.rawValue))),
+                    ("term", .number(placement.term)),
+                    ("ranking", .array(placement.ranking.map { .text($0.description) })),
+                ]))
+        case .session(let session?):
+            AdminAnswer(
+                json: .object([
+                    ("key", .text(session.key.description)),
+                    ("slot", .number(Int64(session.key.slot.rawValue))),
+                    ("createdAt", .number(session.createdAt)),
+                    ("accessedAt", .number(session.accessedAt)),
+                    ("idleSeconds", .number(Int64(session.idleSeconds))),
+                    ("hasUser", .bool(!session.user.isEmpty)),
+                    ("primary", .text(session.primary.description)),
+                    ("backup", session.backup.map { .text($0.description) } ?? .null),
+                    ("fields", .number(session.fields.count)),
+                    ("bytes", .number(session.fields.reduce(0) { $0 + $1.name.utf8.count + $1.value.byteCount })),
+                ]))
+        case .session(nil): AdminAnswer(AdminRefusal(404, "there is no such session"))
+        case .failure(let failure):
+            AdminAnswer(AdminRefusal(failure.code.httpStatus, failure.description))
+        case .done, .committed, .published, .members:
+            AdminAnswer(AdminRefusal(500, "the agent answered another question"))
+        }
+    }
+}
+
+extension FieldValue {
+    fileprivate var byteCount: Int {
+        switch self {
+        case .bytes(let bytes): bytes.count
+        case .integer: MemoryLayout<Int64>.size
+        }
+    }
+}
+
+extension ClientFailure.Code {
+    fileprivate var httpStatus: Int {
+        switch self {
+        case .notFound: 404
+        case .invalid: 400
+        default: 503
+        }
+    }
+}

@@ -1,0 +1,62 @@
+import MeshCore
+
+/// Figures in Prometheus' text format (prometheus.io/docs/instrumenting/exposition_formats).
+struct PrometheusText {
+    private(set) var text = ""
+
+    enum Kind: String {
+        case gauge, counter
+    }
+
+    mutating func add(_ name: String, _ kind: Kind, _ help: String, _ value: some BinaryInteger) {
+        add(name, kind, help, label: nil, [("", value)])
+    }
+
+    /// One line for each value of `label`.
+    mutating func add(_ name: String, _ kind: Kind, _ help: String, label: String?, _ values: [(String, some BinaryInteger)]) {
+        text += "# HELP sessionmesh_\(name) \(help)\n# TYPE sessionmesh_\(name) \(kind.rawValue)\n"
+        for (word, value) in values {
+            let labels = label.map { "{\($0)=\"\(Self.escaped(word))\"}" } ?? ""
+            text += "sessionmesh_\(name)\(labels) \(value)\n"
+        }
+    }
+
+    private static func escaped(_ word: String) -> String {
+        var escaped = ""
+        for character in word.unicodeScalars {
+            switch character {
+            case "\\", "\"": escaped += "\\\(character)"
+            case "\n": escaped += "\\n"
+            default: escaped.unicodeScalars.append(character)
+            }
+        }
+        return escaped
+    }
+}
+
+extension AdminAnswer {
+    static func metrics(_ figures: AgentFigures) -> AdminAnswer {
+        let status = figures.status
+        var page = PrometheusText()
+        page.add("ready", .gauge, "Whether this agent answers for the slots it ranks for.", status.isReady ? 1 : 0)
+        page.add("sessions", .gauge, "Sessions held here, in either rank.", status.sessions)
+        page.add("slots", .gauge, "Slots held here.", label: "rank", [("primary", status.primarySlots), ("backup", status.backupSlots)])
+        page.add("under_replicated_slots", .gauge, "Slots answered for here whose second copy is not whole.", status.underReplicatedSlots)
+        page.add("alone", .gauge, "Whether no other node is alive to hold a second copy.", status.isAlone ? 1 : 0)
+        page.add(
+            "members", .gauge, "Members in this agent's view.", label: "status",
+            Status.allCases.map { status in (status.word, figures.view.members.count { $0.status == status }) })
+        page.add("instances", .gauge, "Application processes in this agent's view.", figures.view.instances.count)
+        page.add("view_epoch", .counter, "Changes of this agent's view.", figures.view.epoch)
+        page.add("mirror_connected", .gauge, "Whether the mirror answers; 0 without one too.", status.mirror == .connected ? 1 : 0)
+        page.add("mirror_lost", .gauge, "Whether there is a mirror that doesn't answer.", status.mirror == .lost ? 1 : 0)
+        page.add("mirror_dirty", .gauge, "Sessions whose last change the mirror doesn't have yet.", status.mirrorDirty)
+        page.add("peer_links", .gauge, "Proven links to other members.", figures.links)
+        page.add("clients", .gauge, "Connected applications.", figures.clients)
+        page.add(
+            "packets_dropped_total", .counter, "Gossip packets that were not accepted.", label: "reason",
+            status.packetsDropped.sorted { $0.key < $1.key }.map { ($0.key, $0.value) })
+        page.add("troubles_total", .counter, "What went wrong at a socket.", label: "kind", figures.troubles)
+        return AdminAnswer(200, .metrics, page.text)
+    }
+}

@@ -1,0 +1,40 @@
+import DequeModule
+
+/// Keeps the replies of one client in the order of its requests, in whatever order they are answered.
+///
+/// A reply carries no number on the wire, so an early one is held back until every older request has its own.
+struct ReplyQueue<Question, Reply> {
+    private enum Place {
+        case waiting(Question)
+        case answered(Reply)
+    }
+
+    private var places: Deque<Place> = []
+    /// The number of the oldest place.
+    private var oldest: UInt64 = 1
+
+    /// Requests without a reply sent, whether or not it is here already.
+    var count: Int { places.count }
+
+    /// Opens a place for the reply of a request that has just come.
+    mutating func admit(_ question: Question) -> UInt64 {
+        places.append(.waiting(question))
+        return oldest + UInt64(places.count) - 1
+    }
+
+    /// The reply is made from what was asked, since its form depends on that. A second answer, or one to nothing, is ignored.
+    mutating func answer(_ number: UInt64, with reply: (Question) -> Reply) {
+        guard number >= oldest, number - oldest < UInt64(places.count) else { return }
+        let index = Int(number - oldest)
+        guard case .waiting(let question) = places[index] else { return }
+        places[index] = .answered(reply(question))
+    }
+
+    /// The next reply that may be sent.
+    mutating func popReady() -> Reply? {
+        guard case .answered(let reply)? = places.first else { return nil }
+        places.removeFirst()
+        oldest += 1
+        return reply
+    }
+}
