@@ -1,0 +1,280 @@
+import DequeModule
+import Logging
+import MeshCore
+import NIOCore
+
+/// The core on its event loop, and the doors around it.
+///
+/// Everything here happens on one loop: inputs come one at a time, each step's directives are carried out in their order, and what they
+/// cause at once (a link that is refused, a client that is closed) waits in `inbox` until they are through. Nothing is locked, and no
+/// input is ever seen while another is being handled.
+final class AgentDriver {
+    let loop: any EventLoop
+    let logger: Logger
+    private let outlets: AgentOutlets
+    private var core: any AgentStepping
+    private var phase = Phase.opening
+    /// Empty between two turns of the loop, but for what comes while the listeners open; that is bounded by the doors' own limits.
+    private var inbox: Deque<AgentInput> = []
+    private var isStepping = false
+    private var batchDepth = 0
+    private var unflushed: [any Flushing] = []
+    private(set) var troubles: TroubleLedger
+    private var questions = AdminQuestions()
+
+    private var gossip: GossipSocket?
+    private var links: PeerLinks?
+    private var clients: ClientTable?
+    private var admin: AdminTable?
+    private var listeners: [any Channel] = []
+
+    enum Phase {
+        /// The listeners are being opened. Can transition to running, departed.
+        case opening
+        /// Can transition to leaving, departed.
+        case running
+        /// The core hands off. Can transition to departed.
+        case leaving
+        /// Nothing is asked or told any more.
+        case departed
+    }
+
+    init(core: any AgentStepping, loop: any EventLoop, logger: Logger, outlets: AgentOutlets) {
+        self.core = core
+        self.loop = loop
+        self.logger = logger
+        self.outlets = outlets
+        troubles = TroubleLedger(logger: logger)
+    }
+
+    var view: MeshView { core.view }
+    var status: AgentStatus { core.status }
+    var id: MemberID { core.id }
+    var figures: AgentFigures {
+        AgentFigures(
+            status: core.status, view: core.view, troubles: troubles.counts.map { ($0.0.rawValue, $0.1) }, links: links?.count ?? 0,
+            clients: clients?.count ?? 0)
+    }
+
+    // MARK: Inputs
+
+    /// The doors exist before they are open, so that what comes through one at once finds the others.
+    func equip(gossip: GossipSocket, links: PeerLinks, clients: ClientTable?, admin: AdminTable?) {
+        self.gossip = gossip
+        self.links = links
+        self.clients = clients
+        self.admin = admin
+    }
+
+    func opened(_ listener: any Channel) {
+        if phase == .departed { listener.close(promise: nil) } else { listeners.append(listener) }
+    }
+
+    /// All doors are open.
+    func start() {
+        guard phase == .opening else { return }
+        phase = .running
+        inbox.prepend(.start)
+        drain()
+    }
+
+    func feed(_ input: AgentInput) {
+        guard phase != .departed else { return }
+        if phase == .opening, case .datagram = input { return }
+        inbox.append(input)
+        if phase != .opening, !isStepping { drain() }
+    }
+
+    /// Hand off and go. Asking again changes nothing.
+    func leave() {
+        switch phase {
+        case .running:
+            phase = .leaving
+            feed(.leave)
+        case .opening: depart()
+        case .leaving, .departed: break
+        }
+    }
+
+    /// Asks the core on behalf of the admin listener.
+    func ask(_ request: ClientRequest, then answer: @escaping (ClientResponse) -> Void) {
+        guard phase != .departed else { return answer(.failure(ClientFailure(.unavailable, "the agent has left the mesh"))) }
+        feed(.request(questions.add(answer), request))
+    }
+
+    private func drain() {
+        isStepping = true
+        batch {
+            while let input = inbox.popFirst() {
+                for directive in core.step(input, at: SystemClock.now()) { perform(directive) }
+            }
+        }
+        isStepping = false
+    }
+
+    // MARK: Directives
+
+    private func perform(_ directive: AgentDirective) {
+        switch directive {
+        case .datagram(let packet, let endpoint): gossip?.send(packet, to: endpoint)
+        case .connect(let endpoint): links?.dial(endpoint)
+        case .linkMessage(let link, let message): links?.send(message, over: link)
+        case .closeLink(let link): links?.close(link)
+        case .timer(let timer, let delay): schedule(timer, after: delay)
+        case .reply(let request, let response):
+            if request.client == AdminQuestions.client {
+                questions.take(request)?(response)
+            } else {
+                clients?.answer(request, response)
+            }
+        case .push(let recipients, let message): clients?.push(message, to: recipients)
+        case .mirror(let request): ask(request)
+        case .event(let event): tell(event)
+        case .view(let view): outlets.views.yield(view)
+        case .departed: depart()
+        }
+    }
+
+    /// A timeout is judged only after everything that the kernel already received was heard, or a busy agent would suspect the living.
+    private func schedule(_ timer: AgentTimer, after delay: Duration, postponed: Int = 0) {
+        loop.assumeIsolated().scheduleTask(in: .nanoseconds(delay.nanoseconds)) { [weak self] in
+            guard let self else { return }
+            if postponed < Self.postponementsMax, gossip?.mayHoldMore ?? false {
+                schedule(timer, after: .milliseconds(1), postponed: postponed + 1)
+            } else {
+                feed(.timer(timer))
+            }
+        }
+    }
+
+    /// Under a flood that never ends, time goes on all the same: 8 turns of 64 datagrams, then the timer counts.
+    private static let postponementsMax = 8
+
+    private func ask(_ request: MirrorRequest) {
+        let ticket = request.ticket
+        guard let requests = outlets.mirrorRequests else {
+            return feed(.mirror(.failed(ticket: ticket, MirrorError(.unreachable, "this agent has no mirror"))))
+        }
+        if case .enqueued = requests.yield(request) { return }
+        note(.mirrorQueueFull, "the mirror is behind by \(MirrorPump.queueMax) requests; more are refused")
+        feed(.mirror(.failed(ticket: ticket, MirrorError(.unreachable, "too many requests wait for the mirror"))))
+    }
+
+    private func tell(_ event: AgentEvent) {
+        switch event {
+        case .member(let member, _):
+            logger.info(
+                "a member changed",
+                metadata: [
+                    LogKeys.member: "\(member.id)", LogKeys.status: "\(member.status.word)", LogKeys.stage: "\(member.stage.word)",
+                ])
+        case .serving: logger.info("this agent serves")
+        case .mirrorLost(let reason): logger.warning("the mirror stopped answering", metadata: [LogKeys.reason: "\(reason)"])
+        case .mirrorBack: logger.info("the mirror answers again")
+        case .instanceRefused(_, let reason):
+            logger.warning("an application's registration was not taken", metadata: [LogKeys.reason: "\(reason)"])
+        case .newLife: logger.warning("this agent was believed dead and goes on as a new life")
+        }
+        outlets.notices.yield(AgentNotice(time: SystemClock.now().wall, kind: .agent(event)))
+    }
+
+    private func depart() {
+        guard phase != .departed else { return }
+        phase = .departed
+        inbox.removeAll()
+        questions.failAll(ClientFailure(.unavailable, "the agent has left the mesh"))
+        outlets.signals.yield(.departed)
+    }
+
+    /// Closes every door. What was said before, the last words of a leaving agent included, has been handed to the kernel.
+    func close() {
+        depart()
+        for listener in listeners { listener.close(promise: nil) }
+        listeners = []
+        gossip?.close()
+        links?.closeAll()
+        clients?.closeAll()
+        admin?.closeAll()
+        // The doors hold the driver; without this neither would ever go.
+        (gossip, links, clients, admin) = (nil, nil, nil, nil)
+    }
+
+    // MARK: For the doors
+
+    func note(_ trouble: Trouble, _ detail: @autoclosure () -> String) {
+        troubles.note(trouble, at: SystemClock.now(), detail())
+    }
+
+    /// Runs `body`, and hands what it wrote to the kernel at its end rather than piece by piece.
+    func batch(_ body: () -> Void) {
+        batchDepth += 1
+        body()
+        batchDepth -= 1
+        guard batchDepth == 0 else { return }
+        while !unflushed.isEmpty {
+            let waiting = unflushed
+            unflushed.removeAll(keepingCapacity: true)
+            for door in waiting { door.flush() }
+        }
+    }
+
+    /// Whoever wrote something asks for a flush at the end of the batch; asking twice costs a second, empty one.
+    func willFlush(_ door: any Flushing) {
+        if batchDepth == 0 { return door.flush() }
+        if unflushed.last === door { return }
+        unflushed.append(door)
+    }
+}
+
+/// Something that was written to and not flushed.
+protocol Flushing: AnyObject {
+    func flush()
+}
+
+/// Where an agent speaks to the program around it.
+struct AgentOutlets: Sendable {
+    let views: AsyncStream<MeshView>.Continuation
+    let notices: AsyncStream<AgentNotice>.Continuation
+    let signals: AsyncStream<AgentSignal>.Continuation
+    let mirrorRequests: AsyncStream<MirrorRequest>.Continuation?
+}
+
+enum AgentSignal: Sendable {
+    /// The program is asked to end.
+    case shutdown
+    case departed
+    /// The hand-off takes longer than the operator allows.
+    case leaveTimedOut
+}
+
+/// Requests of the admin listener, which the core sees as a client of its own. At most one a connection, so their number is bounded.
+private struct AdminQuestions {
+    static let client = ClientID(rawValue: 0)
+
+    private var waiting: [UInt64: (ClientResponse) -> Void] = [:]
+    private var next: UInt64 = 0
+
+    mutating func add(_ answer: @escaping (ClientResponse) -> Void) -> RequestID {
+        next += 1
+        waiting[next] = answer
+        return RequestID(client: Self.client, number: next)
+    }
+
+    mutating func take(_ request: RequestID) -> ((ClientResponse) -> Void)? {
+        waiting.removeValue(forKey: request.number)
+    }
+
+    mutating func failAll(_ failure: ClientFailure) {
+        let answers = waiting.sorted { $0.key < $1.key }.map(\.value)
+        waiting.removeAll()
+        for answer in answers { answer(.failure(failure)) }
+    }
+}
+
+extension MirrorRequest {
+    var ticket: UInt64 {
+        switch self {
+        case .load(_, let ticket), .merge(_, let ticket): ticket
+        }
+    }
+}

@@ -1,0 +1,247 @@
+import MeshCore
+import NIOCore
+
+/// One application's connection: commands in, replies in their order and pushes out.
+///
+/// Reading stops while the client is owed too much: 1024 replies, or more bytes than its socket takes. So a client that asks faster
+/// than it listens slows itself down and nobody else; one that subscribes and doesn't listen is closed, since a push can't wait.
+final class ClientHandler: ChannelDuplexHandler {
+    typealias InboundIn = ByteBuffer
+    typealias OutboundIn = ByteBuffer
+    typealias OutboundOut = ByteBuffer
+
+    private enum Access {
+        /// Waits for `AUTH`. Can transition to granted.
+        case unproven(bytes: Int, deadline: Scheduled<Void>?)
+        case granted
+    }
+
+    let id: ClientID
+    private let token: [UInt8]?
+    private let table: ClientTable
+    private let driver: AgentDriver
+    private var access: Access
+    private var parser = RESPParser(limits: .commands)
+    private var replies = ReplyQueue<ClientRequest.Kind?, [UInt8]>()
+    private var context: ChannelHandlerContext?
+    private var isClosing = false
+    private var isParsing = false
+    private var isReadHeldBack = false
+    /// Of a registered application only: somebody at a terminal may take their time.
+    private var heartbeat: Scheduled<Void>?
+    private var heardAt = NIODeadline.now()
+
+    /// More requests in flight than any application has threads; above it their bytes wait in the kernel.
+    static let inFlightMax = 1024
+    /// Bytes that may wait for a client that subscribes and doesn't read.
+    static let pushBytesMax = 1 << 20
+    /// Bytes of replies that may wait: what was in flight when the client stopped reading. Each is at most one session.
+    static let replyBytesMax = 16 << 20
+    /// What a stranger may send before `AUTH`, and how long it may take.
+    static let unprovenBytesMax = 256
+    static let unprovenTimeout = TimeAmount.seconds(5)
+    /// Three heartbeats of a second.
+    static let silenceMax = TimeAmount.seconds(3)
+
+    init(id: ClientID, token: [UInt8]?, table: ClientTable, driver: AgentDriver) {
+        self.id = id
+        self.token = token
+        self.table = table
+        self.driver = driver
+        access = token == nil ? .granted : .unproven(bytes: 0, deadline: nil)
+    }
+
+    func answer(_ number: UInt64, _ response: ClientResponse) {
+        replies.answer(number) { kind in
+            kind.map { ClientProtocol.encode(response, to: $0).bytes } ?? []
+        }
+        sendReplies()
+        proceed()
+    }
+
+    func push(_ buffer: ByteBuffer) {
+        guard !isClosing, let context else { return }
+        guard pendingBytes + buffer.readableBytes <= Self.pushBytesMax else {
+            return end(.clientSlow, "a client reads its messages too slowly and was closed")
+        }
+        context.write(wrapOutboundOut(buffer), promise: nil)
+        driver.willFlush(self)
+    }
+
+    func close() {
+        guard !isClosing, let context else { return }
+        isClosing = true
+        context.flush()
+        context.close(promise: nil)
+    }
+
+    // MARK: Channel
+
+    func handlerAdded(context: ChannelHandlerContext) {
+        self.context = context
+        guard case .unproven = access else { return }
+        let deadline = context.eventLoop.assumeIsolated().scheduleTask(in: Self.unprovenTimeout) {
+            guard case .unproven = self.access else { return }
+            self.end(.clientUnauthenticated, "a client sent no AUTH in time and was closed")
+        }
+        access = .unproven(bytes: 0, deadline: deadline)
+    }
+
+    func handlerRemoved(context: ChannelHandlerContext) {
+        if case .unproven(_, let deadline) = access { deadline?.cancel() }
+        heartbeat?.cancel()
+        self.context = nil
+        table.closed(id)
+    }
+
+    func channelRead(context: ChannelHandlerContext, data: NIOAny) {
+        guard !isClosing else { return }
+        let buffer = unwrapInboundIn(data)
+        parser.append(buffer.readableBytesView)
+        proceed()
+        guard !isClosing, case .unproven(let bytes, let deadline) = access else { return }
+        access = .unproven(bytes: bytes + buffer.readableBytes, deadline: deadline)
+        if bytes + buffer.readableBytes > Self.unprovenBytesMax {
+            end(.clientUnauthenticated, "a client sent more than \(Self.unprovenBytesMax) bytes without AUTH and was closed")
+        }
+    }
+
+    func read(context: ChannelHandlerContext) {
+        if mayProceed { context.read() } else { isReadHeldBack = true }
+    }
+
+    func channelWritabilityChanged(context: ChannelHandlerContext) {
+        proceed()
+        context.fireChannelWritabilityChanged()
+    }
+
+    func errorCaught(context: ChannelHandlerContext, error: any Error) {
+        close()
+    }
+
+    // MARK: Commands
+
+    private var mayProceed: Bool { !isClosing && replies.count < Self.inFlightMax && (context?.channel.isWritable ?? false) }
+
+    /// Takes commands from what has been read, as far as this client may be owed replies.
+    private func proceed() {
+        // A reply that comes while a command is being handed over leads back here.
+        guard !isParsing else { return }
+        isParsing = true
+        driver.batch {
+            do throws(RESPError) {
+                while mayProceed, let value = try parser.next() { take(value) }
+            } catch {
+                refuse(error)
+            }
+        }
+        isParsing = false
+        if isReadHeldBack, mayProceed {
+            isReadHeldBack = false
+            context?.read()
+        }
+    }
+
+    private func take(_ value: RESPValue) {
+        heardAt = .now()
+        do throws(ClientFailure) {
+            switch try ClientProtocol.decode(value) {
+            case .authenticate(let offered): authenticate(offered)
+            case .hello: isGranted ? reply(ClientProtocol.encode(greeting)) : demandToken()
+            case .request(let request): isGranted ? submit(request) : demandToken()
+            }
+        } catch {
+            isGranted ? reply(ClientProtocol.encode(error)) : demandToken()
+        }
+    }
+
+    private func submit(_ request: ClientRequest) {
+        if request.kind == .register, heartbeat == nil { watchHeartbeat(in: Self.silenceMax) }
+        driver.feed(.request(RequestID(client: id, number: replies.admit(request.kind)), request))
+    }
+
+    private var greeting: ClientGreeting { ClientGreeting(version: MeshAgent.version, node: driver.id.name) }
+
+    private var isGranted: Bool {
+        if case .granted = access { true } else { false }
+    }
+
+    /// A wrong token ends the connection, so that guessing costs one each.
+    private func authenticate(_ offered: [UInt8]) {
+        guard case .unproven(_, let deadline) = access else { return reply(.simple("OK")) }
+        guard let token, Self.isEqual(offered, token) else {
+            reply(.error("WRONGPASS the token is not this agent's"))
+            return end(.clientUnauthenticated, "a client sent a wrong token and was closed")
+        }
+        deadline?.cancel()
+        access = .granted
+        reply(.simple("OK"))
+    }
+
+    private func demandToken() {
+        reply(.error("NOAUTH send AUTH with the agent's token first"))
+    }
+
+    /// In a time that doesn't tell where the first difference is.
+    private static func isEqual(_ offered: [UInt8], _ token: [UInt8]) -> Bool {
+        offered.count == token.count && zip(offered, token).reduce(0) { $0 | ($1.0 ^ $1.1) } == 0
+    }
+
+    /// A browser or another protocol gets no word: what it would make of one is unknown.
+    private func refuse(_ error: RESPError) {
+        if error != .notACommand {
+            write(ClientProtocol.encode(ClientFailure(.invalid, error.description)).bytes)
+        }
+        end(.clientProtocol, "a client was closed: \(error)")
+    }
+
+    // MARK: Replies
+
+    /// The shell's own answer, in its place among the core's.
+    private func reply(_ value: RESPValue) {
+        let number = replies.admit(nil)
+        replies.answer(number) { _ in value.bytes }
+        sendReplies()
+    }
+
+    private func sendReplies() {
+        while !isClosing, let bytes = replies.popReady() { write(bytes) }
+        if !isClosing, pendingBytes > Self.replyBytesMax {
+            end(.clientSlow, "a client reads its replies too slowly and was closed")
+        }
+    }
+
+    private func write(_ bytes: [UInt8]) {
+        guard let context else { return }
+        context.write(wrapOutboundOut(ByteBuffer(bytes: bytes)), promise: nil)
+        driver.willFlush(self)
+    }
+
+    private var pendingBytes: Int {
+        (try? context?.channel.syncOptions?.getOption(.bufferedWritableBytes)) ?? 0
+    }
+
+    private func end(_ trouble: Trouble, _ detail: String) {
+        guard !isClosing else { return }
+        driver.note(trouble, detail)
+        close()
+    }
+
+    private func watchHeartbeat(in delay: TimeAmount) {
+        heartbeat = context?.eventLoop.assumeIsolated().scheduleTask(in: delay) {
+            let due = self.heardAt + Self.silenceMax
+            // While it waits for the agent with all it may ask, its silence is ours.
+            if self.replies.count >= Self.inFlightMax {
+                self.watchHeartbeat(in: Self.silenceMax)
+            } else if due > .now() {
+                self.watchHeartbeat(in: due - .now())
+            } else {
+                self.end(.clientSilent, "an application sent no heartbeat for 3 seconds and was closed")
+            }
+        }
+    }
+}
+
+extension ClientHandler: Flushing {
+    func flush() { context?.flush() }
+}

@@ -1,0 +1,174 @@
+public import Logging
+public import MeshCore
+public import NIOCore
+public import NIOPosix
+public import ServiceLifecycle
+import Synchronization
+
+/// One agent of the mesh, with its sockets: gossip, peer links, applications, admin.
+///
+/// It decides nothing. Everything that comes in is told to the core, on one event loop and one thing at a time; what the core wants done is done.
+public final class MeshAgent: Service {
+    public static let version = "0.1.0"
+
+    /// The view, whenever it changes. For one consumer; only the newest waits for it.
+    public let views: AsyncStream<MeshView>
+    /// What `--events json` prints. For one consumer; when more than 1024 wait, the oldest are dropped.
+    public let notices: AsyncStream<AgentNotice>
+
+    private let configuration: AgentShellConfiguration
+    private let keys: KeyFile
+    private let mirror: (any Mirror)?
+    private let logger: Logger
+    private let loop: any EventLoop
+    private let makeCore: @Sendable (Endpoint, Moment) throws -> any AgentStepping
+    private let outlets: AgentOutlets
+    private let signals: AsyncStream<AgentSignal>
+    private let mirrorRequests: AsyncStream<MirrorRequest>
+    private let driver = Mutex<NIOLoopBound<AgentDriver>?>(nil)
+
+    /// - Parameters:
+    ///   - keys: the mesh's key file; peer links are sealed with its gossip ring.
+    ///   - mirror: run by the agent from start to end; nil when there is none.
+    ///   - eventLoop: where the core and all sockets live. Default: one of the process' shared loops.
+    ///   - makeCore: makes the core once the sockets are bound, given what other members are to dial.
+    public init(
+        configuration: AgentShellConfiguration, keys: KeyFile, mirror: (any Mirror)? = nil, logger: Logger,
+        eventLoop: any EventLoop = MultiThreadedEventLoopGroup.singleton.next(),
+        makeCore: @escaping @Sendable (Endpoint, Moment) throws -> any AgentStepping
+    ) {
+        self.configuration = configuration
+        self.keys = keys
+        self.mirror = mirror
+        self.logger = logger
+        self.makeCore = makeCore
+        loop = eventLoop
+        let (views, viewsContinuation) = AsyncStream.makeStream(of: MeshView.self, bufferingPolicy: .bufferingNewest(1))
+        let (notices, noticesContinuation) = AsyncStream.makeStream(of: AgentNotice.self, bufferingPolicy: .bufferingNewest(1024))
+        // Each kind of signal comes once.
+        let (signals, signalsContinuation) = AsyncStream.makeStream(of: AgentSignal.self, bufferingPolicy: .bufferingOldest(3))
+        let (requests, requestsContinuation) = AsyncStream.makeStream(
+            of: MirrorRequest.self, bufferingPolicy: .bufferingOldest(MirrorPump.queueMax))
+        self.views = views
+        self.notices = notices
+        self.signals = signals
+        mirrorRequests = requests
+        outlets = AgentOutlets(
+            views: viewsContinuation, notices: noticesContinuation, signals: signalsContinuation,
+            mirrorRequests: mirror == nil ? nil : requestsContinuation)
+    }
+
+    /// An agent that decides by ``MeshCore/AgentCore``. The endpoint and label of `agent` are taken from what is bound and configured here.
+    public convenience init(
+        configuration: AgentShellConfiguration, agent: AgentConfiguration, keys: KeyFile, mirror: (any Mirror)? = nil, logger: Logger,
+        eventLoop: any EventLoop = MultiThreadedEventLoopGroup.singleton.next()
+    ) {
+        self.init(configuration: configuration, keys: keys, mirror: mirror, logger: logger, eventLoop: eventLoop) { endpoint, now in
+            var agent = agent
+            agent.endpoint = endpoint
+            agent.label = configuration.label
+            var random = SystemRandomNumberGenerator()
+            let secretSeed = (0..<32).map { _ in UInt8.random(in: .min ... .max, using: &random) }
+            do {
+                return try AgentCore(configuration: agent, keys: keys, seed: random.next(), secretSeed: secretSeed, now: now)
+            } catch {
+                throw AgentStartError(.invalidAgent, "\(error)")
+            }
+        }
+    }
+
+    /// Runs the agent until a graceful shutdown or `POST /v1/drain`, after which it hands off and leaves the mesh, or until its task is
+    /// cancelled, which is a sudden end that the other members notice by themselves.
+    ///
+    /// - Throws: ``AgentStartError`` when a listener can't be opened; nothing was started then.
+    public func run() async throws {
+        defer {
+            outlets.views.finish()
+            outlets.notices.finish()
+        }
+        let listeners = try Listeners(binding: configuration)
+        let driver = try await open(listeners)
+        self.driver.withLock { $0 = driver }
+        logger.info(
+            "the agent is up",
+            metadata: [
+                LogKeys.endpoint: "\(listeners.addresses.endpoint)", LogKeys.client: "\(listeners.addresses.client?.description ?? "none")",
+                LogKeys.admin: "\(listeners.addresses.admin?.description ?? "none")",
+            ])
+        outlets.notices.yield(AgentNotice(time: SystemClock.now().wall, kind: .ready(listeners.addresses)))
+
+        await withDiscardingTaskGroup { group in
+            if let mirror {
+                let pump = MirrorPump(mirror: mirror, requests: mirrorRequests) { answer in
+                    driver.execute { $0.feed(.mirror(answer)) }
+                }
+                group.addTask { await mirror.run() }
+                group.addTask { await pump.run() }
+            }
+            await withGracefulShutdownHandler {
+                await untilDeparted(driver, in: &group)
+            } onGracefulShutdown: { [outlets] in
+                outlets.signals.yield(.shutdown)
+            }
+            group.cancelAll()
+        }
+
+        self.driver.withLock { $0 = nil }
+        // The ports are free when this returns.
+        try? await loop.submit { driver.value.close() }.get()
+        for socket in [listeners.client, listeners.admin] { socket?.file?.remove() }
+    }
+
+    /// Nil unless the agent runs.
+    public func status() async -> AgentStatus? { await ask(\.status) }
+
+    /// Nil unless the agent runs. ``views`` has every change.
+    public func view() async -> MeshView? { await ask(\.view) }
+
+    private func ask<Answer: Sendable>(_ question: @escaping @Sendable (AgentDriver) -> Answer) async -> Answer? {
+        guard let driver = driver.withLock({ $0 }) else { return nil }
+        return try? await loop.submit { question(driver.value) }.get()
+    }
+
+    private func open(_ listeners: Listeners) async throws -> NIOLoopBound<AgentDriver> {
+        let core: any AgentStepping
+        do { core = try makeCore(listeners.addresses.endpoint, SystemClock.now()) } catch {
+            listeners.close()
+            throw error
+        }
+        return try await loop.flatSubmit { [loop, logger, outlets, keys, configuration] in
+            let driver = AgentDriver(core: core, loop: loop, logger: logger, outlets: outlets)
+            let bound = NIOLoopBound(driver, eventLoop: loop)
+            return driver.open(listeners, keys: keys.gossip, configuration: configuration)
+                .map { bound }
+                .flatMapErrorThrowing { error in
+                    bound.value.close()
+                    throw error
+                }
+        }.get()
+    }
+
+    private func untilDeparted(_ driver: NIOLoopBound<AgentDriver>, in group: inout DiscardingTaskGroup) async {
+        for await signal in signals {
+            switch signal {
+            case .shutdown:
+                driver.execute { $0.leave() }
+                group.addTask { [configuration, outlets] in
+                    try? await Task.sleep(for: configuration.leaveTimeout)
+                    outlets.signals.yield(.leaveTimedOut)
+                }
+            case .departed: return
+            case .leaveTimedOut:
+                logger.warning("the hand-off is not complete after \(configuration.leaveTimeout); the backups take over what is left")
+                return
+            }
+        }
+    }
+}
+
+extension NIOLoopBound where Value == AgentDriver {
+    /// Runs `body` on the loop, some time soon.
+    func execute(_ body: @escaping @Sendable (AgentDriver) -> Void) {
+        eventLoop.execute { body(value) }
+    }
+}

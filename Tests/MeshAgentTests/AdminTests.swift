@@ -1,0 +1,192 @@
+import MeshCore
+import Testing
+
+@testable import MeshAgent
+
+@Suite(.timeLimit(.minutes(1))) struct AdminTests {
+    @Test func everyRouteAnswers() async throws {
+        try await withAdmin { agent, address in
+            let pages = [
+                ("/healthz", "HTTP/1.1 200 OK\r\n"),
+                ("/healthz", #"{"status":"ok","stage":"serving","mirror":"none""#),
+                ("/readyz", "HTTP/1.1 200 OK\r\n"),
+                ("/metrics", "\nsessionmesh_under_replicated_slots 3\n"),
+                ("/", "<title>SessionMesh</title>"),
+                ("/v1/members", #""members":[{"name":"n1","life":"1","incarnation":0,"status":"alive""#),
+                ("/v1/placement/7", #"{"slot":7,"term":4,"ranking":["n1","n2"]}"#),
+                ("/nothing", "HTTP/1.1 404 Not Found\r\n"),
+                ("/v1/drain", "HTTP/1.1 405 Method Not Allowed\r\n"),
+            ]
+            for (path, part) in pages {
+                let answer = try await get(path, at: address)
+                #expect(answer.contains(part), "\(path)")
+            }
+        }
+    }
+
+    @Test func aSessionShowsWhatIsAboutItAndNeverWhatIsInIt() async throws {
+        try await withAdmin { agent, address in
+            let key = try #require(SessionKey(bytes: Array(repeating: 3, count: 32)))
+            let answer = try await get("/v1/sessions/\(key)", at: address)
+            #expect(answer.contains(#""key":"\#(key)""#))
+            #expect(answer.contains(#""hasUser":true,"primary":"n1","backup":"n2","fields":1,"bytes":12"#))
+            for secret in ["secret", "card", "ann"] { #expect(!answer.contains(secret)) }
+            let other = try #require(SessionKey(bytes: Array(repeating: 4, count: 32)))
+            let absent = try await get("/v1/sessions/\(other)", at: address)
+            #expect(absent.contains("404 Not Found"))
+            let malformed = try await get("/v1/sessions/short", at: address)
+            #expect(malformed.contains("400 Bad Request"))
+        }
+    }
+
+    @Test func drainingLeavesAndEndsTheAgent() async throws {
+        let agent = try await withAdmin { agent, address in
+            let answer = try await askHTTP("POST /v1/drain HTTP/1.1\r\nHost: localhost\r\nContent-Length: 0\r\n\r\n", at: address)
+            #expect(answer.hasPrefix("HTTP/1.1 202 Accepted\r\n"))
+            _ = try await agent.log.first("the leave") { $0 == .leave ? true : nil }
+            return agent
+        }
+        try await eventually("the end") { await agent.agent.status() == nil }
+    }
+
+    @Test func oneConnectionServesManyRequests() async throws {
+        try await withAdmin { agent, address in
+            let connection = try await TestConnection.connect(to: address)
+            connection.send(String(repeating: "GET /readyz HTTP/1.1\r\nHost: localhost\r\n\r\n", count: 20))
+            try await eventually("twenty answers") { connection.text.split(separator: "HTTP/1.1 200 OK").count == 20 }
+            await connection.close()
+        }
+    }
+
+    @Test func overAUnixSocketAnyHostWillDo() async throws {
+        try await withDirectory { directory in
+            var configuration = AgentShellConfiguration.anyPort
+            configuration.admin = .unix("\(directory)/admin.sock")
+            try await withAgent("n1", configuration) { agent in
+                let address = try #require(agent.addresses.admin)
+                let answer = try await askHTTP("GET /readyz HTTP/1.1\r\nHost: agent\r\n\r\n", at: address)
+                #expect(answer.hasPrefix("HTTP/1.1 200 OK\r\n"))
+            }
+        }
+    }
+
+    @Test func theDegradedAreHealthyButSaySo() {
+        var status = ScriptedCore.quiet
+        status.mirror = .lost
+        #expect(AdminAnswer.health(status).status == 200)
+        #expect(AdminAnswer.health(status).body.contains(#""status":"degraded""#))
+        status.isReady = false
+        #expect(AdminAnswer.readiness(status).status == 503)
+    }
+
+    // MARK: Routes
+
+    @Test(arguments: ["localhost", "localhost:7000", "LOCALHOST", "127.0.0.1:9", "127.3.4.5", "[::1]:80", "[::1]"])
+    func namesOfThisMachineAreAnswered(host: String) {
+        #expect(route(host: host) == .success(.members))
+    }
+
+    @Test(arguments: [
+        "evil.example", "evil.example:7000", "localhost.evil.example", "10.0.0.1", "[::2]:1", "", "127.0.0.1:x", "[::1", "127.0.0.1.evil",
+    ])
+    func otherNamesAreRefused(host: String) {
+        #expect(refusal(route(host: host)) == 403)
+    }
+
+    @Test func oneHostHeaderIsNeeded() {
+        #expect(refusal(AdminRoute.route(method: "GET", target: "/", hosts: [], origin: nil, isLocalSocket: false)) == 400)
+        #expect(refusal(AdminRoute.route(method: "GET", target: "/", hosts: ["localhost", "x"], origin: nil, isLocalSocket: false)) == 400)
+    }
+
+    @Test func aPageOfAnotherOriginChangesNothing() {
+        func drain(_ origin: String?) -> Result<AdminRoute, AdminRefusal> {
+            AdminRoute.route(method: "POST", target: "/v1/drain", hosts: ["localhost:1"], origin: origin, isLocalSocket: false)
+        }
+        #expect(drain(nil) == .success(.drain))
+        #expect(drain("http://localhost:1") == .success(.drain))
+        #expect(refusal(drain("http://evil.example")) == 403)
+        #expect(refusal(drain("null")) == 403)
+    }
+
+    @Test func changesAreMadeByPostAndQuestionsByGet() {
+        #expect(refusal(route(method: "POST", "/v1/members")) == 405)
+        #expect(refusal(route(method: "DELETE", "/v1/drain")) == 405)
+        #expect(route(method: "HEAD", "/healthz") == .success(.health))
+    }
+
+    @Test(arguments: ["/v1/placement/4096", "/v1/placement/-1", "/v1/placement/x", "/v1/sessions/.."])
+    func malformedPathsAreRefused(path: String) {
+        #expect(refusal(route(path)) == 400)
+    }
+
+    @Test func pathsAreBoundedAndExact() {
+        #expect(route("/v1/members?pretty") == .success(.members))
+        #expect(route("/") == .success(.page))
+        #expect(refusal(route("/v1/members/")) == 404)
+        #expect(refusal(route("v1/members")) == 404)
+        #expect(refusal(route("")) == 404)
+        #expect(refusal(route("/" + String(repeating: "x", count: 300))) == 414)
+    }
+
+    @Test func labelsOfMetricsAreEscaped() {
+        var page = PrometheusText()
+        page.add("dropped", .counter, "Dropped.", label: "reason", [("a\"b\\c\nd", 1)])
+        #expect(
+            page.text
+                == "# HELP sessionmesh_dropped Dropped.\n# TYPE sessionmesh_dropped counter\nsessionmesh_dropped{reason=\"a\\\"b\\\\c\\nd\"} 1\n"
+        )
+    }
+
+    private func route(method: String = "GET", _ target: String = "/v1/members", host: String = "localhost") -> Result<
+        AdminRoute, AdminRefusal
+    > {
+        AdminRoute.route(method: method, target: target, hosts: [host], origin: nil, isLocalSocket: false)
+    }
+
+    private func refusal(_ result: Result<AdminRoute, AdminRefusal>) -> Int? {
+        if case .failure(let refusal) = result { refusal.status } else { nil }
+    }
+
+    // MARK: Stage
+
+    private func withAdmin<Result: Sendable>(
+        _ body: @escaping @Sendable (RunningAgent, ListenAddress) async throws -> Result
+    ) async throws -> Result {
+        var configuration = AgentShellConfiguration.anyPort
+        configuration.admin = .tcp(.loopback(port: 0))
+        let (n1, n2) = (try NodeName("n1"), try NodeName("n2"))
+        let known = try #require(SessionKey(bytes: Array(repeating: 3, count: 32)))
+        let seen = Member(id: try member("n1"), endpoint: .loopback(port: 7), tags: ["rack": "a"])
+        return try await withAgent(
+            "n1", configuration,
+            prepare: { core in
+                core.status.underReplicatedSlots = 3
+                core.view = MeshView(epoch: 5, digest: 0xABC, members: [seen])
+            },
+            script: { input in
+                switch input {
+                case .request(let id, .placement(let slot)):
+                    [.reply(id, .placement(PlacementAnswer(slot: slot, term: 4, ranking: [n1, n2])))]
+                case .request(let id, .read(known)):
+                    [
+                        .reply(
+                            id,
+                            .session(
+                                SessionSnapshot(
+                                    key: known, createdAt: 1, accessedAt: 2, idleSeconds: 3, user: "ann",
+                                    fields: [.init(name: "card", value: .bytes(Array("secret42".utf8)))], primary: n1, backup: n2)))
+                    ]
+                case .request(let id, _): [.reply(id, .session(nil))]
+                case .leave: [.departed]
+                default: []
+                }
+            }
+        ) { agent in
+            try await body(agent, try #require(agent.addresses.admin))
+        }
+    }
+
+    private func get(_ path: String, at address: ListenAddress) async throws -> String {
+        try await askHTTP("GET \(path) HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n", at: address)
+    }
+}

@@ -1,0 +1,161 @@
+import Logging
+import MeshAgent
+import NIOCore
+import NIOPosix
+import ServiceLifecycle
+import Synchronization
+import Testing
+
+@testable import MeshCore
+
+/// A core that says what the test wants and remembers what it was told.
+struct ScriptedCore: AgentStepping {
+    var id: MemberID
+    var view = MeshView()
+    var status = ScriptedCore.quiet
+    let log: InputLog
+    let script: @Sendable (AgentInput) -> [AgentDirective]
+
+    static let quiet: AgentStatus = AgentStatus(
+        stage: .serving, isReady: true, sessions: 0, primarySlots: 0, backupSlots: 0, underReplicatedSlots: 0, isAlone: true, mirror: .none,
+        mirrorDirty: 0, packetsDropped: [:])
+
+    mutating func step(_ input: AgentInput, at now: Moment) -> [AgentDirective] {
+        log.append(input)
+        return script(input)
+    }
+}
+
+/// What a core was told, for a test on another thread.
+final class InputLog: Sendable {
+    private let inputs = Mutex<[AgentInput]>([])
+
+    func append(_ input: AgentInput) { inputs.withLock { $0.append(input) } }
+    var all: [AgentInput] { inputs.withLock { $0 } }
+    var count: Int { inputs.withLock { $0.count } }
+
+    /// The first input that `pick` accepts, once it comes.
+    func first<Found: Sendable>(
+        _ what: String, sourceLocation: SourceLocation = #_sourceLocation, _ pick: @Sendable (AgentInput) -> Found?
+    ) async throws -> Found {
+        try await eventually(what, sourceLocation: sourceLocation) { all.lazy.compactMap(pick).first }
+    }
+}
+
+/// The values of a `Mutex`-guarded array, for scripts that need memory.
+final class Memory<Value: Sendable>: Sendable {
+    private let value: Mutex<Value>
+
+    init(_ value: Value) { self.value = Mutex(value) }
+
+    func with<Result: Sendable>(_ body: (inout sending Value) -> sending Result) -> Result { value.withLock(body) }
+    var now: Value { value.withLock { $0 } }
+}
+
+struct NeverCame: Error, CustomStringConvertible {
+    let description: String
+}
+
+/// Asks until there is an answer. The deadline is for a machine that is busy with other tests; nothing waits for it in a good run.
+func eventually<Found>(
+    _ what: String, within limit: Duration = .seconds(30), sourceLocation: SourceLocation = #_sourceLocation,
+    isolation: isolated (any Actor)? = #isolation, _ ask: () async throws -> Found?
+) async throws -> Found {
+    let deadline = ContinuousClock.now + limit
+    while ContinuousClock.now < deadline {
+        if let found = try await ask() { return found }
+        try await Task.sleep(for: .milliseconds(5))
+    }
+    Issue.record("\(what) never came", sourceLocation: sourceLocation)
+    throw NeverCame(description: what)
+}
+
+func eventually(
+    _ what: String, within limit: Duration = .seconds(30), sourceLocation: SourceLocation = #_sourceLocation,
+    isolation: isolated (any Actor)? = #isolation, _ ask: () async throws -> Bool
+) async throws {
+    try await eventually(what, within: limit, sourceLocation: sourceLocation) { try await ask() ? () : nil }
+}
+
+/// An agent that runs for the length of a test's closure.
+struct RunningAgent {
+    let agent: MeshAgent
+    let addresses: BoundAddresses
+    let log: InputLog
+    let services: ServiceGroup
+
+    func leave() async { await services.triggerGracefulShutdown() }
+}
+
+enum TestKeys {
+    static let mesh = makeKeys(seed: 1)
+    static let otherMesh = makeKeys(seed: 2)
+
+    private static func makeKeys(seed: UInt64) -> KeyFile {
+        var generator = SeededGenerator(seed: seed)
+        return KeyFile.generate(using: &generator)
+    }
+}
+
+func member(_ name: String, life: UInt64 = 1) throws -> MemberID {
+    MemberID(name: try NodeName(name), life: Life(rawValue: life))
+}
+
+extension AgentShellConfiguration {
+    static var anyPort: AgentShellConfiguration { AgentShellConfiguration(bind: .loopback(port: 0)) }
+}
+
+/// Runs an agent with a script for its core; ends it at once when `body` is through.
+func withAgent<Result: Sendable>(
+    _ name: String = "n1", _ configuration: AgentShellConfiguration = .anyPort, keys: KeyFile = TestKeys.mesh,
+    mirror: (any MeshCore.Mirror)? = nil, prepare: @escaping @Sendable (inout ScriptedCore) -> Void = { _ in },
+    script: @escaping @Sendable (AgentInput) -> [AgentDirective] = { _ in [] },
+    _ body: @escaping @Sendable (RunningAgent) async throws -> Result
+) async throws -> Result {
+    let log = InputLog()
+    let identity = try member(name)
+    // A thread of its own, as in life: a test that keeps one agent busy must not make another late.
+    let threads = MultiThreadedEventLoopGroup(numberOfThreads: 1)
+    let agent = MeshAgent(
+        configuration: configuration, keys: keys, mirror: mirror, logger: quietLogger, eventLoop: threads.next()
+    ) { _, _ in
+        var core = ScriptedCore(id: identity, log: log, script: script)
+        prepare(&core)
+        return core
+    }
+    do {
+        let result = try await run(agent, log: log, body)
+        try await threads.shutdownGracefully()
+        return result
+    } catch {
+        try await threads.shutdownGracefully()
+        throw error
+    }
+}
+
+func run<Result: Sendable>(
+    _ agent: MeshAgent, log: InputLog = InputLog(), _ body: @escaping @Sendable (RunningAgent) async throws -> Result
+) async throws -> Result {
+    let services = ServiceGroup(
+        configuration: ServiceGroupConfiguration(
+            services: [.init(service: agent, successTerminationBehavior: .gracefullyShutdownGroup)], logger: quietLogger))
+    return try await withThrowingTaskGroup(of: Result?.self) { group in
+        group.addTask {
+            try await services.run()
+            return nil
+        }
+        for await notice in agent.notices {
+            guard case .ready(let addresses) = notice.kind else { continue }
+            let running = RunningAgent(agent: agent, addresses: addresses, log: log, services: services)
+            group.addTask { try await body(running) }
+            break
+        }
+        defer { group.cancelAll() }
+        while let result = try await group.next() {
+            if let result { return result }
+        }
+        throw NeverCame(description: "the agent's readiness")
+    }
+}
+
+let quietLogger = Logger(label: "test") { _ in SwiftLogNoOpLogHandler() }
