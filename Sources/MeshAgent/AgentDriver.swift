@@ -137,7 +137,7 @@ final class AgentDriver {
 
     /// A timeout is judged only after everything that the kernel already received was heard, or a busy agent would suspect the living.
     private func schedule(_ timer: AgentTimer, after delay: Duration, postponed: Int = 0) {
-        loop.assumeIsolated().scheduleTask(in: .nanoseconds(delay.nanoseconds)) { [weak self] in
+        loop.assumeIsolated().scheduleTask(in: .nanoseconds(min(delay.nanoseconds, Self.timerNanosecondsMax))) { [weak self] in
             guard let self else { return }
             if postponed < Self.postponementsMax, gossip?.mayHoldMore ?? false {
                 schedule(timer, after: .milliseconds(1), postponed: postponed + 1)
@@ -146,6 +146,9 @@ final class AgentDriver {
             }
         }
     }
+
+    /// A century: NIO adds the delay to its clock, and a configured duration without end must not overflow there.
+    private static let timerNanosecondsMax: Int64 = 100 * 365 * 86_400 * 1_000_000_000
 
     /// Under a flood that never ends, time goes on all the same: 8 turns of 64 datagrams, then the timer counts.
     private static let postponementsMax = 8
