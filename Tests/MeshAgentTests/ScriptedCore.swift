@@ -18,7 +18,8 @@ struct ScriptedCore: AgentStepping {
 
     static let quiet: AgentStatus = AgentStatus(
         stage: .serving, isReady: true, sessions: 0, primarySlots: 0, backupSlots: 0, underReplicatedSlots: 0, isAlone: true, mirror: .none,
-        mirrorDirty: 0, packetsDropped: [:])
+        mirrorDirty: 0, mirrorRefused: 0,
+        packetsDropped: [:])
 
     mutating func step(_ input: AgentInput, at now: Moment) -> [AgentDirective] {
         log.append(input)

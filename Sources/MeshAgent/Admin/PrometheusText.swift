@@ -51,6 +51,9 @@ extension AdminAnswer {
         page.add("mirror_connected", .gauge, "Whether the mirror answers; 0 without one too.", status.mirror == .connected ? 1 : 0)
         page.add("mirror_lost", .gauge, "Whether there is a mirror that doesn't answer.", status.mirror == .lost ? 1 : 0)
         page.add("mirror_dirty", .gauge, "Sessions whose last change the mirror doesn't have yet.", status.mirrorDirty)
+        page.add(
+            "mirror_refused_total", .counter, "Sessions the mirror would not take: what stands under their key is not ours.",
+            status.mirrorRefused)
         page.add("peer_links", .gauge, "Proven links to other members.", figures.links)
         page.add("clients", .gauge, "Connected applications.", figures.clients)
         page.add(
