@@ -17,7 +17,11 @@ let settings: [SwiftSetting] =
 let package = Package(
     name: "sessionmesh",
     platforms: [.macOS(.v15)],
-    products: [],
+    products: [
+        .library(name: "SessionMesh", targets: ["SessionMesh"]),
+        .library(name: "SessionMeshHummingbird", targets: ["SessionMeshHummingbird"]),
+        .executable(name: "sessionmesh-demo", targets: ["Demo"]),
+    ],
     dependencies: [
         .package(url: "https://github.com/apple/swift-nio", from: "2.101.0"),
         .package(url: "https://github.com/apple/swift-nio-ssl", from: "2.37.0"),
@@ -88,6 +92,29 @@ let package = Package(
                 .product(name: "NIOCore", package: "swift-nio"),
                 .product(name: "NIOPosix", package: "swift-nio"),
                 .product(name: "NIOWebSocket", package: "swift-nio"),
+                .product(name: "ServiceLifecycle", package: "swift-service-lifecycle"),
+            ],
+            swiftSettings: settings
+        ),
+        .executableTarget(
+            name: "Demo",
+            dependencies: [
+                "MeshCore", "SessionMesh", "SessionMeshHummingbird",
+                .product(name: "ArgumentParser", package: "swift-argument-parser"),
+                .product(name: "Hummingbird", package: "hummingbird"),
+                .product(name: "HummingbirdCore", package: "hummingbird"),
+                .product(name: "Logging", package: "swift-log"),
+                .product(name: "NIOCore", package: "swift-nio"),
+                .product(name: "NIOPosix", package: "swift-nio"),
+            ],
+            swiftSettings: settings
+        ),
+        .testTarget(
+            name: "DemoTests",
+            dependencies: [
+                "Demo", "MeshCore", "ScriptedAgent", "SessionMesh",
+                .product(name: "Hummingbird", package: "hummingbird"),
+                .product(name: "Logging", package: "swift-log"),
                 .product(name: "ServiceLifecycle", package: "swift-service-lifecycle"),
             ],
             swiftSettings: settings
