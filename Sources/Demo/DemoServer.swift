@@ -5,6 +5,7 @@ import HummingbirdCore
 import Logging
 import MeshCore
 import NIOCore
+import ServiceLifecycle
 import SessionMesh
 import SessionMeshHummingbird
 
@@ -28,18 +29,16 @@ struct DemoServer: Sendable {
         var sockets = WebSocketHTTPChannel.Configuration()
         sockets.limits.messageBytesMax = Chat.textBytesMax
         sockets.limits.acceptsBinary = false
+        let (ports, continuation) = AsyncStream.makeStream(of: Int.self)
         return Application(
             router: router, server: .http1WebSocket(configuration: sockets, upgrade: upgrade),
             configuration: ApplicationConfiguration(address: .hostname("127.0.0.1", port: port), serverName: nil),
-            // Before the server, so that it ends after it: the last requests still need their sessions.
-            services: [mesh],
+            // Before the server, so that they end after it: the last requests still need their sessions.
+            services: [mesh, Registrar(mesh: mesh, ports: ports, logger: logger)],
             onServerRunning: { channel in
                 let port = channel.localAddress?.port ?? port
+                continuation.yield(port)
                 onListening(port)
-                // When the agent is not there yet, the mesh registers as soon as it is.
-                do { try await mesh.register(service: Self.service, address: "127.0.0.1:\(port)") } catch {
-                    logger.notice("not registered yet", metadata: ["error": "\(error)"])
-                }
             },
             logger: logger)
     }
@@ -179,6 +178,23 @@ struct DemoServer: Sendable {
     private static func isEqual(_ left: String, _ right: String) -> Bool {
         guard left.utf8.count == right.utf8.count else { return false }
         return zip(left.utf8, right.utf8).reduce(0) { $0 | ($1.0 ^ $1.1) } == 0
+    }
+}
+
+/// Registers the application once its port is known. A service of its own, because a server accepts nobody while it is asked to start.
+private struct Registrar: Service {
+    let mesh: SessionMesh
+    let ports: AsyncStream<Int>
+    let logger: Logger
+
+    func run() async throws {
+        // Waits for the shutdown afterwards: a service that returns ends the others.
+        for await port in ports.cancelOnGracefulShutdown() {
+            do { try await mesh.register(service: DemoServer.service, address: "127.0.0.1:\(port)") } catch {
+                // The mesh tries again with each new connection.
+                logger.notice("not registered yet", metadata: ["error": "\(error)"])
+            }
+        }
     }
 }
 
