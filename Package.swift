@@ -38,6 +38,7 @@ let package = Package(
         .library(name: "MeshCore", targets: ["MeshCore"]),
         .library(name: "SessionMesh", targets: ["SessionMesh"]),
         .library(name: "SessionMeshHummingbird", targets: ["SessionMeshHummingbird"]),
+        .executable(name: "sessionmesh-demo", targets: ["Demo"]),
     ],
     // Each store is a trait, so that `--disable-default-traits` builds an agent that links no store's library.
     traits: [
@@ -89,6 +90,14 @@ let package = Package(
             ],
             swiftSettings: settings
         ),
+        .executableTarget(
+            name: "Demo",
+            dependencies: [
+                "MeshCore", "SessionMesh", "SessionMeshHummingbird", argumentParser, hummingbird, hummingbirdCore, logging, nioCore,
+                nioPosix,
+            ],
+            swiftSettings: settings
+        ),
 
         .target(
             name: "ScriptedAgent",
@@ -115,6 +124,13 @@ let package = Package(
             dependencies: [
                 "MeshCore", "ScriptedAgent", "SessionMesh", "SessionMeshHummingbird", hummingbird, hummingbirdCore, hummingbirdTesting,
                 nioCore, nioPosix, nioWebSocket, serviceLifecycle,
+            ],
+            swiftSettings: settings
+        ),
+        .testTarget(
+            name: "DemoTests",
+            dependencies: [
+                "Demo", "MeshCore", "ScriptedAgent", "SessionMesh", hummingbird, logging, serviceLifecycle,
             ],
             swiftSettings: settings
         ),

@@ -8,7 +8,7 @@ public struct RawConnection: ~Copyable {
     private var buffer = ByteBuffer()
 
     public static func open<Result: Sendable>(
-        port: Int, _ body: @Sendable (inout RawConnection) async throws -> Result
+        port: Int, _ body: (inout RawConnection) async throws -> Result
     ) async throws -> Result {
         let channel = try await ClientBootstrap(group: MultiThreadedEventLoopGroup.singleton)
             .channelOption(.allowRemoteHalfClosure, value: true)

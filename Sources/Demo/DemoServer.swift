@@ -1,0 +1,264 @@
+import Foundation
+import HTTPTypes
+import Hummingbird
+import HummingbirdCore
+import Logging
+import MeshCore
+import NIOCore
+import ServiceLifecycle
+import SessionMesh
+import SessionMeshHummingbird
+
+/// The demo application: a counter, a login and a chat, each of which survives the death of the node that served it.
+struct DemoServer: Sendable {
+    let name: String
+    let mesh: SessionMesh
+    /// Nil when nobody would kill a node on request.
+    let killSwitch: KillSwitch?
+
+    static let service = "demo"
+    static let count = SessionCounter("count")
+    static let csrf = SessionField<String>("csrf")
+    /// A login form and nothing else.
+    private static let formBytesMax = 4096
+    private static let userBytes = 1...64
+
+    func application(
+        port: Int, logger: Logger, onListening: @escaping @Sendable (Int) -> Void = { _ in }
+    ) -> some ApplicationProtocol {
+        var sockets = WebSocketHTTPChannel.Configuration()
+        sockets.limits.messageBytesMax = Chat.textBytesMax
+        sockets.limits.acceptsBinary = false
+        let (ports, continuation) = AsyncStream.makeStream(of: Int.self)
+        return Application(
+            router: router, server: .http1WebSocket(configuration: sockets, upgrade: upgrade),
+            configuration: ApplicationConfiguration(address: .hostname("127.0.0.1", port: port), serverName: nil),
+            // Before the server, so that they end after it: the last requests still need their sessions.
+            services: [mesh, Registrar(mesh: mesh, ports: ports, logger: logger)],
+            onServerRunning: { channel in
+                let port = channel.localAddress?.port ?? port
+                continuation.yield(port)
+                onListening(port)
+            },
+            logger: logger)
+    }
+
+    // MARK: Routes
+
+    var router: Router<DemoContext> {
+        let router = Router(context: DemoContext.self)
+        router.add(middleware: BrowserGuard())
+        router.get("healthz") { _, _ in "ok\n" }
+        router.get("nodes") { _, _ in try await nodes() }
+        router.get("chat") { _, _ in
+            Response(status: .upgradeRequired, headers: [.upgrade: "websocket", .contentLength: "0"])
+        }
+        let visited = router.group().add(middleware: SessionMiddleware<DemoContext>(mesh))
+        visited.get { _, context in try await page(context) }
+        visited.get("whoami") { _, context in try await whoAmI(context) }
+        visited.get("counter") { _, context in
+            let session = try await context.session.load()
+            return CounterAnswer(count: session[Self.count], node: name, user: session.user ?? "")
+        }
+        visited.post("counter") { _, context in try await countOneMore(context) }
+        visited.post("login") { request, context in try await login(request, context) }
+        visited.post("logout") { request, context in
+            try await context.session.update { $0.destroy() }
+            return try answer(UserAnswer(node: name, user: ""), to: request, context)
+        }
+        visited.post("kill") { request, context in try await kill(request, context) }
+        return router
+    }
+
+    private func countOneMore(_ context: DemoContext) async throws -> CounterAnswer {
+        try await context.session.update { $0.increment(Self.count) }
+        // Committed here, because the answer is the value that counts everybody's increments.
+        let outcome = try await context.session.commit()
+        let session = try await context.session.load()
+        return CounterAnswer(count: outcome[Self.count] ?? session[Self.count], node: name, user: session.user ?? "")
+    }
+
+    private func login(_ request: Request, _ context: DemoContext) async throws -> Response {
+        struct Form: Decodable { var user: String }
+        let body = try await request.body.collect(upTo: Self.formBytesMax)
+        guard let form = try? URLEncodedFormDecoder().decode(Form.self, from: String(buffer: body)) else {
+            throw HTTPError(.badRequest, message: "send the form field \"user\"")
+        }
+        let user = form.user
+        guard Self.userBytes ~= user.utf8.count, user.utf8.allSatisfy({ $0 >= 0x20 && $0 != 0x7F }) else {
+            throw HTTPError(.badRequest, message: "a user's name has 1 to 64 bytes and no control characters")
+        }
+        try await context.session.update {
+            $0.bind(user: user)
+            $0.regenerate()
+        }
+        return try answer(UserAnswer(node: name, user: user), to: request, context)
+    }
+
+    /// JSON for who asks for it, otherwise back to the page.
+    private func answer(_ value: UserAnswer, to request: Request, _ context: DemoContext) throws -> Response {
+        guard request.headers[.accept]?.contains("application/json") == true else {
+            return Response(status: .seeOther, headers: [.location: "/", .contentLength: "0"])
+        }
+        return try value.response(from: request, context: context)
+    }
+
+    private func whoAmI(_ context: DemoContext) async throws -> WhoAmI {
+        let session = try await context.session.load()
+        return WhoAmI(
+            node: name, user: session.user ?? "", primary: session.primary?.description ?? "", backup: session.backup?.description ?? "",
+            key: String(session.key?.description.prefix(8) ?? ""))
+    }
+
+    private func nodes() async throws -> Nodes {
+        do {
+            let view = try await mesh.members()
+            return Nodes(
+                answered: name,
+                nodes: view.members.map {
+                    Nodes.Node(
+                        name: $0.name.description, status: $0.status.word, role: $0.role.word, stage: $0.stage.word,
+                        address: $0.endpoint.description)
+                })
+        } catch {
+            throw HTTPError(.serviceUnavailable, headers: [.retryAfter: "1"], message: error.message)
+        }
+    }
+
+    private func page(_ context: DemoContext) async throws -> Response {
+        var token: String?
+        if killSwitch != nil {
+            token = try await context.session.update { session in
+                let token = session[Self.csrf] ?? Self.randomHex()
+                session[Self.csrf] = token
+                return token
+            }
+        }
+        let nonce = Self.randomHex()
+        let headers: HTTPFields = [
+            .contentType: "text/html; charset=utf-8", .cacheControl: "no-store",
+            .contentSecurityPolicy: """
+            default-src 'none'; script-src 'nonce-\(nonce)'; style-src 'nonce-\(nonce)'; connect-src 'self' ws: wss:; \
+            form-action 'self'; base-uri 'none'; frame-ancestors 'none'
+            """,
+        ]
+        let html = Page(node: name, csrf: token, nonce: nonce).html
+        return Response(status: .ok, headers: headers, body: ResponseBody(byteBuffer: ByteBuffer(string: html)))
+    }
+
+    private func kill(_ request: Request, _ context: DemoContext) async throws -> Response {
+        guard let killSwitch else { throw HTTPError(.notFound) }
+        let sent = HTTPField.Name("X-CSRF-Token").flatMap { request.headers[$0] } ?? ""
+        guard let token = try await context.session.load()[Self.csrf], Self.isEqual(sent, token) else {
+            throw HTTPError(.forbidden, message: "the token is missing or not this session's; load the page again")
+        }
+        do { try await killSwitch.pull(name) } catch {
+            throw HTTPError(.serviceUnavailable, message: "nobody listens for it: \(error)")
+        }
+        return Response(status: .accepted, headers: [.contentLength: "0"])
+    }
+
+    // MARK: Chat
+
+    @Sendable func upgrade(_ request: HTTPRequest) async throws -> WebSocketDecision {
+        guard request.path?.prefix(while: { $0 != "?" }) == "/chat" else { return .pass }
+        let user = try await mesh.open(of: request).user
+        return .accept { connection in try await Chat(mesh: mesh).serve(connection, as: user ?? "guest") }
+    }
+
+    // MARK: Helpers
+
+    /// 16 random bytes.
+    static func randomHex() -> String {
+        var generator = SystemRandomNumberGenerator()
+        return CommitID(using: &generator).hex
+    }
+
+    /// Takes the same time wherever the first difference is.
+    private static func isEqual(_ left: String, _ right: String) -> Bool {
+        guard left.utf8.count == right.utf8.count else { return false }
+        return zip(left.utf8, right.utf8).reduce(0) { $0 | ($1.0 ^ $1.1) } == 0
+    }
+}
+
+/// Registers the application once its port is known. A service of its own, because a server accepts nobody while it is asked to start.
+private struct Registrar: Service {
+    let mesh: SessionMesh
+    let ports: AsyncStream<Int>
+    let logger: Logger
+
+    func run() async throws {
+        // Waits for the shutdown afterwards: a service that returns ends the others.
+        for await port in ports.cancelOnGracefulShutdown() {
+            do { try await mesh.register(service: DemoServer.service, address: "127.0.0.1:\(port)") } catch {
+                // The mesh tries again with each new connection.
+                logger.notice("not registered yet", metadata: ["error": "\(error)"])
+            }
+        }
+    }
+}
+
+struct DemoContext: SessionRequestContext {
+    var coreContext: CoreRequestContextStorage
+    var sessionStorage = SessionStorage()
+
+    init(source: Source) { coreContext = CoreRequestContextStorage(source: source) }
+
+    /// Keys in a fixed order, for whoever reads the answers with a shell.
+    var responseEncoder: JSONEncoder {
+        let encoder = JSONEncoder()
+        encoder.outputFormatting = [.sortedKeys, .withoutEscapingSlashes]
+        return encoder
+    }
+}
+
+struct CounterAnswer: ResponseCodable, Equatable {
+    var count: Int64
+    /// The node that answered.
+    var node: String
+    /// Empty when nobody is logged in.
+    var user: String
+}
+
+struct UserAnswer: ResponseCodable, Equatable {
+    var node: String
+    var user: String
+}
+
+struct WhoAmI: ResponseCodable, Equatable {
+    var node: String
+    var user: String
+    /// Empty until the visitor has a session.
+    var primary: String
+    var backup: String
+    /// The first characters of the session's key; the id itself never leaves the cookie.
+    var key: String
+}
+
+struct Nodes: ResponseCodable, Equatable {
+    var answered: String
+    var nodes: [Node]
+
+    struct Node: Codable, Equatable {
+        var name: String
+        var status: String
+        var role: String
+        var stage: String
+        var address: String
+    }
+}
+
+/// What a browser must be told, and what it must not be made to do: another site's page may not change anything here.
+private struct BrowserGuard: RouterMiddleware {
+    func handle(_ request: Request, context: DemoContext, next: (Request, DemoContext) async throws -> Response) async throws -> Response {
+        let site = HTTPField.Name("Sec-Fetch-Site").flatMap { request.headers[$0] }
+        if request.method != .get, let site, site != "same-origin", site != "none" {
+            throw HTTPError(.forbidden, message: "asked by another site")
+        }
+        var response = try await next(request, context)
+        response.headers[.xContentTypeOptions] = "nosniff"
+        if let name = HTTPField.Name("Referrer-Policy") { response.headers[name] = "no-referrer" }
+        if response.headers[.cacheControl] == nil { response.headers[.cacheControl] = "no-store" }
+        return response
+    }
+}
