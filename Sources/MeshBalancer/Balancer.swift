@@ -35,11 +35,16 @@ public final class Balancer: Sendable {
         loopCounters = loops.map(\.counters)
         ending = Ending(running: count)
         let ending = ending
-        for start in loops {
-            try Self.startThread {
-                BalancerLoop(start)?.run()
-                ending.oneEnded()
+        do throws(BalancerError) {
+            for start in loops {
+                try Self.startThread {
+                    BalancerLoop(start)?.run()
+                    ending.oneEnded()
+                }
             }
+        } catch {
+            for mailbox in mailboxes { mailbox.leave(stopBy: .min) }
+            throw error
         }
     }
 

@@ -20,6 +20,8 @@ struct LoopStart: Sendable {
 /// something acts on it, or copies what it must keep, before anybody reads again.
 final class BalancerLoop {
     let configuration: BalancerConfiguration
+    /// The configuration's timeouts.
+    let waits: Waits
     let counters: LoopCounters
     /// Uptime in nanoseconds when this turn of the loop began.
     private(set) var now: Int64
@@ -69,10 +71,32 @@ final class BalancerLoop {
         var base: UnsafeMutableRawPointer { start + Self.headRoom }
     }
 
+    /// Timeouts in nanoseconds: arithmetic on `Duration` is 128 bits wide, and every request sets four.
+    struct Waits {
+        let connect, suspect, requestHead, requestBodyIdle, silence, responseHead, responseBodyIdle: Int64
+        let clientStall, clientIdle, upstreamIdle, tunnelIdle, linger: Int64
+
+        init(_ timeouts: BalancerConfiguration.Timeouts) {
+            connect = timeouts.connect.nanoseconds
+            suspect = timeouts.suspect.nanoseconds
+            requestHead = timeouts.requestHead.nanoseconds
+            requestBodyIdle = timeouts.requestBodyIdle.nanoseconds
+            silence = timeouts.silence.nanoseconds
+            responseHead = timeouts.responseHead.nanoseconds
+            responseBodyIdle = timeouts.responseBodyIdle.nanoseconds
+            clientStall = timeouts.clientStall.nanoseconds
+            clientIdle = timeouts.clientIdle.nanoseconds
+            upstreamIdle = timeouts.upstreamIdle.nanoseconds
+            tunnelIdle = timeouts.tunnelIdle.nanoseconds
+            linger = timeouts.linger.nanoseconds
+        }
+    }
+
     /// Nil when the system gives no epoll descriptor.
     init?(_ start: LoopStart) {
         epoll = mesh_epoll_create()
         configuration = start.configuration
+        waits = Waits(start.configuration.timeouts)
         counters = start.counters
         listener = start.listener
         mailbox = start.mailbox
@@ -169,8 +193,8 @@ final class BalancerLoop {
         }
     }
 
-    func deadline(after duration: Duration) -> Int64 {
-        let (sum, overflow) = now.addingReportingOverflow(duration.nanoseconds)
+    func deadline(after nanoseconds: Int64) -> Int64 {
+        let (sum, overflow) = now.addingReportingOverflow(nanoseconds)
         return overflow ? .max : sum
     }
 
@@ -210,7 +234,7 @@ final class BalancerLoop {
     }
 
     private func keepAccepting() {
-        let wanted = !isDraining && clientCount < clientsMax && now >= min(acceptAgainAt, now)
+        let wanted = !isDraining && clientCount < clientsMax
         if wanted, !isAccepting, acceptAgainAt == .max || now >= acceptAgainAt {
             acceptAgainAt = .max
             isAccepting = mesh_epoll_add(epoll, listener.descriptor, 1, UInt64(UInt32(listener.descriptor))) == 0
@@ -229,7 +253,7 @@ final class BalancerLoop {
                 guard let client = register(descriptor, { ClientConnection(descriptor: descriptor, tag: $0, host: peer.host) }) else {
                     continue
                 }
-                client.setDeadline(deadline(after: configuration.timeouts.clientIdle), in: self)
+                client.setDeadline(deadline(after: waits.clientIdle), in: self)
                 continue
             }
             if descriptor == -Int32(EAGAIN) { return }
@@ -237,7 +261,7 @@ final class BalancerLoop {
             complaints.complain(.descriptors, at: now, "can't accept clients: error \(-descriptor); raise the open files limit")
             _ = mesh_epoll_remove(epoll, listener.descriptor)
             isAccepting = false
-            acceptAgainAt = deadline(after: .milliseconds(100))
+            acceptAgainAt = deadline(after: 100_000_000)
             return
         }
     }
@@ -254,6 +278,7 @@ final class BalancerLoop {
         self.stopBy = min(self.stopBy, stopBy)
         isDraining = true
         keepAccepting()
+        listener.close()
         for case let client as ClientConnection in connections { client.drain(in: self) }
     }
 

@@ -70,10 +70,11 @@ final class ClientConnection: Connection {
             return false
         case .part:
             if let outbox, outbox.count < before { stalled(in: loop) }
-            return state == .tunnel
+            // What the other way carries goes on meanwhile.
+            return state == .tunnel || state == .exchanging
         case .all:
             switch state {
-            case .idle: setDeadline(loop.deadline(after: loop.configuration.timeouts.clientIdle), in: loop)
+            case .idle: setDeadline(loop.deadline(after: loop.waits.clientIdle), in: loop)
             case .exchanging: awaitBody(in: loop)
             case .tunnel: tunnelMoved(in: loop)
             case .finishing: linger(in: loop)
@@ -85,7 +86,7 @@ final class ClientConnection: Connection {
 
     /// The client has an answer waiting and does not take it.
     func stalled(in loop: BalancerLoop) {
-        setDeadline(loop.deadline(after: loop.configuration.timeouts.clientStall), in: loop)
+        setDeadline(loop.deadline(after: loop.waits.clientStall), in: loop)
     }
 
     override func expired(in loop: BalancerLoop) {
@@ -204,7 +205,7 @@ final class ClientConnection: Connection {
             refuse(fault.status, .requestError, in: loop)
             return true
         case .incomplete:
-            if scannedCount == 0 { setDeadline(loop.deadline(after: loop.configuration.timeouts.requestHead), in: loop) }
+            if scannedCount == 0 { setDeadline(loop.deadline(after: loop.waits.requestHead), in: loop) }
             scannedCount = count
             setInbox(bytes, in: loop)
             return isReadable
@@ -286,7 +287,7 @@ final class ClientConnection: Connection {
     /// Waits for the body, if there is more of it, or for the instance, whose own clock runs then.
     private func awaitBody(in loop: BalancerLoop) {
         setDeadline(
-            exchange.requestBody.isEnded ? .max : loop.deadline(after: loop.configuration.timeouts.requestBodyIdle), in: loop)
+            exchange.requestBody.isEnded ? .max : loop.deadline(after: loop.waits.requestBodyIdle), in: loop)
     }
 
     /// Passes more of the body on. False when there is nothing to pass on now.
@@ -359,6 +360,7 @@ final class ClientConnection: Connection {
 
     /// Gives the request to an instance, or, when that can't take it, to whoever the policy says is next.
     private func give(_ request: UnsafeRawBufferPointer, to first: RequestRouter.Choice, onNewConnection: Bool, in loop: BalancerLoop) {
+        exchange.hasAbandonedBody = false
         var next: Next? = Next(choice: first, onNewConnection: onNewConnection)
         while let attempt = next {
             let pool = loop.pools[attempt.choice.target]
@@ -534,7 +536,7 @@ final class ClientConnection: Connection {
             if outbox == nil { linger(in: loop) }
             return
         }
-        if outbox == nil { setDeadline(loop.deadline(after: loop.configuration.timeouts.clientIdle), in: loop) }
+        if outbox == nil { setDeadline(loop.deadline(after: loop.waits.clientIdle), in: loop) }
     }
 
     /// The balancer's own answer to a request that it could not place.
@@ -574,7 +576,7 @@ final class ClientConnection: Connection {
         mesh_finish_writing(descriptor)
         if let inbox { loop.buffers.giveBack(inbox) }
         inbox = nil
-        setDeadline(loop.deadline(after: loop.configuration.timeouts.linger), in: loop)
+        setDeadline(loop.deadline(after: loop.waits.linger), in: loop)
     }
 
     /// Throws away what comes, up to 256 KiB.
@@ -612,7 +614,7 @@ final class ClientConnection: Connection {
     }
 
     func tunnelMoved(in loop: BalancerLoop) {
-        setDeadline(loop.deadline(after: loop.configuration.timeouts.tunnelIdle), in: loop)
+        setDeadline(loop.deadline(after: loop.waits.tunnelIdle), in: loop)
     }
 
     private func forwardTunnel(in loop: BalancerLoop) -> Bool {

@@ -1,7 +1,8 @@
 internal import CMeshSystem
 import MeshCore
+import Synchronization
 
-/// A listening socket that is closed with its last owner.
+/// A listening socket. Closed by the loop that accepts from it, or with its last owner.
 final class Listener: Sendable {
     /// Clients that wait to be accepted. The kernel's `somaxconn` caps it.
     private static let backlog: Int32 = 4096
@@ -19,7 +20,12 @@ final class Listener: Sendable {
         address = mesh_local_address(descriptor, &raw) == 0 ? raw.endpoint ?? wanted : wanted
     }
 
-    deinit {
-        if descriptor >= 0 { mesh_close(descriptor) }
+    private let isClosed = Atomic(false)
+
+    /// Clients that are not accepted by now are refused, and new ones find nobody listening.
+    func close() {
+        if descriptor >= 0, !isClosed.exchange(true, ordering: .relaxed) { mesh_close(descriptor) }
     }
+
+    deinit { close() }
 }

@@ -47,7 +47,7 @@ final class UpstreamConnection: Connection {
     func begin(_ bytes: UnsafeRawBufferPointer, for client: ClientConnection, in loop: BalancerLoop) -> Bool {
         self.client = client
         hasAnswered = false
-        let timeouts = loop.configuration.timeouts
+        let timeouts = loop.waits
         if state == .connecting {
             keep(bytes, in: loop)
             setDeadline(loop.deadline(after: pool.isSuspect ? min(timeouts.suspect, timeouts.connect) : timeouts.connect), in: loop)
@@ -68,12 +68,12 @@ final class UpstreamConnection: Connection {
 
     /// A safe request is given a short while first; see ``expired(in:)``.
     private func awaitHead(in loop: BalancerLoop) {
-        let timeouts = loop.configuration.timeouts
+        let timeouts = loop.waits
         givesUpAt = loop.deadline(after: timeouts.responseHead)
         guard let exchange = client?.exchange, exchange.method.isSafe, exchange.requestBody.isEnded, exchange.webSocketAccept == nil else {
             return setDeadline(givesUpAt, in: loop)
         }
-        let limit = pool.isSuspect ? timeouts.suspect : loop.silence.shortest
+        let limit = pool.isSuspect ? timeouts.suspect : timeouts.silence
         setDeadline(min(givesUpAt, loop.deadline(after: limit)), in: loop)
     }
 
@@ -82,7 +82,7 @@ final class UpstreamConnection: Connection {
         guard state == .waiting, pool.isSuspect || pool.index == nil, let exchange = client?.exchange, exchange.method.isSafe else {
             return
         }
-        let soon = loop.deadline(after: loop.configuration.timeouts.suspect)
+        let soon = loop.deadline(after: loop.waits.suspect)
         if soon < deadline { setDeadline(soon, in: loop) }
     }
 
@@ -153,7 +153,7 @@ final class UpstreamConnection: Connection {
             if state == .waiting {
                 takeHead(at: 0, count, for: client, in: loop)
             } else {
-                setDeadline(loop.deadline(after: loop.configuration.timeouts.responseBodyIdle), in: loop)
+                setDeadline(loop.deadline(after: loop.waits.responseBodyIdle), in: loop)
                 passBody(from: 0, at: 0, count, for: client, in: loop)
             }
         }
@@ -246,7 +246,7 @@ final class UpstreamConnection: Connection {
         }
         let start = HeadRewriter.rewrite(
             base, firstLine: 0..<head.fieldsStart, fields: loop.scanner.fields, adding: loop.lines.bytes, end: head.byteCount)
-        setDeadline(loop.deadline(after: loop.configuration.timeouts.responseBodyIdle), in: loop)
+        setDeadline(loop.deadline(after: loop.waits.responseBodyIdle), in: loop)
         passBody(from: offset + start, at: offset + head.byteCount, count, for: client, in: loop)
     }
 
@@ -287,7 +287,7 @@ final class UpstreamConnection: Connection {
         client.answerEnded(from: self, in: loop)
         if keeps && pool.keep(self) {
             state = .idle
-            setDeadline(loop.deadline(after: loop.configuration.timeouts.upstreamIdle), in: loop)
+            setDeadline(loop.deadline(after: loop.waits.upstreamIdle), in: loop)
         } else {
             close(in: loop)
         }
@@ -363,7 +363,7 @@ final class UpstreamConnection: Connection {
         case .answering:
             // While the client does not take what is there, it is the client's clock that runs.
             if let client, client.outbox != nil {
-                return setDeadline(loop.deadline(after: loop.configuration.timeouts.responseBodyIdle), in: loop)
+                return setDeadline(loop.deadline(after: loop.waits.responseBodyIdle), in: loop)
             }
             client?.abort(in: loop)
         case .tunnel: break

@@ -6,7 +6,8 @@ final class Wire: @unchecked Sendable {
     // Unchecked because a test hands a wire to one thread at a time.
     let descriptor: Int32
     private var pending: [UInt8] = []
-    private var isClosed = false
+    /// Whether the descriptor's number may have another owner by now.
+    private let isClosed = Mutex(false)
     /// Lives at least as long as this wire: a balancer stops when nobody holds it.
     var keeps: AnyObject?
 
@@ -60,9 +61,17 @@ final class Wire: @unchecked Sendable {
     }
 
     func close() {
-        if isClosed { return }
-        isClosed = true
-        Glibc.close(descriptor)
+        isClosed.withLock { isClosed in
+            if !isClosed { Glibc.close(descriptor) }
+            isClosed = true
+        }
+    }
+
+    /// Ends both directions from another thread.
+    func breakOff() {
+        isClosed.withLock { isClosed in
+            if !isClosed { shutdown(descriptor, Int32(SHUT_RDWR)) }
+        }
     }
 
     func finishWriting() { shutdown(descriptor, Int32(SHUT_WR)) }
@@ -234,14 +243,15 @@ final class Origin: Sendable {
         thread { [self] in
             while true {
                 let descriptor = accept(listener, nil, nil)
-                guard descriptor >= 0 else { return }
+                // Closed here and nowhere else: a number closed under a blocked accept could be somebody else's listener next.
+                guard descriptor >= 0 else { return _ = Glibc.close(listener) }
                 let wire = Wire(descriptor: descriptor)
                 let goesOn = state.withLock { state in
                     state.connections += 1
                     if !state.isStopped { state.open.append(wire) }
                     return !state.isStopped
                 }
-                guard goesOn else { return }
+                guard goesOn else { continue }
                 thread {
                     try? script(wire, self)
                     self.state.withLock { state in state.open.removeAll { $0 === wire } }
@@ -274,14 +284,16 @@ final class Origin: Sendable {
 
     /// Refuses from now on, and breaks what is open.
     func stop() {
-        let open = state.withLock { state in
-            state.isStopped = true
-            defer { state.open = [] }
-            return state.open
+        let (open, isFirst) = state.withLock { state in
+            defer {
+                state.open = []
+                state.isStopped = true
+            }
+            return (state.open, !state.isStopped)
         }
+        guard isFirst else { return }
         shutdown(listener, Int32(SHUT_RDWR))
-        Glibc.close(listener)
-        for wire in open { shutdown(wire.descriptor, Int32(SHUT_RDWR)) }
+        for wire in open { wire.breakOff() }
     }
 }
 
