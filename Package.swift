@@ -28,6 +28,7 @@ let nioHTTPTypes = Target.Dependency.product(name: "NIOHTTPTypes", package: "swi
 let nioHTTPTypesHTTP1 = Target.Dependency.product(name: "NIOHTTPTypesHTTP1", package: "swift-nio-extras")
 let nioPosix = Target.Dependency.product(name: "NIOPosix", package: "swift-nio")
 let nioWebSocket = Target.Dependency.product(name: "NIOWebSocket", package: "swift-nio")
+let unixSignals = Target.Dependency.product(name: "UnixSignals", package: "swift-service-lifecycle")
 let serviceLifecycle = Target.Dependency.product(name: "ServiceLifecycle", package: "swift-service-lifecycle")
 
 let package = Package(
@@ -38,6 +39,7 @@ let package = Package(
         .library(name: "MeshCore", targets: ["MeshCore"]),
         .library(name: "SessionMesh", targets: ["SessionMesh"]),
         .library(name: "SessionMeshHummingbird", targets: ["SessionMeshHummingbird"]),
+        .executable(name: "sessionmesh", targets: ["MeshCommand"]),
         .executable(name: "sessionmesh-demo", targets: ["Demo"]),
     ],
     // Each store is a trait, so that `--disable-default-traits` builds an agent that links no store's library.
@@ -87,6 +89,14 @@ let package = Package(
             name: "SessionMeshHummingbird",
             dependencies: [
                 "SessionMesh", hummingbird, hummingbirdCore, logging, nioCore, nioHTTP1, nioHTTPTypes, nioHTTPTypesHTTP1, nioWebSocket,
+            ],
+            swiftSettings: settings
+        ),
+        .executableTarget(
+            name: "MeshCommand",
+            dependencies: [
+                "CMeshSystem", "MeshAgent", "MeshBalancer", "MeshCore", "MeshMirrors", "MeshSimulator", "SessionMesh", argumentParser, logging,
+                serviceLifecycle, unixSignals,
             ],
             swiftSettings: settings
         ),

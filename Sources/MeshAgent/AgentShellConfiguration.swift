@@ -16,6 +16,8 @@ public struct AgentShellConfiguration: Sendable {
     public var admin: ListenAddress?
     /// How long a graceful shutdown waits for the hand-off. Default 3 seconds; longer delays a restart, shorter leaves more to the backups.
     public var leaveTimeout: Duration
+    /// What shares this process and shows through its admin listener; nil for an agent by itself.
+    public var companion: AgentCompanion?
 
     /// An application needs one connection, a command line one more. Above it a connection gets one line of explanation and is closed.
     /// A test has fewer descriptors.
@@ -37,6 +39,48 @@ public struct AgentShellConfiguration: Sendable {
         self.clientToken = clientToken
         self.admin = admin
         self.leaveTimeout = leaveTimeout
+    }
+}
+
+/// What runs beside an agent in one process, such as a balancer, and shows through the agent's admin listener.
+///
+/// Both are asked on the agent's event loop and must not wait.
+public struct AgentCompanion: Sendable {
+    /// Asked at each scrape of `/metrics`, which shows them after the agent's own.
+    public var metrics: @Sendable () -> [Metric]
+    /// `/readyz` says no until the agent and its companion both say yes.
+    public var isReady: @Sendable () -> Bool
+
+    public init(metrics: @escaping @Sendable () -> [Metric], isReady: @escaping @Sendable () -> Bool) {
+        self.metrics = metrics
+        self.isReady = isReady
+    }
+
+    /// One figure, or one for each value of a label.
+    public struct Metric: Sendable {
+        public enum Kind: String, Sendable {
+            case gauge, counter
+        }
+
+        /// Without the prefix `sessionmesh_`.
+        public var name: String
+        public var kind: Kind
+        public var help: String
+        /// The label's name; nil when there is one figure.
+        public var label: String?
+        public var values: [(String, Int)]
+
+        public init(_ name: String, _ kind: Kind, _ help: String, _ value: Int) {
+            self.init(name, kind, help, label: nil, [("", value)])
+        }
+
+        public init(_ name: String, _ kind: Kind, _ help: String, label: String?, _ values: [(String, Int)]) {
+            self.name = name
+            self.kind = kind
+            self.help = help
+            self.label = label
+            self.values = values
+        }
     }
 }
 

@@ -99,7 +99,8 @@ extension Endpoint {
         try? SocketAddress(packedIPAddress: ByteBuffer(bytes: address), port: Int(port))
     }
 
-    var isLoopback: Bool {
+    /// Reached from this machine alone.
+    public var isLoopback: Bool {
         address.count == 4 ? address[0] == 127 : address.dropLast().allSatisfy { $0 == 0 } && address.last == 1
     }
 

@@ -98,7 +98,9 @@ extension AgentDriver {
             pendingBytesMax: configuration.linkPendingBytesMax)
         let token = configuration.client?.isLocalSocket == false ? configuration.clientToken.map { Array($0.utf8) } : nil
         let clients = listeners.client.map { _ in ClientTable(driver: self, token: token, clientsMax: configuration.clientsMax) }
-        let admin = configuration.admin.map { AdminTable(driver: self, isLocalSocket: $0.isLocalSocket) }
+        let admin = configuration.admin.map {
+            AdminTable(driver: self, isLocalSocket: $0.isLocalSocket, companion: configuration.companion)
+        }
         equip(gossip: gossip, links: links, clients: clients, admin: admin)
 
         var opening = [gossip.open(), accept(on: listeners.peers) { try $0.addPeerLink(links) }]

@@ -1,11 +1,12 @@
-import MeshCore
+public import MeshCore
 
 /// One visitor's session, as a value: what was loaded, and what this request changed.
 ///
 /// Changes are recorded field by field and sent by ``SessionMesh/commit(_:isSecure:)``. A session that was never changed is never
 /// created, and costs the mesh nothing.
 public struct Session: Sendable {
-    private(set) var snapshot: SessionSnapshot?
+    /// The session as it was when it was loaded or last committed; nil when there is none yet. For tools that show all of it.
+    public private(set) var snapshot: SessionSnapshot?
     /// What was loaded, with this request's changes to registers applied.
     private var fields: [String: FieldValue] = [:]
     private var pending: [String: PendingChange] = [:]

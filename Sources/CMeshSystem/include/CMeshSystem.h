@@ -44,5 +44,7 @@ void mesh_finish_writing(int fd);
 void mesh_close(int fd);
 int64_t mesh_uptime(void);
 uint64_t mesh_descriptor_limit(void);
+// From now on, and after an exec, the death of the thread that started this process kills it.
+int mesh_die_with_parent(void);
 
 #endif

@@ -55,46 +55,12 @@ extension AdminAnswer {
             ]))
     }
 
-    static func readiness(_ status: AgentStatus) -> AdminAnswer {
-        AdminAnswer(
-            status.isReady ? 200 : 503,
-            json: .object([("ready", .bool(status.isReady)), ("stage", .text(status.stage.word))]))
+    static func readiness(_ status: AgentStatus, companionIsReady: Bool = true) -> AdminAnswer {
+        let isReady = status.isReady && companionIsReady
+        return AdminAnswer(isReady ? 200 : 503, json: .object([("ready", .bool(isReady)), ("stage", .text(status.stage.word))]))
     }
 
-    static func members(_ view: MeshView) -> AdminAnswer {
-        AdminAnswer(
-            json: .object([
-                ("epoch", .number(view.epoch)),
-                ("digest", .text(String(view.digest, radix: 16))),
-                ("members", .array(view.members.map(json))),
-                ("instances", .array(view.instances.map(json))),
-            ]))
-    }
-
-    private static func json(_ member: Member) -> JSON {
-        .object([
-            ("name", .text(member.name.description)),
-            ("life", .text(String(member.id.life.rawValue, radix: 16))),
-            ("incarnation", .number(Int64(member.incarnation))),
-            ("status", .text(member.status.word)),
-            ("stage", .text(member.stage.word)),
-            ("role", .text(member.role.word)),
-            ("address", .text(member.endpoint.description)),
-            ("weight", .number(Int64(member.weight))),
-            ("tags", .object(member.tags.sorted { $0.key < $1.key }.map { JSON.Pair($0.key, .text($0.value)) })),
-        ])
-    }
-
-    private static func json(_ instance: Instance) -> JSON {
-        .object([
-            ("node", .text(instance.node.name.description)),
-            ("number", .number(Int64(instance.number))),
-            ("service", .text(instance.service)),
-            ("address", .text(instance.address)),
-            ("weight", .number(Int64(instance.weight))),
-            ("cookie", .text(instance.cookieName)),
-        ])
-    }
+    static func members(_ view: MeshView) -> AdminAnswer { AdminAnswer(json: JSON(view)) }
 
     /// The core's word on a slot or a session. Of a session only what is about it: never a value, and of a field no more than its size.
     static func answer(_ response: ClientResponse) -> AdminAnswer {

@@ -10,6 +10,7 @@ final class AdminHandler: ChannelInboundHandler {
     private let driver: AgentDriver
     private let admin: AdminTable
     private let isLocalSocket: Bool
+    private let companion: AgentCompanion?
     private var request: HTTPRequestHead?
     private var bodyBytes = 0
     private var context: ChannelHandlerContext?
@@ -20,10 +21,11 @@ final class AdminHandler: ChannelInboundHandler {
     /// For the whole of one request, the pause before it included, so that idle connections give their places back.
     static let idleTimeout = TimeAmount.seconds(30)
 
-    init(driver: AgentDriver, admin: AdminTable, isLocalSocket: Bool) {
+    init(driver: AgentDriver, admin: AdminTable, isLocalSocket: Bool, companion: AgentCompanion?) {
         self.driver = driver
         self.admin = admin
         self.isLocalSocket = isLocalSocket
+        self.companion = companion
     }
 
     func handlerAdded(context: ChannelHandlerContext) {
@@ -71,8 +73,8 @@ final class AdminHandler: ChannelInboundHandler {
         case .success(.page): respond(.page)
         case .success(.members): respond(.members(driver.view))
         case .success(.health): respond(.health(driver.status))
-        case .success(.readiness): respond(.readiness(driver.status))
-        case .success(.metrics): respond(.metrics(driver.figures))
+        case .success(.readiness): respond(.readiness(driver.status, companionIsReady: companion?.isReady() ?? true))
+        case .success(.metrics): respond(.metrics(driver.figures, companion: companion?.metrics() ?? []))
         case .success(.placement(let slot)): driver.ask(.placement(slot)) { self.respond(.answer($0)) }
         case .success(.session(let key)): driver.ask(.read(key)) { self.respond(.answer($0)) }
         case .success(.drain):
@@ -113,14 +115,16 @@ final class AdminHandler: ChannelInboundHandler {
 final class AdminTable {
     private let driver: AgentDriver
     private let isLocalSocket: Bool
+    private let companion: AgentCompanion?
     private var connections: [ObjectIdentifier: AdminHandler] = [:]
 
     /// Operators, a scraper and a few browser tabs. Above it a connection is closed at once.
     static let connectionsMax = 64
 
-    init(driver: AgentDriver, isLocalSocket: Bool) {
+    init(driver: AgentDriver, isLocalSocket: Bool, companion: AgentCompanion?) {
         self.driver = driver
         self.isLocalSocket = isLocalSocket
+        self.companion = companion
     }
 
     func accept() -> AdminHandler? {
@@ -128,7 +132,7 @@ final class AdminTable {
             driver.note(.adminFull, "\(Self.connectionsMax) admin connections are open; another was closed")
             return nil
         }
-        return AdminHandler(driver: driver, admin: self, isLocalSocket: isLocalSocket)
+        return AdminHandler(driver: driver, admin: self, isLocalSocket: isLocalSocket, companion: companion)
     }
 
     func opened(_ handler: AdminHandler) { connections[ObjectIdentifier(handler)] = handler }

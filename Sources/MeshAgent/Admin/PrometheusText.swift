@@ -4,9 +4,7 @@ import MeshCore
 struct PrometheusText {
     private(set) var text = ""
 
-    enum Kind: String {
-        case gauge, counter
-    }
+    typealias Kind = AgentCompanion.Metric.Kind
 
     mutating func add(_ name: String, _ kind: Kind, _ help: String, _ value: some BinaryInteger) {
         add(name, kind, help, label: nil, [("", value)])
@@ -35,7 +33,7 @@ struct PrometheusText {
 }
 
 extension AdminAnswer {
-    static func metrics(_ figures: AgentFigures) -> AdminAnswer {
+    static func metrics(_ figures: AgentFigures, companion: [AgentCompanion.Metric] = []) -> AdminAnswer {
         let status = figures.status
         var page = PrometheusText()
         page.add("ready", .gauge, "Whether this agent answers for the slots it ranks for.", status.isReady ? 1 : 0)
@@ -60,6 +58,9 @@ extension AdminAnswer {
             "packets_dropped_total", .counter, "Gossip packets that were not accepted.", label: "reason",
             status.packetsDropped.sorted { $0.key < $1.key }.map { ($0.key, $0.value) })
         page.add("troubles_total", .counter, "What went wrong at a socket.", label: "kind", figures.troubles)
+        for metric in companion {
+            page.add(metric.name, metric.kind, metric.help, label: metric.label, metric.values)
+        }
         return AdminAnswer(200, .metrics, page.text)
     }
 }

@@ -120,6 +120,8 @@ public struct AgentCore: Sendable {
     }
 
     public var status: AgentStatus {
+        // A balancer has nothing to sync: it serves from the start.
+        let stage = configuration.role == .balancer ? swim.local.stage : stage
         var status = AgentStatus(
             stage: stage, isReady: stage == .serving && verifying.isEmpty, sessions: sessionCount, primarySlots: 0, backupSlots: 0,
             underReplicatedSlots: 0, isAlone: isAlone, mirror: mirror.map { $0.isLost ? .lost : .connected } ?? .none,

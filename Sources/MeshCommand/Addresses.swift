@@ -1,0 +1,45 @@
+import ArgumentParser
+import MeshAgent
+import MeshCore
+
+/// The values of flags, read so that the parser says what is wrong with them.
+enum Values {
+    @Sendable static func endpoint(_ text: String) throws -> Endpoint { try Endpoint(parsing: text) }
+    @Sendable static func listenAddress(_ text: String) throws -> ListenAddress { try ListenAddress(parsing: text) }
+    @Sendable static func nodeName(_ text: String) throws -> NodeName { try NodeName(text) }
+
+    @Sendable static func tag(_ text: String) throws -> Tag {
+        guard let equals = text.firstIndex(of: "="), equals != text.startIndex else {
+            throw ValidationError("write a tag as name=value, such as zone=a")
+        }
+        return Tag(name: String(text[..<equals]), value: String(text[text.index(after: equals)...]))
+    }
+
+    struct Tag: Hashable, Sendable {
+        var name: String
+        var value: String
+    }
+
+    /// `90`, `90s`, `1500ms`, `30m` or `12h`.
+    @Sendable static func duration(_ text: String) throws -> Duration {
+        let digits = text.prefix { $0.isASCII && $0.isNumber }
+        let units: [Substring: Int64] = ["ms": 1, "": 1000, "s": 1000, "m": 60_000, "h": 3_600_000]
+        guard let number = Int64(digits), let unit = units[text.dropFirst(digits.count)], number <= 1_000_000_000 else {
+            throw ValidationError("write a time as 90s, 30m or 12h")
+        }
+        return .milliseconds(number * unit)
+    }
+}
+
+enum Addresses {
+    /// Where an agent is looked for, and listens, when nobody says otherwise.
+    static let gossip = "127.0.0.1:7946"
+
+    /// Each address of `texts`, names resolved. Blocks while it asks the name server.
+    /// - Throws: a configuration's failure, as nobody can be found by an address that isn't one.
+    static func resolve(_ texts: [String], flag: String) throws -> [Endpoint] {
+        try texts.map { text in
+            do { return try Endpoint.resolving(text) } catch { throw CommandFailure.configuration("\(flag): \(error)") }
+        }
+    }
+}

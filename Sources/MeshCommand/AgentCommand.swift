@@ -1,0 +1,95 @@
+import ArgumentParser
+import Foundation
+import MeshAgent
+import MeshCore
+import MeshMirrors
+
+struct AgentCommand: AsyncParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "agent",
+        abstract: "Runs this node's agent: it holds sessions, and applications of this node talk to it.",
+        discussion: """
+            Without flags it forms a mesh on loopback, under this host's name. Applications find it by SESSIONMESH_AGENT, set to its \
+            client address.
+
+            Examples:
+              sessionmesh agent --name n1
+              sessionmesh agent --name n2 --bind 127.0.0.1:7947 --seed 127.0.0.1:7946
+              sessionmesh agent --name n1 --bind 10.0.0.1:7946 --seed 10.0.0.2:7946 --seed 10.0.0.3:7946 --key-file mesh.key
+              sessionmesh agent --mirror redis://127.0.0.1:6379
+            """)
+
+    @OptionGroup var member: MemberOptions
+
+    @Option(help: "Where applications are listened to: unix:PATH, or HOST:PORT on loopback.", transform: Values.listenAddress)
+    var client: ListenAddress?
+
+    @Option(help: "A file with the token that applications on TCP must send.")
+    var clientTokenFile: String?
+
+    @Option(help: "Where sessions are mirrored: redis://[user:password@]host[:port][/db] or unix:///path?db=N.")
+    var mirror: String?
+
+    @Option(help: "node holds sessions; balancer only listens to gossip.")
+    var role: RoleName = .node
+
+    @Option(help: ArgumentHelp("A label of this node; may be given more than once.", valueName: "name=value"), transform: Values.tag)
+    var tag: [Values.Tag] = []
+
+    @Option(help: "This node's share of sessions, 1 to 16.")
+    var weight: UInt8 = 1
+
+    @Option(help: "After how long without a request a session ends, such as 30m. (default: 30m)", transform: Values.duration)
+    var idleTimeout: Duration = .seconds(1800)
+
+    @OptionGroup var log: LogOptions
+
+    enum RoleName: String, ExpressibleByArgument, CaseIterable {
+        case node, balancer
+    }
+
+    func validate() throws {
+        guard (1...16).contains(weight) else { throw ValidationError("--weight is a whole number from 1 to 16") }
+        guard idleTimeout >= .seconds(1) else { throw ValidationError("--idle-timeout is one second or more") }
+        guard Set(tag.map(\.name)).count == tag.count else { throw ValidationError("--tag has a name twice") }
+        // By hand, because the parser would repeat the value, and a password with it.
+        if let mirror { do { _ = try MirrorURI(mirror) } catch { throw ValidationError("--mirror: \(error)") } }
+    }
+
+    func run() async throws {
+        let logger = log.logger()
+        DescriptorLimit.raise()
+        let directory = try RunDirectory.open()
+        let name = try member.name ?? MemberOptions.defaultName()
+        let bind = try member.bind ?? Endpoint(parsing: Addresses.gossip)
+        let seeds = try Addresses.resolve(member.seed, flag: "--seed")
+        let keys = try member.keys(bind: bind, in: directory, logger: logger)
+        let mirror = try mirror.map { try MirrorURI($0).makeMirror(logger: logger) }
+
+        let agent = MeshAgent(
+            configuration: AgentShellConfiguration(
+                bind: bind, advertise: member.advertise, label: member.label,
+                client: client ?? .unix(directory.clientSocket(of: name.description)), clientToken: try clientTokenFile.map(TokenFile.read),
+                admin: member.admin ?? .unix(directory.adminSocket(of: name.description))),
+            agent: AgentConfiguration(
+                name: name, endpoint: bind, role: role == .node ? .node : .balancer, seeds: seeds, label: member.label,
+                tags: Dictionary(uniqueKeysWithValues: tag.map { ($0.name, $0.value) }), weight: weight, mirrors: mirror != nil,
+                idleDefault: idleTimeout),
+            keys: keys, mirror: mirror, logger: logger)
+
+        let printsEvents = member.events != nil
+        let printer = Task { if printsEvents { await Output.print(agent.notices.map(\.jsonLine)) } }
+        try await Services.run([agent])
+        await printer.value
+    }
+}
+
+/// The token of a client listener on TCP: the first line of a file.
+enum TokenFile {
+    static func read(_ path: String) throws -> String {
+        guard let text = try? String(contentsOfFile: path, encoding: .utf8) else {
+            throw CommandFailure.configuration("the token file \(path) can't be read: name a text file that this user may read")
+        }
+        return String(text.prefix { !$0.isNewline })
+    }
+}

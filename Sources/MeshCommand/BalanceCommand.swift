@@ -1,0 +1,322 @@
+import ArgumentParser
+import Foundation
+import Logging
+import MeshAgent
+import MeshBalancer
+import MeshCore
+import ServiceLifecycle
+import Synchronization
+
+struct BalanceCommand: AsyncParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "balance",
+        abstract: "Runs a balancer: sends every request to the node that has its session, and elsewhere when that node dies.",
+        discussion: """
+            It learns from the mesh where instances are. With --upstream it needs no mesh and no key, and balances over a fixed list.
+
+            Examples:
+              sessionmesh balance --listen 127.0.0.1:8080 --seed 127.0.0.1:7946
+              sessionmesh balance --listen 0.0.0.0:80 --bind 10.0.0.9:7946 --seed 10.0.0.1:7946 --key-file mesh.key --service shop
+              sessionmesh balance --listen 127.0.0.1:8080 --upstream 127.0.0.1:3000 --upstream 127.0.0.1:3001
+            """)
+
+    @Option(help: "Where clients come in, as HOST:PORT. (default: 127.0.0.1:8080)", transform: Values.endpoint)
+    var listen = Endpoint.loopback(port: 8080)
+
+    @OptionGroup var member: MemberOptions
+
+    @Option(help: "Whose instances get the requests. (default: the only service there is)")
+    var service: String?
+
+    @Option(help: "Who gets a visitor that is bound to nobody: round-robin or least-connections.")
+    var algorithm: AlgorithmName = .leastConnections
+
+    @Option(help: "mesh sends visitors to the node that has their session; none sends them anywhere.")
+    var sticky: Sticky = .mesh
+
+    @Option(help: "HOST:PORT of an instance, instead of a mesh; may be given more than once.")
+    var upstream: [String] = []
+
+    @Option(help: "Loops, each a thread. (default: one a core, at most 8)")
+    var threads: Int?
+
+    @Option(help: "Requests at a time, of which a client has one; the rest wait at the door. (default: from the limit of open files)")
+    var maxRequests: Int?
+
+    @Option(help: "How long requests may take to finish after SIGTERM. (default: 10s)", transform: Values.duration)
+    var drainTimeout: Duration = .seconds(10)
+
+    @OptionGroup var log: LogOptions
+
+    enum AlgorithmName: String, ExpressibleByArgument, CaseIterable {
+        case roundRobin = "round-robin"
+        case leastConnections = "least-connections"
+    }
+
+    enum Sticky: String, ExpressibleByArgument, CaseIterable {
+        case mesh, none
+    }
+
+    func validate() throws {
+        guard threads.map({ (1...256).contains($0) }) ?? true else { throw ValidationError("--threads is a whole number from 1 to 256") }
+        guard maxRequests.map({ (1...10_000_000).contains($0) }) ?? true else {
+            throw ValidationError("--max-requests is a whole number from 1 to 10000000")
+        }
+        guard upstream.isEmpty || member.seed.isEmpty else {
+            throw ValidationError("--upstream is a fixed list and --seed a mesh; give one of them")
+        }
+        guard upstream.isEmpty || member.admin == nil else {
+            throw ValidationError("--admin shows a mesh, and --upstream has none; leave one of them out")
+        }
+    }
+
+    func run() async throws {
+        let logger = log.logger()
+        DescriptorLimit.raise()
+        let plan = upstream.isEmpty ? try meshPlan(logger) : nil
+        let upstreams = try Addresses.resolve(upstream, flag: "--upstream")
+        let balancer = try startBalancer(RoutingTable(upstreams: upstreams), logger)
+        logger.info("the balancer is up", metadata: ["listen": "\(balancer.address)"])
+        let service = BalancerService(balancer: balancer, drain: drainTimeout)
+
+        guard let plan else {
+            if member.events != nil { Output.line(BalancerEvents.ready(listen: balancer.address, addresses: nil, at: .now())) }
+            return try await Services.run([service])
+        }
+        let agent = plan.agent(companion: service.companion)
+        var router = MeshRouter(service: self.service, cookieRing: sticky == .mesh ? plan.keys.cookie : [], logger: logger)
+        let events = BalancerEvents(listen: balancer.address, isPrinting: member.events != nil)
+        let following = Task {
+            for await view in agent.views {
+                guard let table = router.table(for: view) else { continue }
+                balancer.update(table)
+                service.updated(table)
+                events.routes(table, epoch: view.epoch)
+            }
+        }
+        let printing = Task { await events.print(agent.notices) }
+        try await Services.run([agent, service])
+        following.cancel()
+        events.finish()
+        await printing.value
+    }
+
+    private func startBalancer(_ table: RoutingTable, _ logger: Logger) throws -> Balancer {
+        var configuration = BalancerConfiguration(listen: listen)
+        configuration.loops = threads ?? min(8, ProcessInfo.processInfo.activeProcessorCount)
+        configuration.limits.clientConnectionsMax = maxRequests ?? 0
+        switch algorithm {
+        case .roundRobin: configuration.algorithm = { RoundRobin() }
+        case .leastConnections: configuration.algorithm = { LeastConnections() }
+        }
+        do { return try Balancer(configuration, table: table) { line in logger.warning("\(line)") } } catch {
+            throw CommandFailure.configuration(
+                error.code == .address ? "\(error.description): stop what listens there, or choose another --listen" : error.description)
+        }
+    }
+
+    // MARK: Membership
+
+    /// Everything an agent of role balancer needs, found out before a socket is open.
+    private struct MeshPlan {
+        var shell: AgentShellConfiguration
+        var agent: AgentConfiguration
+        var keys: KeyFile
+        var logger: Logger
+
+        func agent(companion: AgentCompanion) -> MeshAgent {
+            var shell = shell
+            shell.companion = companion
+            return MeshAgent(configuration: shell, agent: agent, keys: keys, logger: logger)
+        }
+    }
+
+    private func meshPlan(_ logger: Logger) throws -> MeshPlan {
+        let directory = try RunDirectory.open()
+        let name = try member.name ?? NodeName("\(try MemberOptions.defaultName().description.prefix(55))-balancer")
+        let seeds = try Addresses.resolve(member.seed.isEmpty ? [Addresses.gossip] : member.seed, flag: "--seed")
+        guard let bind = member.bind ?? (seeds.allSatisfy(\.isLoopback) ? .loopback(port: 0) : nil) else {
+            throw CommandFailure.configuration(
+                "the seed \(seeds.first { !$0.isLoopback } ?? seeds[0]) is not on this machine: say with --bind which HOST:PORT of this one "
+                    + "the others reach")
+        }
+        let keys = try member.keys(bind: bind, in: directory, logger: logger)
+        return MeshPlan(
+            shell: AgentShellConfiguration(
+                bind: bind, advertise: member.advertise, label: member.label,
+                admin: member.admin ?? .unix(directory.adminSocket(of: name.description))),
+            agent: AgentConfiguration(name: name, endpoint: bind, role: .balancer, seeds: seeds, label: member.label),
+            keys: keys, logger: logger)
+    }
+}
+
+/// Makes routing tables of views, the placement only when who ranks has changed.
+struct MeshRouter {
+    private var service: String?
+    private let isServiceGiven: Bool
+    private let cookieRing: [CookieKey]
+    private let logger: Logger
+    private var candidates: [PlacementCandidate] = []
+    private var placement = PlacementTable()
+    private var servicesTold: Set<String> = []
+
+    init(service: String?, cookieRing: [CookieKey], logger: Logger) {
+        self.service = service
+        isServiceGiven = service != nil
+        self.cookieRing = cookieRing
+        self.logger = logger
+    }
+
+    /// Nil while it isn't known whose instances to route to.
+    mutating func table(for view: MeshView) -> RoutingTable? {
+        guard let service = chosenService(in: view) else { return nil }
+        let candidates = view.placementCandidates
+        if candidates != self.candidates {
+            self.candidates = candidates
+            placement = PlacementTable(candidates)
+        }
+        return RoutingTable(view: view, placement: placement, service: service, cookieRing: cookieRing)
+    }
+
+    /// The only service, once there is one, and then for good: a second one that appears must not take the first one's visitors.
+    private mutating func chosenService(in view: MeshView) -> String? {
+        if isServiceGiven { return service }
+        let services = Set(view.instances.map(\.service))
+        if service == nil, services.count == 1, let only = services.first {
+            logger.info("requests go to the service \(only), the only one there is")
+            service = only
+        }
+        if services.count > 1, services != servicesTold {
+            servicesTold = services
+            logger.warning(
+                "the mesh has several services (\(services.sorted().joined(separator: ", "))), requests go to \(service ?? "none"): say --service"
+            )
+        }
+        return service
+    }
+}
+
+/// The balancer for as long as the process runs, and what its admin listener shows of it.
+final class BalancerService: Service {
+    private let balancer: Balancer
+    private let drain: Duration
+    private let targets = Atomic<Int>(0)
+    private let isDraining = Atomic<Bool>(false)
+
+    init(balancer: Balancer, drain: Duration) {
+        self.balancer = balancer
+        self.drain = drain
+    }
+
+    func updated(_ table: RoutingTable) { targets.store(table.targets.count, ordering: .relaxed) }
+
+    func run() async throws {
+        try? await gracefulShutdown()
+        isDraining.store(true, ordering: .relaxed)
+        await balancer.stop(drain: drain)
+    }
+
+    /// Ready when a request would find somebody.
+    var companion: AgentCompanion {
+        AgentCompanion { [self] in
+            BalancerMetrics.metrics(balancer.counters, targets: targets.load(ordering: .relaxed))
+        } isReady: { [self] in
+            !isDraining.load(ordering: .relaxed) && targets.load(ordering: .relaxed) > 0
+        }
+    }
+}
+
+enum BalancerMetrics {
+    static func metrics(_ counters: BalancerCounters, targets: Int) -> [AgentCompanion.Metric] {
+        [
+            .init("balancer_targets", .gauge, "Instances that requests may go to.", targets),
+            .init("balancer_requests_total", .counter, "Requests whose head was understood.", counters.requests),
+            .init(
+                "balancer_answers_total", .counter, "Answers by class of status.", label: "class",
+                (1...5).map { ("\($0)xx", counters.answers[$0]) }),
+            .init("balancer_refused_total", .counter, "Requests that were malformed or over a limit.", counters.refused),
+            .init(
+                "balancer_retries_total", .counter, "Requests given to somebody again.", label: "reason",
+                [
+                    ("reconnect", counters.retries.reconnect), ("connect", counters.retries.connect), ("reset", counters.retries.reset),
+                    ("silence", counters.retries.silence),
+                ]),
+            .init(
+                "balancer_sticky_total", .counter, "Where requests of visitors went.", label: "result",
+                [
+                    ("hit", counters.sticky.hit), ("new", counters.sticky.new), ("failover_replica", counters.sticky.failoverReplica),
+                    ("failover_other", counters.sticky.failoverOther), ("tampered", counters.sticky.tampered),
+                ]),
+            .init("balancer_clients_accepted_total", .counter, "Connections of clients.", counters.clientsAccepted),
+            .init("balancer_clients_open", .gauge, "Connections of clients that are open.", counters.clientsOpen),
+            .init("balancer_upstreams_dialled_total", .counter, "Connections made to instances.", counters.upstreamsDialled),
+            .init("balancer_upstreams_open", .gauge, "Connections to instances that are open.", counters.upstreamsOpen),
+            .init("balancer_tunnels_open", .gauge, "WebSockets that pass through.", counters.tunnelsOpen),
+        ]
+    }
+}
+
+/// What a balancer prints with `--events json`: what its agent tells, `ready` with the clients' address, and `routes` when the instances change.
+final class BalancerEvents: Sendable {
+    private let listen: Endpoint
+    private let isPrinting: Bool
+    private let lines: AsyncStream<String>
+    private let continuation: AsyncStream<String>.Continuation
+    private let targets = Mutex<Int?>(nil)
+
+    init(listen: Endpoint, isPrinting: Bool) {
+        self.listen = listen
+        self.isPrinting = isPrinting
+        // As many as an agent keeps; beyond it the oldest are dropped, because a reader that sleeps must not fill the memory.
+        (lines, continuation) = AsyncStream.makeStream(bufferingPolicy: .bufferingNewest(1024))
+    }
+
+    func print(_ notices: AsyncStream<AgentNotice>) async {
+        guard isPrinting else { return }
+        let feeding = Task {
+            for await notice in notices {
+                if case .ready(let addresses) = notice.kind {
+                    continuation.yield(Self.ready(listen: listen, addresses: addresses, at: notice.time).line)
+                } else {
+                    continuation.yield(notice.jsonLine)
+                }
+            }
+            continuation.finish()
+        }
+        await Output.print(lines)
+        await feeding.value
+    }
+
+    /// Says how many instances there are, when that has changed.
+    func routes(_ table: RoutingTable, epoch: UInt64) {
+        let hasChanged = targets.withLock { targets in
+            defer { targets = table.targets.count }
+            return targets != table.targets.count
+        }
+        guard isPrinting, hasChanged else { return }
+        continuation.yield(
+            JSON.object([
+                ("time", .number(Int64.now())), ("event", .text("routes")), ("targets", .number(table.targets.count)),
+                ("epoch", .number(epoch)),
+            ]).line)
+    }
+
+    func finish() { continuation.finish() }
+
+    static func ready(listen: Endpoint, addresses: BoundAddresses?, at time: Int64) -> JSON {
+        .object([
+            ("time", .number(time)), ("event", .text("ready")), ("listen", .text(listen.description)),
+            ("address", addresses.map { .text($0.endpoint.description) }),
+            ("admin", addresses?.admin.map { .text($0.description) }),
+        ])
+    }
+}
+
+extension Int64 {
+    /// Unix milliseconds.
+    static func now() -> Int64 {
+        var time = timespec()
+        clock_gettime(CLOCK_REALTIME, &time)
+        return Int64(time.tv_sec) * 1000 + Int64(time.tv_nsec) / 1_000_000
+    }
+}

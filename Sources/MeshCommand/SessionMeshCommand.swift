@@ -1,0 +1,72 @@
+import ArgumentParser
+import Foundation
+import MeshAgent
+
+/// `sessionmesh`, of which everything else here is a subcommand.
+struct SessionMeshCommand: AsyncParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "sessionmesh",
+        abstract: "Keeps web sessions in memory on two nodes, and sends every request to the node that has its session.",
+        discussion: """
+            Every flag can also be set by a variable: --key-file by SESSIONMESH_KEY_FILE, and so on. A list's values are set apart by \
+            commas. What stands on the command line wins.
+
+            Exit codes: 0 done, 1 it failed, 64 the command line is wrong, 78 the configuration can't work.
+
+            Try it: sessionmesh demo
+            """,
+        version: MeshAgent.version,
+        subcommands: [
+            AgentCommand.self, BalanceCommand.self, KeygenCommand.self, MembersCommand.self,
+        ])
+}
+
+@main
+enum Main {
+    static func main() async {
+        // A reader that went away shows as a failed write.
+        signal(SIGPIPE, SIG_IGN)
+        let code = await run(Array(CommandLine.arguments.dropFirst()), environment: ProcessInfo.processInfo.environment)
+        exit(code)
+    }
+
+    /// - Returns: the exit code.
+    static func run(_ arguments: [String], environment: [String: String]) async -> Int32 {
+        let completed = Variables.complete(arguments, of: SessionMeshCommand.self, from: environment)
+        do {
+            var command = try SessionMeshCommand.parseAsRoot(completed.arguments)
+            if var command = command as? any AsyncParsableCommand { try await command.run() } else { try command.run() }
+            return 0
+        } catch {
+            return report(error, variables: completed.variables)
+        }
+    }
+
+    private static func report(_ error: any Error, variables: [String: String]) -> Int32 {
+        if let failure = CommandFailure(error) {
+            Output.complain(failure.line)
+            return failure.code
+        }
+        let code = SessionMeshCommand.exitCode(for: error)
+        let text = SessionMeshCommand.message(for: error)
+        if code.isSuccess {
+            // Help that was asked for, or the version.
+            Output.write(SessionMeshCommand.fullMessage(for: error) + "\n")
+        } else if !text.isEmpty {
+            Output.complain(UsageLine(text, variables: variables).description)
+        }
+        return code.rawValue
+    }
+}
+
+/// What the argument parser has to say, as one line that also says which variable a wrong value came from.
+struct UsageLine: CustomStringConvertible {
+    let description: String
+
+    init(_ text: String, variables: [String: String]) {
+        let line = text.split(whereSeparator: \.isNewline).map { $0.trimmingCharacters(in: .whitespaces) }.joined(separator: " ")
+        let flags = Set(line.split { !($0.isLetter || $0.isNumber || $0 == "-") }.map(String.init))
+        let origins = variables.filter { flags.contains($0.key) }.sorted { $0.key < $1.key }.map { "\($0.key) was set by \($0.value)" }
+        description = ([line] + origins).joined(separator: "; ") + " (sessionmesh --help says more)"
+    }
+}
