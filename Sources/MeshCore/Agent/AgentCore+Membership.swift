@@ -202,6 +202,7 @@ extension AgentCore {
 
     /// Nothing sent to `name` and not answered can be counted on.
     private mutating func linkLost(_ name: NodeName) {
+        guard configuration.role == .node else { return }
         replicaLost(name)
         for (id, operation) in operations.sorted(by: { $0.key < $1.key }) where operation.sentTo == name { park(id) }
     }
@@ -240,6 +241,8 @@ extension AgentCore {
         switch message {
         case .membership(let state): receiveState(state, from: peer)
         case .clock(let wall): clock.heard(name, saying: wall, at: now)
+        // A balancer has no slots, and whoever speaks to it of some is mistaken.
+        case _ where configuration.role == .balancer: packetsDropped["link-notForABalancer", default: 0] += 1
         case .forward(let id, let operation): accept(operation, from: link, id: id)
         case .answer(let id, let result): answered(id, result, by: peer)
         case .delta(let slot, let ticket, let key, let state, let whole):
