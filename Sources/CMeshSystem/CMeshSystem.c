@@ -2,9 +2,11 @@
 #include "CMeshSystem.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <signal.h>
+#include <spawn.h>
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
@@ -115,6 +117,18 @@ int mesh_listen(const struct mesh_address *address, int backlog) {
     return fd;
 }
 
+int mesh_probe(const struct mesh_address *address) {
+    struct sockaddr_storage storage;
+    socklen_t length = mesh_sockaddr(address, &storage);
+    int fd = socket(storage.ss_family, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    if (fd < 0) return -errno;
+    int one = 1;
+    setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof one);
+    int result = bind(fd, (struct sockaddr *)&storage, length) < 0 || listen(fd, 1) < 0 ? -errno : 0;
+    close(fd);
+    return result;
+}
+
 int mesh_local_address(int fd, struct mesh_address *address) {
     struct sockaddr_storage storage;
     socklen_t length = sizeof storage;
@@ -187,6 +201,39 @@ int64_t mesh_uptime(void) {
 uint64_t mesh_descriptor_limit(void) {
     struct rlimit limit;
     return getrlimit(RLIMIT_NOFILE, &limit) < 0 ? 1024 : (uint64_t)limit.rlim_cur;
+}
+
+int mesh_pipe(int *reading, int *writing) {
+    int ends[2];
+    if (pipe2(ends, O_CLOEXEC) < 0) return -errno;
+    *reading = ends[0];
+    *writing = ends[1];
+    return 0;
+}
+
+int mesh_spawn(const char *path, char *const arguments[], char *const environment[], int output, int *pid) {
+    posix_spawn_file_actions_t actions;
+    posix_spawnattr_t attributes;
+    sigset_t signals;
+    int error = posix_spawn_file_actions_init(&actions);
+    if (error) return -error;
+    error = posix_spawnattr_init(&attributes);
+    if (error) {
+        posix_spawn_file_actions_destroy(&actions);
+        return -error;
+    }
+    error = posix_spawn_file_actions_addopen(&actions, STDIN_FILENO, "/dev/null", O_RDONLY, 0);
+    if (!error) error = posix_spawn_file_actions_adddup2(&actions, output, STDOUT_FILENO);
+    if (!error) error = posix_spawn_file_actions_addclosefrom_np(&actions, STDERR_FILENO + 1);
+    sigemptyset(&signals);
+    if (!error) error = posix_spawnattr_setsigmask(&attributes, &signals);
+    sigfillset(&signals);
+    if (!error) error = posix_spawnattr_setsigdefault(&attributes, &signals);
+    if (!error) error = posix_spawnattr_setflags(&attributes, POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSIGDEF | POSIX_SPAWN_SETPGROUP);
+    if (!error) error = posix_spawn(pid, path, &actions, &attributes, arguments, environment);
+    posix_spawnattr_destroy(&attributes);
+    posix_spawn_file_actions_destroy(&actions);
+    return -error;
 }
 
 int mesh_die_with_parent(void) {

@@ -1,4 +1,6 @@
 import ArgumentParser
+import CMeshSystem
+import Foundation
 import MeshAgent
 import MeshCore
 
@@ -41,5 +43,21 @@ enum Addresses {
         try texts.map { text in
             do { return try Endpoint.resolving(text) } catch { throw CommandFailure.configuration("\(flag): \(error)") }
         }
+    }
+
+    /// - Throws: a configuration's failure when somebody listens there: a balancer's loops share their port with each other, and would
+    ///   silently share it with another balancer of this user.
+    static func checkFree(_ endpoint: Endpoint, flag: String) throws {
+        guard endpoint.port != 0 else { return }
+        var address = mesh_address()
+        address.length = UInt8(endpoint.address.count)
+        address.port = endpoint.port
+        withUnsafeMutableBytes(of: &address.bytes) { $0.copyBytes(from: endpoint.address) }
+        let result = mesh_probe(&address)
+        guard result != 0 else { return }
+        throw CommandFailure.configuration(
+            result == -EADDRINUSE
+                ? "\(endpoint) is in use: stop the process that listens there, or choose another \(flag)"
+                : "\(endpoint) can't be listened on (\(String(cString: strerror(-result)))): choose another \(flag)")
     }
 }

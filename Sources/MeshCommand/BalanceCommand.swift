@@ -109,6 +109,7 @@ struct BalanceCommand: AsyncParsableCommand {
         case .roundRobin: configuration.algorithm = { RoundRobin() }
         case .leastConnections: configuration.algorithm = { LeastConnections() }
         }
+        try Addresses.checkFree(listen, flag: "--listen")
         do { return try Balancer(configuration, table: table) { line in logger.warning("\(line)") } } catch {
             throw CommandFailure.configuration(
                 error.code == .address ? "\(error.description): stop what listens there, or choose another --listen" : error.description)

@@ -17,7 +17,8 @@ struct SessionMeshCommand: AsyncParsableCommand {
             """,
         version: MeshAgent.version,
         subcommands: [
-            AgentCommand.self, BalanceCommand.self, KeygenCommand.self, MembersCommand.self,
+            AgentCommand.self, BalanceCommand.self, DemoCommand.self, KeygenCommand.self, MembersCommand.self,
+            ExecChildCommand.self,
         ])
 }
 

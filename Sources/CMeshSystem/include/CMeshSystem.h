@@ -31,6 +31,8 @@ void mesh_eventfd_signal(int fd);
 void mesh_eventfd_clear(int fd);
 // A listener that shares its port with others of its kind. Accepted sockets inherit TCP_NODELAY.
 int mesh_listen(const struct mesh_address *address, int backlog);
+// Whether somebody listens at an address already, whom a listener that shares its port would silently join: 0, or the error.
+int mesh_probe(const struct mesh_address *address);
 int mesh_local_address(int fd, struct mesh_address *address);
 int mesh_accept(int listener, struct mesh_address *peer);
 // A socket that is connecting: success or failure shows with writability. A failure that is known at once is returned.
@@ -44,6 +46,11 @@ void mesh_finish_writing(int fd);
 void mesh_close(int fd);
 int64_t mesh_uptime(void);
 uint64_t mesh_descriptor_limit(void);
+// Starts a program with no more than standard input (empty), output (`output`) and error (ours), no signal blocked or ignored, and a process group of
+// its own: a terminal's Ctrl-C is for the parent.
+int mesh_spawn(const char *path, char *const arguments[], char *const environment[], int output, int *pid);
+// A pipe that no program which is started meanwhile inherits.
+int mesh_pipe(int *reading, int *writing);
 // From now on, and after an exec, the death of the thread that started this process kills it.
 int mesh_die_with_parent(void);
 
