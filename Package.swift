@@ -137,6 +137,16 @@ let package = Package(
             ],
             swiftSettings: settings
         ),
+        // The README's program, built so that it can't rot.
+        .executableTarget(
+            name: "ReadmeExample",
+            dependencies: [
+                "SessionMesh", "SessionMeshHummingbird", hummingbird,
+            ],
+            path: "Tests/Snippets",
+            swiftSettings: settings
+        ),
+        .testTarget(name: "DocumentTests", dependencies: ["ReadmeExample"], swiftSettings: settings),
         .testTarget(
             name: "DemoTests",
             dependencies: [

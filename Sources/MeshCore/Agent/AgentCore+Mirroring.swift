@@ -1,4 +1,4 @@
-// The Redis, Memcached or MongoDB behind the agent. It holds copies and decides nothing: while it is away the mesh goes on, and what it
+// The mirror behind the agent, a Redis for one. It holds copies and decides nothing: while it is away the mesh goes on, and what it
 // missed is written when it is back.
 
 /// What is left to write, what is under way, and whether the mirror answers.

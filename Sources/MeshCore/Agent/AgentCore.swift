@@ -8,7 +8,7 @@
 /// - `+Ownership`: who answers for a slot: takeover, claims, grants, stepping down
 /// - `+Replication`: second copies: deltas, syncs, what came from an owner
 /// - `+Operations`: requests, where they go, and what an owner does with them
-/// - `+Mirroring`: the Redis, Memcached or MongoDB behind
+/// - `+Mirroring`: the mirror behind: what is written to it, and what is loaded on a miss
 /// - `+Housekeeping`: deadlines, expiry, joining and leaving
 public struct AgentCore: Sendable {
     let configuration: AgentConfiguration
