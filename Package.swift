@@ -154,5 +154,7 @@ let package = Package(
             ],
             swiftSettings: settings
         ),
+        // Starts the executables, so it depends on them being built.
+        .testTarget(name: "EndToEndTests", dependencies: ["Demo", "MeshCommand"], swiftSettings: settings),
     ]
 )
