@@ -128,6 +128,9 @@ let package = Package(
         ),
         .testTarget(name: "MeshMirrorsTests", dependencies: ["MeshCore", "MeshMirrors", logging, nioCore], swiftSettings: settings),
         .testTarget(name: "MeshBalancerTests", dependencies: ["MeshBalancer", "MeshCore"], swiftSettings: settings),
+        .testTarget(
+            name: "MeshCommandTests", dependencies: ["MeshAgent", "MeshCommand", "MeshCore", "MeshSimulator", argumentParser],
+            swiftSettings: settings),
         .testTarget(name: "SessionMeshTests", dependencies: ["MeshCore", "ScriptedAgent", "SessionMesh"], swiftSettings: settings),
         .testTarget(
             name: "SessionMeshHummingbirdTests",

@@ -17,8 +17,8 @@ struct SessionMeshCommand: AsyncParsableCommand {
             """,
         version: MeshAgent.version,
         subcommands: [
-            AgentCommand.self, BalanceCommand.self, DemoCommand.self, KeygenCommand.self, MembersCommand.self,
-            ExecChildCommand.self,
+            AgentCommand.self, BalanceCommand.self, DemoCommand.self, KeygenCommand.self, MembersCommand.self, SessionCommand.self,
+            PublishCommand.self, SubscribeCommand.self, ExplainCommand.self, SimulateCommand.self, ExecChildCommand.self,
         ])
 }
 
@@ -39,11 +39,11 @@ enum Main {
             if var command = command as? any AsyncParsableCommand { try await command.run() } else { try command.run() }
             return 0
         } catch {
-            return report(error, variables: completed.variables)
+            return report(error, completed)
         }
     }
 
-    private static func report(_ error: any Error, variables: [String: String]) -> Int32 {
+    private static func report(_ error: any Error, _ completed: Variables.Completed) -> Int32 {
         if let failure = CommandFailure(error) {
             Output.complain(failure.line)
             return failure.code
@@ -54,7 +54,7 @@ enum Main {
             // Help that was asked for, or the version.
             Output.write(SessionMeshCommand.fullMessage(for: error) + "\n")
         } else if !text.isEmpty {
-            Output.complain(UsageLine(text, variables: variables).description)
+            Output.complain(UsageLine(text, completed).description)
         }
         return code.rawValue
     }
@@ -64,10 +64,10 @@ enum Main {
 struct UsageLine: CustomStringConvertible {
     let description: String
 
-    init(_ text: String, variables: [String: String]) {
+    init(_ text: String, _ completed: Variables.Completed) {
         let line = text.split(whereSeparator: \.isNewline).map { $0.trimmingCharacters(in: .whitespaces) }.joined(separator: " ")
         let flags = Set(line.split { !($0.isLetter || $0.isNumber || $0 == "-") }.map(String.init))
-        let origins = variables.filter { flags.contains($0.key) }.sorted { $0.key < $1.key }.map { "\($0.key) was set by \($0.value)" }
-        description = ([line] + origins).joined(separator: "; ") + " (sessionmesh --help says more)"
+        let origins = completed.variables.filter { flags.contains($0.key) }.sorted { $0.key < $1.key }.map { "\($0.key) was set by \($0.value)" }
+        description = ([line] + origins).joined(separator: "; ") + " (\((["sessionmesh"] + completed.command).joined(separator: " ")) --help says more)"
     }
 }

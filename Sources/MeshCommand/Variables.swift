@@ -5,6 +5,8 @@ import ArgumentParser
 /// Variables become arguments before anything is parsed, so that a wrong value is found by the same parser, and told in the same words.
 enum Variables {
     struct Completed: Equatable {
+        /// The words that name the subcommand.
+        var command: [String] = []
         var arguments: [String]
         /// By flag, the variable that gave its value.
         var variables: [String: String]
@@ -16,7 +18,8 @@ enum Variables {
         let given = rest.prefix { $0 != "--" }
         // Help is given to those whose variables are wrong, too.
         guard !given.contains("--help"), !given.contains("-h") else { return Completed(arguments: arguments, variables: [:]) }
-        var completed = Completed(arguments: Array(arguments.prefix(words)), variables: [:])
+        let path = Array(arguments.prefix(words))
+        var completed = Completed(command: path, arguments: path, variables: [:])
         for flag in flags(of: command) where !given.contains(where: { $0 == flag.name || $0.hasPrefix(flag.name + "=") }) {
             guard let value = environment[flag.variable], !value.isEmpty else { continue }
             completed.arguments += flag.arguments(for: value)
