@@ -168,12 +168,12 @@ extension AgentCore {
             }
             if !state.isExpired(wall: wall, idleDefault: configuration.idleDefault) {
                 merge(SyncedSession(key: key, mirrored: state.latest, state: state))
-                tellReplicas(of: key)
+                tellReplicas(of: key, before: state)
             }
         }
         for number in load.operations {
-            if slots[Int(key.slot.rawValue)].sessions[key] != nil {
-                execute(number, on: key)
+            if slots[Int(key.slot.rawValue)].sessions[key] != nil || !verifying.isEmpty {
+                route(number)
             } else if let body = operations[number]?.body {
                 finish(number, absent(body))
             }
