@@ -20,7 +20,6 @@ let collections = Target.Dependency.product(name: "Collections", package: "swift
 let crypto = Target.Dependency.product(name: "Crypto", package: "swift-crypto")
 let hummingbird = Target.Dependency.product(name: "Hummingbird", package: "hummingbird")
 let hummingbirdCore = Target.Dependency.product(name: "HummingbirdCore", package: "hummingbird")
-let hummingbirdTesting = Target.Dependency.product(name: "HummingbirdTesting", package: "hummingbird")
 let logging = Target.Dependency.product(name: "Logging", package: "swift-log")
 let nioCore = Target.Dependency.product(name: "NIOCore", package: "swift-nio")
 let nioHTTP1 = Target.Dependency.product(name: "NIOHTTP1", package: "swift-nio")
@@ -95,7 +94,8 @@ let package = Package(
         .executableTarget(
             name: "MeshCommand",
             dependencies: [
-                "CMeshSystem", "MeshAgent", "MeshBalancer", "MeshCore", "MeshMirrors", "MeshSimulator", "SessionMesh", argumentParser, logging,
+                "CMeshSystem", "MeshAgent", "MeshBalancer", "MeshCore", "MeshMirrors", "MeshSimulator", "SessionMesh", argumentParser,
+                logging,
                 serviceLifecycle, unixSignals,
             ],
             swiftSettings: settings
@@ -135,11 +135,21 @@ let package = Package(
         .testTarget(
             name: "SessionMeshHummingbirdTests",
             dependencies: [
-                "MeshCore", "ScriptedAgent", "SessionMesh", "SessionMeshHummingbird", hummingbird, hummingbirdCore, hummingbirdTesting,
-                nioCore, nioPosix, nioWebSocket, serviceLifecycle,
+                "MeshCore", "ScriptedAgent", "SessionMesh", "SessionMeshHummingbird", hummingbird, hummingbirdCore, nioCore,
+                nioHTTP1, nioHTTPTypes, nioHTTPTypesHTTP1, nioPosix, nioWebSocket, serviceLifecycle,
             ],
             swiftSettings: settings
         ),
+        // The README's program, built so that it can't rot.
+        .executableTarget(
+            name: "ReadmeExample",
+            dependencies: [
+                "SessionMesh", "SessionMeshHummingbird", hummingbird,
+            ],
+            path: "Tests/Snippets",
+            swiftSettings: settings
+        ),
+        .testTarget(name: "DocumentTests", dependencies: ["ReadmeExample"], swiftSettings: settings),
         .testTarget(
             name: "DemoTests",
             dependencies: [
@@ -147,5 +157,7 @@ let package = Package(
             ],
             swiftSettings: settings
         ),
+        // Starts the executables, so it depends on them being built.
+        .testTarget(name: "EndToEndTests", dependencies: ["Demo", "MeshCommand"], swiftSettings: settings),
     ]
 )

@@ -196,7 +196,12 @@ public struct Ordeal: Sendable {
     private mutating func settle(_ when: String) -> Bool {
         let isSettled = world.run(for: .seconds(30), lookingEvery: .milliseconds(200)) { Self.isWhole($0) }
         if !isSettled {
-            let states = world.running.compactMap { name in world.core(of: name).map { "\(name): \($0.status) \($0.view.digest)" } }
+            let states = world.running.compactMap { name -> String? in
+                guard let core = world.core(of: name) else { return nil }
+                let status = core.status
+                return "\(name) \(status.stage)\(status.isReady ? "" : ", not ready"), owns \(status.primarySlots), "
+                    + "\(status.underReplicatedSlots) without a copy, view \(core.view.digest)"
+            }
             report.violations.append("not whole within 30 s \(when): \(states.joined(separator: "; "))")
         }
         return isSettled

@@ -140,10 +140,10 @@ public struct World: Sendable {
 
     /// Lets it run again. It finds first whatever came first.
     public mutating func wake(_ name: NodeName) {
-        guard let host = hosts[name], host.isPaused else { return }
+        guard hosts[name]?.isPaused ?? false, let waiting = hosts[name]?.waiting else { return }
         hosts[name]?.isPaused = false
         hosts[name]?.waiting = []
-        for input in host.waiting { deliver(input, to: name) }
+        for input in waiting { deliver(input, to: name) }
     }
 
     public mutating func setClock(of name: NodeName, error: Int64) {
@@ -238,13 +238,15 @@ public struct World: Sendable {
     }
 
     private mutating func deliver(_ input: AgentInput, to name: NodeName) {
-        guard let host = hosts[name], host.core != nil else { return }
-        if host.isPaused {
-            if case .datagram = input, host.waiting.count >= Self.waitingPacketsMax { return }
+        // Nothing of the host is held while it takes its step: a second reference would have all its slots copied.
+        guard let (isRunning, isPaused, clockError) = hosts[name].map({ ($0.core != nil, $0.isPaused, $0.clockError) }), isRunning
+        else { return }
+        if isPaused {
+            if case .datagram = input, hosts[name]?.waiting.count ?? 0 >= Self.waitingPacketsMax { return }
             hosts[name]?.waiting.append(input)
             return
         }
-        let now = moment(clockError: host.clockError)
+        let now = moment(clockError: clockError)
         let directives = hosts[name]?.core?.step(input, at: now) ?? []
         for directive in directives { perform(directive, for: name) }
     }
@@ -298,14 +300,19 @@ public struct World: Sendable {
             if left > 0 { return schedule(min(left, 50_000_000), name, .dialled(endpoint, at: since)) }
             return deliver(.connectFailed(endpoint, .silent), to: name)
         }
-        guard let here = hosts[name], let there = hosts[target], let me = here.core?.id, let other = there.core?.id else {
+        guard let (me, run, home) = end(name), let (other, otherRun, _) = end(target) else {
             return deliver(.connectFailed(endpoint, .refused), to: name)
         }
         lastLink += 2
         let id = LinkID(rawValue: lastLink)
-        links[id] = Link(from: (name, here.run, id), to: (target, there.run, twin(of: id)))
+        links[id] = Link(from: (name, run, id), to: (target, otherRun, twin(of: id)))
         deliver(.linkUp(id, peer: other, endpoint: endpoint), to: name)
-        deliver(.linkUp(twin(of: id), peer: me, endpoint: here.endpoint), to: target)
+        deliver(.linkUp(twin(of: id), peer: me, endpoint: home), to: target)
+    }
+
+    private func end(_ name: NodeName) -> (MemberID, run: Int, Endpoint)? {
+        guard let host = hosts[name], let id = host.core?.id else { return nil }
+        return (id, host.run, host.endpoint)
     }
 
     private static let connectTimeout: Int64 = 500_000_000

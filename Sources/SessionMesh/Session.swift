@@ -138,6 +138,11 @@ public struct Session: Sendable {
         guard hasChanges else { return nil }
         let id = commitID ?? CommitID(using: &SystemRandomNumberGenerator.shared)
         commitID = id
+        return request(under: id)
+    }
+
+    private func request(under id: CommitID) -> ClientRequest? {
+        let key = key
         if isDestroyed { return key.map { .destroy($0, id) } }
         return .commit(
             SessionCommit(

@@ -61,7 +61,7 @@ public struct SessionMeshConfiguration: Sendable {
     public struct Registration: Hashable, Sendable {
         /// Which application this is; a balancer routes to one service.
         public var service: String
-        /// `HOST:PORT` where it answers HTTP, as balancers are to dial it.
+        /// `IP:PORT` or `localhost:PORT` where it answers HTTP, as balancers are to dial it; they resolve no names.
         public var address: String
         /// Its share of new visitors, 1 to 100.
         public var weight: UInt8

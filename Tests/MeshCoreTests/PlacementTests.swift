@@ -36,4 +36,27 @@ import Testing
         let large = Slot.all.count { table.primary(of: $0)?.description == "large" }
         #expect((2900...3250).contains(large), "\(large) of 4096")
     }
+
+    /// Two builds that disagree about one slot would look for its sessions in two places. The figures come from a second
+    /// implementation, in another language.
+    @Test func goldenValuesHoldPlacementStill() throws {
+        var table = try Self.table("n1", "n2", "n4", "n5")
+        table.insert(PlacementCandidate(name: try NodeName("n3"), weight: 2))
+        let rankings: [(UInt16, String)] = [
+            (0, "n3 n1 n4 n2 n5"),
+            (1, "n3 n4 n5 n2 n1"),
+            (17, "n2 n4 n3 n5 n1"),
+            (2048, "n2 n1 n3 n4 n5"),
+            (4095, "n3 n2 n4 n5 n1"),
+        ]
+        for (slot, names) in rankings {
+            #expect(table.ranking(of: Slot(masking: slot)).map(\.description).joined(separator: " ") == names)
+        }
+        var holders = ""
+        for slot in Slot.all {
+            holders += "\(try #require(table.primary(of: slot))) \(try #require(table.backup(of: slot)))\n"
+        }
+        #expect(Mix.hash(holders.utf8) == 0x5AD9_B3CA_676E_2DE1)
+        #expect([Slot(channel: "chat").rawValue, Slot(channel: "räume/1").rawValue] == [798, 1170])
+    }
 }

@@ -1,6 +1,5 @@
 import HTTPTypes
 import Hummingbird
-import HummingbirdTesting
 import MeshCore
 import ScriptedAgent
 import SessionMesh
@@ -63,10 +62,10 @@ struct TestContext: SessionRequestContext {
 
     static func withClient(
         _ configure: @Sendable (inout SessionMeshConfiguration) -> Void = { _ in },
-        _ body: @escaping @Sendable (any TestClientProtocol, SessionMesh, ScriptedAgent) async throws -> Void
+        _ body: @escaping @Sendable (TestClient, SessionMesh, ScriptedAgent) async throws -> Void
     ) async throws {
         try await withLinkedMesh(configure) { mesh, agent in
-            try await Application(router: router(mesh)).test(.live) { client in try await body(client, mesh, agent) }
+            try await withServer(router(mesh).buildResponder()) { port, _ in try await body(TestClient(port: port), mesh, agent) }
         }
     }
 

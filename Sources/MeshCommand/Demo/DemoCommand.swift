@@ -26,6 +26,9 @@ struct DemoCommand: AsyncParsableCommand {
     @Option(help: "Where sessions are mirrored: redis://[user:password@]host[:port][/db] or unix:///path?db=N.")
     var mirror: String?
 
+    @Option(help: "A key file to use, so that cookies of an earlier demo stay good; otherwise one is made for this demo alone.")
+    var keyFile: String?
+
     @Flag(help: "Prints what happens as JSON, one object a line.")
     var json = false
 
@@ -44,10 +47,11 @@ struct DemoCommand: AsyncParsableCommand {
                 "\(DemoMesh.application) is missing: build it with `swift build --product sessionmesh-demo`, and keep both in one directory"
             )
         }
+        let keys = try keyFile.map { try KeyFiles.read($0).text } ?? KeyFiles.newText()
         let environment = ProcessInfo.processInfo.environment
         let directory = try DemoDirectory.make(environment: environment)
         defer { directory.remove() }
-        try KeyFiles.write(KeyFiles.newText(), to: directory.keyFile)
+        try KeyFiles.write(keys, to: directory.keyFile)
 
         let announce = { @Sendable [json] (event: DemoEvent) in
             if json { Output.line(event.json) } else { Output.write(event.text) }

@@ -12,7 +12,7 @@ extension AgentCore {
     static let housekeepingInterval: Duration = .milliseconds(50)
     /// Rounds in a second.
     private static let roundsPerSecond: UInt64 = 20
-    /// Every slot is looked at for expired sessions once in 51 seconds.
+    /// Slots looked at in one round, for expired sessions and spare copies.
     private static let slotsPerRound = 4
 
     mutating func keepHouse() {
@@ -22,7 +22,7 @@ extension AgentCore {
         if configuration.role == .node {
             retryParked()
             flushMirror()
-            expireSessions()
+            lookOverSlots()
             askForClaims()
             join()
             if housekeepingCount % Self.roundsPerSecond == 0 { onceASecond() }
@@ -34,6 +34,8 @@ extension AgentCore {
         dialMissingPeers()
         for name in peers.keys.sorted() { send(.clock(now.wall), to: name) }
         forgetFormerPullers()
+        let swim = swim
+        clock.keep { swim.member(named: $0) != nil }
     }
 
     /// A node that ranks, or is gone, pulls no more; what it holds beyond its ranks is released.
@@ -46,17 +48,25 @@ extension AgentCore {
         planAllSlots()
     }
 
-    /// Only the owner lets go of a session for its age, and says so by the next sync; a replica's copy goes by the same rule, later.
-    private mutating func expireSessions() {
+    /// A few slots a round, so that each has its turn once in 51 seconds.
+    private mutating func lookOverSlots() {
         let first = Int(housekeepingCount % UInt64(Slot.count / Self.slotsPerRound)) * Self.slotsPerRound
         for index in first..<first + Self.slotsPerRound {
-            let slack = slots[index].isOwner ? 0 : Self.replicaSlack
-            for key in slots[index].sortedKeys {
-                guard let entry = slots[index].sessions[key], entry.pending.isEmpty,
-                    entry.state.isExpired(wall: wall - slack, idleDefault: configuration.idleDefault)
-                else { continue }
-                remove(key)
-            }
+            expireSessions(in: index)
+            plan(Slot.all[index])
+        }
+        offerSpares(slots.indices[first..<first + Self.slotsPerRound])
+    }
+
+    /// Only the owner lets go of a session for its age, and says so by the next sync; a replica's copy goes by the same rule, later.
+    private mutating func expireSessions(in index: Int) {
+        guard !slots[index].sessions.isEmpty else { return }
+        let wall = wall - (slots[index].isOwner ? 0 : Self.replicaSlack)
+        for key in slots[index].sortedKeys {
+            guard let entry = slots[index].sessions[key], entry.pending.isEmpty,
+                entry.state.isExpired(wall: wall, idleDefault: configuration.idleDefault)
+            else { continue }
+            remove(key)
         }
     }
 

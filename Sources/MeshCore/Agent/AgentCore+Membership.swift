@@ -93,6 +93,8 @@ extension AgentCore {
         }
         for index in slots.indices where slots[index].isOwner {
             slots[index].tenure.owner = id
+            // Copies are of another owner's tenure now.
+            slots[index].ownership = .init()
         }
         directives.append(.event(.newLife(id.life)))
         verifyOwnership()
@@ -131,11 +133,18 @@ extension AgentCore {
             if let name = operation.sentTo, !otherNodes.contains(where: { $0.name == name }) { park(number) }
         }
         verifying.removeAll { name in !otherNodes.contains { $0.name == name } }
-        table = PlacementTable(
+        rank(
             swim.view.members.filter { $0.ranks && isReachable($0.id) }
                 .map { PlacementCandidate(name: $0.name, weight: Int($0.weight)) })
-        planAllSlots()
+        planIfChanged()
         retryParked()
+    }
+
+    /// One member's change touches that member's slots alone.
+    private mutating func rank(_ candidates: [PlacementCandidate]) {
+        guard candidates != table.candidates else { return }
+        for former in table.candidates where !candidates.contains(where: { $0.name == former.name }) { table.remove(former.name) }
+        for candidate in candidates { table.insert(candidate) }
     }
 
     // MARK: Links
@@ -175,8 +184,13 @@ extension AgentCore {
         gossip(.linkUp(peer))
         if dials.forSync.remove(endpoint) != nil { gossip(.syncOpened(endpoint, peer: peer)) }
         guard peers[peer.name]?.links == [link] else { return }
-        send(.clock(now.wall), to: peer.name)
-        if verifying.contains(peer.name) { inquire(of: peer.name) }
+        linkInUse(peer.name)
+    }
+
+    /// There is another link to be used than before.
+    private mutating func linkInUse(_ name: NodeName) {
+        send(.clock(now.wall), to: name)
+        if verifying.contains(name) { inquire(of: name) }
         reachChanged()
     }
 
@@ -185,9 +199,14 @@ extension AgentCore {
         let wasInUse = peer.links.first == link
         forget(link, of: name)
         guard wasInUse else { return }
-        linkLost(name)
         gossip(.linkDown(peer.id, refused: false))
-        if isReachable(peer.id), let endpoint = swim.member(named: name)?.endpoint { dial(endpoint) }
+        if hasLink(to: name) {
+            // What was under way on the lost one is begun again on the next.
+            linkLost(name)
+            linkInUse(name)
+        } else if isReachable(peer.id), let endpoint = swim.member(named: name)?.endpoint {
+            dial(endpoint)
+        }
         retryParked()
     }
 
@@ -203,6 +222,7 @@ extension AgentCore {
     /// Nothing sent to `name` and not answered can be counted on.
     private mutating func linkLost(_ name: NodeName) {
         guard configuration.role == .node else { return }
+        plannedOn = nil
         replicaLost(name)
         for (id, operation) in operations.sorted(by: { $0.key < $1.key }) where operation.sentTo == name { park(id) }
     }
@@ -250,9 +270,10 @@ extension AgentCore {
         case .sync(let ticket, let chunks): receiveSync(ticket: ticket, chunks, from: peer)
         case .ack(let ticket): acknowledged(ticket, by: name)
         case .superseded(let slots): for slot in slots { heard(slot) }
-        case .grant(let slot, let synced): receiveGrant(slot, synced: synced)
+        case .grant(let slot, let synced): receiveGrant(slot, synced: synced, from: name)
         case .lead(let slots): receiveLead(slots, from: peer)
         case .release(let slots): for slot in slots { released(slot) }
+        case .spare(let slots): answerSpares(slots, from: name)
         case .push(let sessions): receivePush(sessions)
         case .claim(let slots): answerClaim(slots, from: peer)
         case .claimAnswer(let nothing, let held): receiveClaimAnswer(nothing: nothing, held: held, from: peer)

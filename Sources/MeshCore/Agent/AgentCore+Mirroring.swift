@@ -1,4 +1,4 @@
-// The Redis, Memcached or MongoDB behind the agent. It holds copies and decides nothing: while it is away the mesh goes on, and what it
+// The mirror behind the agent, a Redis for one. It holds copies and decides nothing: while it is away the mesh goes on, and what it
 // missed is written when it is back.
 
 /// What is left to write, what is under way, and whether the mirror answers.
@@ -168,12 +168,12 @@ extension AgentCore {
             }
             if !state.isExpired(wall: wall, idleDefault: configuration.idleDefault) {
                 merge(SyncedSession(key: key, mirrored: state.latest, state: state))
-                tellReplicas(of: key)
+                tellReplicas(of: key, before: state)
             }
         }
         for number in load.operations {
-            if slots[Int(key.slot.rawValue)].sessions[key] != nil {
-                execute(number, on: key)
+            if slots[Int(key.slot.rawValue)].sessions[key] != nil || !verifying.isEmpty {
+                route(number)
             } else if let body = operations[number]?.body {
                 finish(number, absent(body))
             }

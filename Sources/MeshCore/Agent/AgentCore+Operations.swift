@@ -23,13 +23,15 @@ struct Operation: Sendable {
     }
 }
 
-/// A commit that this agent has applied as owner and that waits for a second copy.
+/// A change that this agent has made as owner and that waits for a second copy: mostly a commit.
 struct PendingCommit: Sendable {
-    /// Whoever asked for it: one, or more when it was sent again.
+    /// Whoever asked for it: one, or more when it was sent again; nobody, when a former owner handed it in.
     var operations: [UInt64]
     let key: SessionKey
-    let commit: CommitID
+    let commit: CommitID?
     let delta: SessionState
+    /// The session without it.
+    let before: SessionState
     let result: [SessionSnapshot.Field]
     /// Whose word is missing.
     var waiting: [NodeName]
@@ -89,10 +91,11 @@ extension AgentCore {
     }
 
     private mutating func receive(_ request: RequestID, _ commit: SessionCommit) {
+        if cookies == nil, commit.key == nil || commit.regenerate {
+            return reply(request, .failure(ClientFailure(.invalid, "this agent's key file holds no cookie key; add one with keygen")))
+        }
         guard let key = commit.key else {
-            guard let (key, cookie) = mintSession() else {
-                return reply(request, .failure(ClientFailure(.invalid, "this agent's key file holds no cookie key; add one with keygen")))
-            }
+            guard let (key, cookie) = mintSession() else { return }
             return begin(.create(key, commit, nil), for: .client(request, cookie: cookie))
         }
         guard commit.regenerate else { return begin(.commit(key, commit), for: .client(request, cookie: nil)) }
@@ -145,7 +148,7 @@ extension AgentCore {
         route(number)
     }
 
-    private mutating func route(_ number: UInt64) {
+    mutating func route(_ number: UInt64) {
         guard let operation = operations[number] else { return }
         let state = slots[Int(operation.body.slot.rawValue)]
         if state.isOwner {
@@ -201,7 +204,8 @@ extension AgentCore {
 
     /// Fails what is past its deadline.
     mutating func expireOperations() {
-        for (number, operation) in operations.sorted(by: { $0.key < $1.key }) where operation.deadline <= now.uptime {
+        let expired = operations.filter { $0.value.deadline <= now.uptime }.keys.sorted()
+        for number in expired {
             finish(number, .failed(ClientFailure(.unavailable, "no node that holds this session could be reached in time; try again")))
         }
         parked.removeAll { operations[$0] == nil }
@@ -305,7 +309,7 @@ extension AgentCore {
             if entry.state.hasApplied(commit) { return joinCommit(number, key, commit, counters: []) }
             let wall = wall
             guard let delta = slots[Int(key.slot.rawValue)].sessions[key]?.state.destroy(commit, wall: wall) else { return }
-            hold(number, key, commit, delta, counters: [])
+            hold(number, key, commit, delta, before: entry.state, counters: [])
         case .publish: break
         }
     }
@@ -344,13 +348,14 @@ extension AgentCore {
     private mutating func apply(_ number: UInt64, _ key: SessionKey, _ commit: SessionCommit) {
         let index = Int(key.slot.rawValue)
         guard var state = slots[index].sessions[key]?.state else { return }
+        let before = state
         if state.hasApplied(commit.id) {
             return joinCommit(number, key, commit.id, counters: counters(of: commit, in: state))
         }
         do {
             let delta = try state.apply(commit, life: id.life, wall: wall)
             slots[index].sessions[key]?.state = state
-            hold(number, key, commit.id, delta, counters: counters(of: commit, in: state))
+            hold(number, key, commit.id, delta, before: before, counters: counters(of: commit, in: state))
         } catch {
             finish(number, .failed(error))
         }
@@ -364,14 +369,17 @@ extension AgentCore {
     // MARK: Second copies
 
     /// Waits until the change is held twice, then answers.
-    private mutating func hold(
-        _ number: UInt64, _ key: SessionKey, _ commit: CommitID, _ delta: SessionState, counters: [SessionSnapshot.Field]
+    mutating func hold(
+        _ number: UInt64?, _ key: SessionKey, _ commit: CommitID?, _ delta: SessionState, before: SessionState,
+        counters: [SessionSnapshot.Field]
     ) {
         let ticket = nextNumber()
         let index = Int(key.slot.rawValue)
         markDirty(key)
         let waiting = replicate(delta, of: key, ticket: ticket)
-        commits[ticket] = PendingCommit(operations: [number], key: key, commit: commit, delta: delta, result: counters, waiting: waiting)
+        commits[ticket] = PendingCommit(
+            operations: number.map { [$0] } ?? [], key: key, commit: commit, delta: delta, before: before, result: counters,
+            waiting: waiting)
         slots[index].pending.append(ticket)
         slots[index].sessions[key]?.pending.append(ticket)
         if waiting.isEmpty { settle(ticket) }
@@ -379,12 +387,16 @@ extension AgentCore {
 
     /// A commit that came twice is answered when the first is.
     private mutating func joinCommit(_ number: UInt64, _ key: SessionKey, _ commit: CommitID, counters: [SessionSnapshot.Field]) {
-        let entry = slots[Int(key.slot.rawValue)].sessions[key]
-        if let ticket = entry?.pending.first(where: { commits[$0]?.commit == commit }) {
+        guard let entry = slots[Int(key.slot.rawValue)].sessions[key], let ownership = slots[Int(key.slot.rawValue)].ownership else {
+            return
+        }
+        if let ticket = entry.pending.first(where: { commits[$0]?.commit == commit }) {
             commits[ticket]?.operations.append(number)
+        } else if ownership.synced.isEmpty, !ownership.replicas.isEmpty {
+            // It came with the copy that we took over on, and may be nowhere else.
+            hold(number, key, commit, entry.state, before: entry.state, counters: counters)
         } else {
-            let copies = 1 + (slots[Int(key.slot.rawValue)].ownership?.synced.count ?? 0)
-            finish(number, .committed(copies: UInt8(clamping: copies), counters: counters))
+            finish(number, .committed(copies: ownership.synced.isEmpty ? 1 : 2, counters: counters))
         }
     }
 
@@ -413,11 +425,12 @@ extension AgentCore {
         slots[index].pending.removeAll { $0 == ticket }
         slots[index].sessions[commit.key]?.pending.removeAll { $0 == ticket }
         for number in commit.operations {
-            finish(number, .committed(copies: UInt8(clamping: 1 + commit.held), counters: commit.result))
+            finish(number, .committed(copies: commit.held > 0 ? 2 : 1, counters: commit.result))
         }
         if let readers = slots[index].sessions[commit.key]?.readers, slots[index].sessions[commit.key]?.pending.isEmpty ?? false {
             slots[index].sessions[commit.key]?.readers = []
-            for reader in readers { execute(reader, on: commit.key) }
+            // By the front door: the slot may have changed hands, or its owner be asking whether it still is that.
+            for reader in readers { route(reader) }
         }
         if slots[index].pending.isEmpty { plan(slot) }
     }

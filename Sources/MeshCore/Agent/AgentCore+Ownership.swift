@@ -11,11 +11,30 @@ struct Puller: Sendable {
     var slots: Set<Slot>
 }
 
+/// Everything outside a slot that its plan depends on. A view changes far more often than this: with every suspicion, every instance.
+struct PlanBasis: Equatable, Sendable {
+    var id: MemberID
+    var stage: Stage
+    var candidates: [PlacementCandidate]
+    var otherNodes: [MemberID]
+    var linked: [NodeName]
+}
+
 extension AgentCore {
     /// How long rank 0 waits for a grant, or for words on a claim, before it asks (again).
     static let claimInterval: Duration = .seconds(1)
 
     // MARK: Planning
+
+    /// Brings every slot in line with the placement table and with who can be reached, if either has changed.
+    mutating func planIfChanged() {
+        let basis = PlanBasis(
+            id: id, stage: stage, candidates: table.candidates, otherNodes: otherNodes,
+            linked: otherNodes.map(\.name).filter { hasLink(to: $0) })
+        guard basis != plannedOn else { return }
+        plannedOn = basis
+        planAllSlots()
+    }
 
     /// Brings every slot in line with the placement table and with who can be reached.
     mutating func planAllSlots() {
@@ -43,6 +62,7 @@ extension AgentCore {
         let index = Int(slot.rawValue)
         guard var ownership = slots[index].ownership else { return }
         let wanted = replicasWanted(of: slot)
+        for replica in ownership.replicas where !isReachable(replica.member) { peers[replica.member.name]?.syncStream.cancel(slot) }
         ownership.replicas.removeAll { !isReachable($0.member) }
         for member in wanted where !ownership.replicas.contains(where: { $0.member == member }) {
             ownership.replicas.append(.init(member: member, progress: .unsynced))
@@ -51,6 +71,7 @@ extension AgentCore {
         if wanted.isEmpty || ownership.replicas.contains(where: { $0.progress == .synced && wanted.contains($0.member) }) {
             for replica in ownership.replicas where !wanted.contains(replica.member) {
                 send(.release([SlotTenure(slot: slot, tenure: slots[index].tenure)]), to: replica.member.name)
+                peers[replica.member.name]?.syncStream.cancel(slot)
             }
             ownership.replicas.removeAll { !wanted.contains($0.member) }
         }
@@ -97,23 +118,20 @@ extension AgentCore {
         let index = Int(slot.rawValue)
         let owner = slots[index].tenure.owner
         let ownerAnswers = owner.map { $0 != id && isReachable($0) } ?? false
-        if !ownerAnswers, slots[index].isSyncedReplica {
-            takeOver(slot)
-        } else if ownerAnswers {
-            // The grant comes by itself; ask only when it doesn't.
-            if slots[index].claim == nil { slots[index].claim = newClaim(waitsForGrant: true) }
-        } else {
-            var claim = slots[index].claim ?? newClaim(waitsForGrant: false)
-            if claim.waitsForGrant { claim = newClaim(waitsForGrant: false) }
-            claim.outstanding.removeAll { name in !otherNodes.contains { $0.name == name } }
-            slots[index].claim = claim
-            if claim.outstanding.isEmpty { takeOver(slot) }
-        }
+        if !ownerAnswers, slots[index].isSyncedReplica { return takeOver(slot) }
+        // A grant comes by itself; ask only when it doesn't.
+        var claim = slots[index].claim ?? newClaim(waitsForGrant: ownerAnswers)
+        if claim.waitsForGrant, !ownerAnswers { claim = newClaim(waitsForGrant: false) }
+        claim.outstanding.removeAll { name in !otherNodes.contains { $0.name == name } }
+        slots[index].claim = claim
+        // Nobody has it, not even who is said to be owner.
+        if claim.outstanding.isEmpty { takeOver(slot) }
     }
 
-    private func newClaim(waitsForGrant: Bool) -> SlotState.Claim {
-        let patience = waitsForGrant ? Self.claimInterval.nanoseconds : 0
-        return .init(outstanding: otherNodes.map(\.name), askAgainAt: now.uptime + patience, waitsForGrant: waitsForGrant)
+    private mutating func newClaim(waitsForGrant: Bool) -> SlotState.Claim {
+        let askAt = now.uptime + (waitsForGrant ? Self.claimInterval.nanoseconds : 0)
+        claimsDueAt = min(claimsDueAt, askAt)
+        return .init(outstanding: otherNodes.map(\.name), askAgainAt: askAt, waitsForGrant: waitsForGrant)
     }
 
     // MARK: Becoming owner
@@ -149,9 +167,14 @@ extension AgentCore {
         }
     }
 
-    mutating func receiveGrant(_ granted: SlotTenure, synced: [NodeName]) {
+    mutating func receiveGrant(_ granted: SlotTenure, synced: [NodeName], from peer: NodeName) {
         let state = slots[Int(granted.slot.rawValue)]
-        guard granted.tenure.owner == id, state.tenure < granted.tenure, state.isSyncedReplica else { return }
+        guard granted.tenure.owner == id, state.tenure < granted.tenure else { return }
+        guard state.isSyncedReplica else {
+            // Our copy is not what the granter took it for: it answers for the slot again.
+            send(.claim([granted.slot]), to: peer)
+            return
+        }
         own(granted.slot, granted.tenure, synced: synced)
         pumpSyncStreams()
         retryParked()
@@ -161,10 +184,18 @@ extension AgentCore {
 
     /// Sends each claim that is due, one message a member.
     mutating func askForClaims() {
+        guard claimsDueAt <= now.uptime else { return }
+        let again = now.uptime + Self.claimInterval.nanoseconds
+        claimsDueAt = .max
         var questions: [NodeName: [Slot]] = [:]
         for slot in Slot.all {
-            guard let claim = slots[Int(slot.rawValue)].claim, claim.askAgainAt <= now.uptime else { continue }
-            slots[Int(slot.rawValue)].claim?.askAgainAt = now.uptime + Self.claimInterval.nanoseconds
+            guard let claim = slots[Int(slot.rawValue)].claim else { continue }
+            guard claim.askAgainAt <= now.uptime else {
+                claimsDueAt = min(claimsDueAt, claim.askAgainAt)
+                continue
+            }
+            slots[Int(slot.rawValue)].claim?.askAgainAt = again
+            claimsDueAt = min(claimsDueAt, again)
             for name in claim.outstanding { questions[name, default: []].append(slot) }
         }
         for (name, slots) in questions.sorted(by: { $0.key < $1.key }) { send(.claim(slots), to: name) }
@@ -173,17 +204,21 @@ extension AgentCore {
     mutating func answerClaim(_ claimed: [Slot], from peer: MemberID) {
         var nothing: [Slot] = []
         var held: [SlotTenure] = []
+        var doubtful: [NodeName: [Slot]] = [:]
         for slot in claimed where configuration.role == .node {
             let index = Int(slot.rawValue)
             if holdsForNobody(slot, claimedBy: peer) { takeOver(slot) }
             if slots[index].isOwner || slots[index].isSyncedReplica {
                 held.append(SlotTenure(slot: slot, tenure: slots[index].tenure))
+                // Rank 0 waits for a grant that doesn't come. Does our owner know that it is owner? Its grant may have been lost.
+                if let owner = slots[index].tenure.owner, owner != id, owner != peer { doubtful[owner.name, default: []].append(slot) }
             } else {
                 push(slot, to: peer.name)
                 nothing.append(slot)
             }
         }
         send(.claimAnswer(nothing: nothing, held: held), to: peer.name)
+        for (owner, slots) in doubtful.sorted(by: { $0.key < $1.key }) { send(.claim(slots), to: owner) }
         pumpSyncStreams()
     }
 
@@ -198,6 +233,11 @@ extension AgentCore {
     mutating func receiveClaimAnswer(nothing: [Slot], held: [SlotTenure], from peer: MemberID) {
         for slot in nothing {
             let index = Int(slot.rawValue)
+            if slots[index].isSyncedReplica, slots[index].tenure.owner == peer {
+                // The owner we hold a copy for is none: the copy is all there is.
+                takeOver(slot)
+                continue
+            }
             guard slots[index].claim != nil else { continue }
             slots[index].claim?.outstanding.removeAll { $0 == peer.name }
             plan(slot)
@@ -221,6 +261,7 @@ extension AgentCore {
         guard configuration.role == .node else { return false }
         let known = slots[index].tenure
         guard known < other.tenure else { return known == other.tenure }
+        let wasOwner = slots[index].isOwner
         switch slots[index].part {
         case .owner: stepDown(other.slot)
         // Whole in the last tenure says nothing of this one, until its owner says so.
@@ -231,22 +272,29 @@ extension AgentCore {
         }
         slots[index].tenure = other.tenure
         giveAway(other.slot)
+        // As rank 0 we are to have it back; if the grant gets lost, somebody must ask.
+        if wasOwner { plan(other.slot) }
         return true
     }
 
     private mutating func stepDown(_ slot: Slot) {
         let index = Int(slot.rawValue)
         // What has no second copy was never acknowledged. It is asked of the new owner again, under the same commit id, and
-        // must not come back by another way as well.
+        // must not come back by another way as well: what is handed over is the session as it was before.
         let abandoned = slots[index].pending
         slots[index].pending = []
-        for ticket in abandoned {
+        for ticket in abandoned.reversed() {
             guard let commit = commits.removeValue(forKey: ticket) else { continue }
-            if let entry = slots[index].sessions.removeValue(forKey: commit.key) {
-                sessionCount -= 1
-                for reader in entry.readers { park(reader) }
-            }
             for number in commit.operations { park(number) }
+            guard let entry = slots[index].sessions[commit.key] else { continue }
+            for reader in entry.readers { park(reader) }
+            if commit.before.commits.isEmpty {
+                // It was to be made by this very commit.
+                slots[index].sessions[commit.key] = nil
+                sessionCount -= 1
+            } else {
+                slots[index].sessions[commit.key] = SessionEntry(state: commit.before, mirrored: entry.mirrored)
+            }
         }
         slots[index].part = .deposed
         forgetDirty(slot)
@@ -281,10 +329,11 @@ extension AgentCore {
     mutating func receivePush(_ sessions: [SyncedSession]) {
         for session in sessions where configuration.role == .node {
             let slot = session.key.slot
+            let state = slots[Int(slot.rawValue)]
             // Held for an owner alive, the owner's own sync is what counts.
-            if case .replica = slots[Int(slot.rawValue)].part { continue }
+            if case .replica = state.part, let owner = state.tenure.owner, isReachable(owner) { continue }
             merge(session)
-            if slots[Int(slot.rawValue)].isOwner { tellReplicas(of: session.key) }
+            if state.isOwner { tellReplicas(of: session.key, before: state.sessions[session.key]?.state ?? session.state) }
         }
     }
 
@@ -300,6 +349,38 @@ extension AgentCore {
         slots[index].tenure = released.tenure
         slots[index].part = .none
         clear(released.slot)
+    }
+
+    /// A copy of a slot that this agent does not rank for is left over when its owner died before releasing it. Rank 0 is told, and says who is
+    /// owner now, or that the copy is not needed.
+    mutating func offerSpares(_ indices: Range<Int>) {
+        guard stage == .serving else { return }
+        var spares: [NodeName: [SlotTenure]] = [:]
+        for index in indices {
+            guard case .replica = slots[index].part, let slot = Slot(rawValue: UInt16(index)), let heir = table.primary(of: slot),
+                heir != id.name, table.backup(of: slot) != id.name
+            else { continue }
+            spares[heir, default: []].append(SlotTenure(slot: slot, tenure: slots[index].tenure))
+        }
+        for (name, spares) in spares.sorted(by: { $0.key < $1.key }) { send(.spare(spares), to: name) }
+    }
+
+    mutating func answerSpares(_ spares: [SlotTenure], from name: NodeName) {
+        guard configuration.role == .node else { return }
+        var greater: [SlotTenure] = []
+        var released: [SlotTenure] = []
+        for spare in spares {
+            let isPresent = heard(spare)
+            let state = slots[Int(spare.slot.rawValue)]
+            let tenure = SlotTenure(slot: spare.slot, tenure: state.tenure)
+            if !isPresent { greater.append(tenure) }
+            // Another's copy is safe to lose once there are two without it.
+            if let ownership = state.ownership, !ownership.synced.isEmpty, !ownership.replicas.contains(where: { $0.member.name == name }) {
+                released.append(tenure)
+            }
+        }
+        if !greater.isEmpty { send(.superseded(greater), to: name) }
+        if !released.isEmpty { send(.release(released), to: name) }
     }
 
     // MARK: After a pause

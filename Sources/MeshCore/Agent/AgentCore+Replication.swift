@@ -4,7 +4,7 @@
 struct SyncStream: Sendable {
     private(set) var waiting: [Slot] = []
     /// The slot that was cut off at a message's end, and what is left of it, last key first.
-    var unfinished: (slot: Slot, keys: [SessionKey])?
+    var unfinished: (slot: SlotTenure, keys: [SessionKey])?
     /// Slots that are whole once their ticket is acknowledged.
     var finishing: [UInt64: [SlotTenure]] = [:]
 
@@ -14,6 +14,13 @@ struct SyncStream: Sendable {
 
     mutating func enqueue(_ slot: Slot) {
         waiting.append(slot)
+    }
+
+    /// The peer is no replica of the slot any more. Should it be one again, it is synced from the beginning.
+    mutating func cancel(_ slot: Slot) {
+        waiting.removeAll { $0 == slot }
+        if unfinished?.slot.slot == slot { unfinished = nil }
+        for ticket in finishing.keys { finishing[ticket]?.removeAll { $0.slot == slot } }
     }
 
     mutating func next() -> Slot? {
@@ -48,10 +55,10 @@ extension AgentCore {
         return synced.isEmpty ? reached : synced
     }
 
-    /// Sends replicas the whole of a session that came by another way than a commit.
-    mutating func tellReplicas(of key: SessionKey) {
+    /// Sends replicas the whole of a session that came by another way than a commit, and sees to it that it arrives.
+    mutating func tellReplicas(of key: SessionKey, before: SessionState) {
         guard let state = slots[Int(key.slot.rawValue)].sessions[key]?.state else { return }
-        _ = replicate(state, of: key, ticket: 0)
+        hold(nil, key, nil, state, before: before, counters: [])
     }
 
     mutating func pumpSyncStreams() {
@@ -73,8 +80,10 @@ extension AgentCore {
             var keys: [SessionKey]
             let isFirst: Bool
             if let unfinished = stream.unfinished {
-                (slot, keys, isFirst) = (unfinished.slot, unfinished.keys, false)
+                (slot, keys, isFirst) = (unfinished.slot.slot, unfinished.keys, false)
                 stream.unfinished = nil
+                // Begun in another tenure, it is in the queue again.
+                guard slots[Int(slot.rawValue)].tenure == unfinished.slot.tenure else { continue }
             } else if let next = stream.next() {
                 (slot, keys, isFirst) = (next, slots[Int(next.rawValue)].sortedKeys.reversed(), true)
             } else {
@@ -91,7 +100,7 @@ extension AgentCore {
             let tenure = SlotTenure(slot: slot, tenure: state.tenure)
             chunks.append(SyncChunk(slot: tenure, isFirst: isFirst, isLast: keys.isEmpty, sessions: sessions))
             bytes += SyncChunk.byteCountEmpty
-            if keys.isEmpty { finished.append(tenure) } else { stream.unfinished = (slot, keys) }
+            if keys.isEmpty { finished.append(tenure) } else { stream.unfinished = (tenure, keys) }
         }
         guard !chunks.isEmpty else {
             peers[name]?.syncStream = stream

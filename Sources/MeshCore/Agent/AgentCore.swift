@@ -8,7 +8,7 @@
 /// - `+Ownership`: who answers for a slot: takeover, claims, grants, stepping down
 /// - `+Replication`: second copies: deltas, syncs, what came from an owner
 /// - `+Operations`: requests, where they go, and what an owner does with them
-/// - `+Mirroring`: the Redis, Memcached or MongoDB behind
+/// - `+Mirroring`: the mirror behind: what is written to it, and what is loaded on a miss
 /// - `+Housekeeping`: deadlines, expiry, joining and leaving
 public struct AgentCore: Sendable {
     let configuration: AgentConfiguration
@@ -36,8 +36,12 @@ public struct AgentCore: Sendable {
 
     // Slots.
     var table = PlacementTable()
+    /// What all slots were last planned on; nil when they must be planned again whatever the view says.
+    var plannedOn: PlanBasis?
     var slots: [SlotState]
     var stage = Stage.syncing
+    /// No claim is due before, in uptime nanoseconds: slots are many, and mostly none is claimed.
+    var claimsDueAt = Int64.max
     /// Members whose word is still missing on whether this agent, after a pause, is owner of anything.
     var verifying: [NodeName] = []
     var pulledAt: Int64?
@@ -109,9 +113,8 @@ public struct AgentCore: Sendable {
         case .leave: leave()
         }
         announceLeads()
-        let result = directives
-        directives.removeAll(keepingCapacity: true)
-        return result
+        defer { directives = [] }
+        return directives
     }
 
     mutating func nextNumber() -> UInt64 {

@@ -3,7 +3,7 @@
 extension PeerMessage {
     private enum Tag: UInt8 {
         case membership = 1, clock, forward, answer, delta, sync, ack, superseded, grant, lead, release, push, claim, claimAnswer, pull,
-            inquire, inquired, mirrored, message
+            inquire, inquired, mirrored, message, spare
     }
 
     /// No list in a message is longer than there are slots; sessions are cut by bytes long before.
@@ -56,6 +56,9 @@ extension PeerMessage {
             writer.write(list: slots) { $0.write($1) }
         case .release(let slots):
             writer.write(Tag.release)
+            writer.write(list: slots) { $0.write($1) }
+        case .spare(let slots):
+            writer.write(Tag.spare)
             writer.write(list: slots) { $0.write($1) }
         case .push(let sessions):
             writer.write(Tag.push)
@@ -122,6 +125,7 @@ extension PeerMessage {
             self = .grant(slot, synced: synced)
         case .lead: self = .lead(try reader.readSlotTenures())
         case .release: self = .release(try reader.readSlotTenures())
+        case .spare: self = .spare(try reader.readSlotTenures())
         case .push: self = .push(try reader.readSessions())
         case .claim: self = .claim(try reader.readSlots())
         case .claimAnswer:

@@ -22,6 +22,8 @@ enum PeerMessage: Hashable, Sendable {
     case lead([SlotTenure])
     /// Owner to former replica: the slot is safe without your copy.
     case release([SlotTenure])
+    /// Holder of copies it does not rank for to rank 0: are they needed?
+    case spare([SlotTenure])
     /// Somebody who is not owner gives what it has; the receiver merges.
     case push([SyncedSession])
     /// Rank 0 asks who has these slots.

@@ -86,7 +86,7 @@ public enum SessionLimits {
     public static let fieldBytesMax = 16 * 1024
     public static let fieldsMax = 128
     public static let fieldNameBytesMax = 64
-    /// Changes in one commit: every field set once, and as many removed.
+    /// Changes that a peer accepts in one commit. A client may send ``fieldsMax`` of them; the rest is room for a later version.
     public static let changesMax = 256
     public static let userBytesMax = 128
     public static let channelNameBytesMax = 200

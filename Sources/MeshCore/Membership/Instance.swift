@@ -6,7 +6,8 @@ public struct Instance: Hashable, Sendable {
     public var number: UInt32
     /// Which application this is; a balancer routes to one service.
     public var service: String
-    /// `HOST:PORT` where it answers HTTP, as the balancers are to dial it.
+    /// `IP:PORT` or `localhost:PORT` where it answers HTTP, as the balancers are to dial it. They resolve no names: an instance with another
+    /// address is listed and not routed to.
     public var address: String
     /// Its share of new visitors among instances, 1 to 100.
     public var weight: UInt8

@@ -1,4 +1,4 @@
-/// A Redis, Memcached or MongoDB behind an agent, reduced to what the mesh needs of it.
+/// A store behind an agent, such as a Redis, reduced to what the mesh needs of it.
 ///
 /// A mirror holds copies and decides nothing. Each ``MirrorEntry`` merges by itself: the greater version stays. So writes may come late,
 /// twice or in any order, and from two agents at once, and the mirror still ends with what the mesh has. ``MirrorRecord/merge(_:)`` is the

@@ -6,7 +6,7 @@ public struct Slot: RawRepresentable, Hashable, Comparable, Sendable, CustomStri
     public let rawValue: UInt16
 
     public static let count = 4096
-    public static var all: some Collection<Slot> { (0..<UInt16(count)).lazy.map(Slot.init(masking:)) }
+    public static let all: [Slot] = (0..<UInt16(count)).map(Slot.init(masking:))
 
     /// Nil when `rawValue` is 4096 or more.
     public init?(rawValue: UInt16) {

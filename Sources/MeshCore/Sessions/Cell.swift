@@ -20,10 +20,15 @@ public enum Cell: Hashable, Sendable {
             self = .counter(mine)
         case (.register(let version, let mine), .register(let otherVersion, let theirs)) where version == otherVersion:
             // One version, one value; should they differ all the same, every copy must still choose alike.
-            if (mine ?? []).lexicographicallyPrecedes(theirs ?? []) { self = .register(version, theirs) }
+            if Self.precedes(mine, theirs) { self = .register(version, theirs) }
         default:
             if precedence < other.precedence { self = other }
         }
+    }
+
+    private static func precedes(_ bytes: [UInt8]?, _ other: [UInt8]?) -> Bool {
+        guard let other else { return false }
+        return bytes?.lexicographicallyPrecedes(other) ?? true
     }
 
     /// Bytes this cell counts for against the limits of a session.
@@ -39,26 +44,32 @@ public enum Cell: Hashable, Sendable {
     }
 }
 
-/// A number that many may add to at once. Each life of a node keeps its own sum, so no increment meets another.
+/// A number that many may add to at once. Each writer keeps a sum of its own, so no increment meets another.
+///
+/// A session has one primary at a time, and it adds to the last part, if that is its own, or begins a new one. So a part that is not the
+/// last any more is never written again, and the oldest can be folded into the base. (Two sides of a cut may each add to a last part;
+/// nothing is lost as long as neither folds what the other still adds to, sixteen takeovers later.)
 public struct Counter: Hashable, Sendable {
     /// The version of what this counter replaced; zero when there was nothing. Two counters of different origin are strangers.
     public internal(set) var origin: Version
-    /// What lives up to and including `foldedThrough` added up to.
+    /// What parts up to and including the one begun at `foldedThrough` added up to.
     public internal(set) var base: Int64 = 0
-    public internal(set) var foldedThrough = Life(rawValue: 0)
-    /// In the order of their lives.
+    public internal(set) var foldedThrough = Version.zero
+    /// In the order of their beginnings.
     public internal(set) var parts: [Part] = []
 
-    /// The sum of one life. That life alone writes it, and its count of writes says which copy is newer.
+    /// What one life added while it was primary. It alone writes it, and the count of writes says which copy is newer.
     public struct Part: Hashable, Sendable {
-        public var life: Life
+        /// The version of the first write. No other part has it.
+        public var start: Version
         public var writes: UInt32
         public var sum: Int64
     }
 
-    /// A session is written by one primary at a time, so parts gather only as primaries change. Older ones are folded into the
-    /// base beyond this many.
+    /// Parts gather only as primaries change. A writer folds older ones into the base beyond this many.
     public static let partsMax = 16
+    /// Two copies may bring together more than either had. Beyond this many a merge folds too, as a safety valve.
+    static let partsWireMax = 64
 
     public init(origin: Version = .zero) {
         self.origin = origin
@@ -66,16 +77,16 @@ public struct Counter: Hashable, Sendable {
 
     public var value: Int64 { parts.reduce(base) { $0 &+ $1.sum } }
 
-    /// Adds on behalf of `life`. False, and nothing changed, when the value would not fit 64 bits.
-    public mutating func add(_ amount: Int64, by life: Life) -> Bool {
+    /// Adds in a write of that version. False, and nothing changed, when the value would not fit 64 bits.
+    public mutating func add(_ amount: Int64, version: Version) -> Bool {
         guard !value.addingReportingOverflow(amount).overflow else { return false }
-        if let index = parts.firstIndex(where: { $0.life == life }) {
-            guard !parts[index].sum.addingReportingOverflow(amount).overflow, parts[index].writes < .max else { return false }
-            parts[index].sum += amount
-            parts[index].writes += 1
+        if let last = parts.last, last.start.life == version.life, last.writes < .max {
+            let (sum, overflow) = last.sum.addingReportingOverflow(amount)
+            guard !overflow else { return false }
+            parts[parts.count - 1] = Part(start: last.start, writes: last.writes + 1, sum: sum)
         } else {
-            insert(Part(life: life, writes: 1, sum: amount))
-            fold()
+            insert(Part(start: version, writes: 1, sum: amount))
+            fold(beyond: Self.partsMax)
         }
         return true
     }
@@ -84,26 +95,27 @@ public struct Counter: Hashable, Sendable {
         if (foldedThrough, base) < (other.foldedThrough, other.base) {
             foldedThrough = other.foldedThrough
             base = other.base
-            parts.removeAll { $0.life <= foldedThrough }
+            parts.removeAll { $0.start <= foldedThrough }
         }
-        for part in other.parts where part.life > foldedThrough {
-            if let index = parts.firstIndex(where: { $0.life == part.life }) {
+        for part in other.parts where part.start > foldedThrough {
+            if let index = parts.firstIndex(where: { $0.start == part.start }) {
                 if (parts[index].writes, parts[index].sum) < (part.writes, part.sum) { parts[index] = part }
             } else {
                 insert(part)
             }
         }
+        fold(beyond: Self.partsWireMax)
     }
 
     private mutating func insert(_ part: Part) {
-        parts.insert(part, at: parts.firstIndex { part.life < $0.life } ?? parts.endIndex)
+        parts.insert(part, at: parts.firstIndex { part.start < $0.start } ?? parts.endIndex)
     }
 
-    private mutating func fold() {
-        while parts.count > Self.partsMax {
+    private mutating func fold(beyond count: Int) {
+        while parts.count > count {
             let oldest = parts.removeFirst()
             base &+= oldest.sum
-            foldedThrough = oldest.life
+            foldedThrough = oldest.start
         }
     }
 }

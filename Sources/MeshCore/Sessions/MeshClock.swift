@@ -16,8 +16,9 @@ public struct MeshClock: Sendable {
         zeros[peer] = theirWall - now.uptime / 1_000_000
     }
 
-    public mutating func forget(_ peer: NodeName) {
-        zeros[peer] = nil
+    /// Forgets all but these. The dead are worth keeping for a while: alone, one wrong clock would have nothing to be held against.
+    public mutating func keep(only isKnown: (NodeName) -> Bool) {
+        zeros = zeros.filter { isKnown($0.key) }
     }
 
     /// Unix milliseconds.

@@ -46,7 +46,7 @@ extension ByteWriter {
             write(counter.foldedThrough)
             write(UInt8(counter.parts.count))
             for part in counter.parts {
-                write(part.life)
+                write(part.start)
                 write(part.writes)
                 write(UInt64(bitPattern: part.sum))
             }
@@ -64,7 +64,11 @@ extension ByteReader {
         state.destroyed = destroyed == 0 ? nil : Stamp(rawValue: destroyed)
         let commits = Int(try read(UInt8.self))
         guard commits <= SessionState.commitsMax else { throw .tooLarge }
-        for _ in 0..<commits { state.commits.append(try readCommitMark()) }
+        for _ in 0..<commits {
+            let mark = try readCommitMark()
+            guard state.commits.last.map({ $0 < mark }) ?? true else { throw .unknownValue }
+            state.commits.append(mark)
+        }
         let fields = Int(try read(UInt16.self))
         guard fields <= SessionState.fieldsWireMax else { throw .tooLarge }
         for _ in 0..<fields {
@@ -103,11 +107,12 @@ extension ByteReader {
         case 2:
             var counter = Counter(origin: try readVersion())
             counter.base = Int64(bitPattern: try read())
-            counter.foldedThrough = try readLife()
+            counter.foldedThrough = try readVersion()
             let parts = Int(try read(UInt8.self))
+            guard parts <= Counter.partsWireMax else { throw .tooLarge }
             for _ in 0..<parts {
-                let part = Counter.Part(life: try readLife(), writes: try read(), sum: Int64(bitPattern: try read()))
-                guard counter.parts.last.map({ $0.life < part.life }) ?? true else { throw .unknownValue }
+                let part = Counter.Part(start: try readVersion(), writes: try read(), sum: Int64(bitPattern: try read()))
+                guard (counter.parts.last?.start ?? counter.foldedThrough) < part.start else { throw .unknownValue }
                 counter.parts.append(part)
             }
             return .counter(counter)

@@ -1,6 +1,6 @@
 // How a session is cut into the entries of a mirror, each of which merges by itself.
 //
-// Every entry's version is 16 bytes, stamp then life, so that plain byte order decides. A counter becomes one entry a life: its
+// Every entry's version is 16 bytes, stamp then life, so that plain byte order decides. A counter becomes one entry a part: its
 // writer is one node, and its count of writes serves as the stamp.
 
 extension SessionState {
@@ -47,14 +47,16 @@ extension SessionState {
             var base = ByteWriter()
             base.write(counter.origin)
             base.write(UInt64(bitPattern: counter.base))
+            base.write(counter.foldedThrough)
             let baseEntry = MirrorEntry(
-                name: [EntryKind.counterBase] + name, version: entryVersion(counter.origin.stamp, counter.foldedThrough),
+                name: [EntryKind.counterBase] + name,
+                version: entryVersion(counter.origin.stamp, Life(rawValue: counter.foldedThrough.stamp.rawValue)),
                 payload: base.bytes)
             return [baseEntry]
                 + counter.parts.map { part in
                     var partName = ByteWriter()
                     partName.write(EntryKind.counterPart)
-                    partName.write(part.life)
+                    partName.write(part.start)
                     partName.write(raw: name)
                     var payload = ByteWriter()
                     payload.write(counter.origin)
@@ -93,13 +95,13 @@ extension SessionState {
             case EntryKind.counterBase:
                 var counter = Counter(origin: try payload.readVersion())
                 counter.base = Int64(bitPattern: try payload.read())
-                counter.foldedThrough = stamped.life
+                counter.foldedThrough = try payload.readVersion()
                 try merge(fieldNamed: &name, .counter(counter))
             case EntryKind.counterPart:
-                let life = try name.readLife()
+                let start = try name.readVersion()
                 var counter = Counter(origin: try payload.readVersion())
                 guard let writes = UInt32(exactly: stamped.life.rawValue) else { throw .unknownValue }
-                counter.parts = [.init(life: life, writes: writes, sum: Int64(bitPattern: try payload.read()))]
+                counter.parts = [.init(start: start, writes: writes, sum: Int64(bitPattern: try payload.read()))]
                 try merge(fieldNamed: &name, .counter(counter))
             default: throw .unknownValue
             }

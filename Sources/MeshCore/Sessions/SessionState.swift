@@ -36,6 +36,9 @@ public struct SessionState: Hashable, Sendable {
     /// Accesses are written down only when they moved the date by this much, and expiry grants it on top.
     public static let accessSlackMilliseconds: Int64 = 10_000
 
+    /// Removed fields that are remembered, so that a late copy doesn't bring them back.
+    static let removalsMax = 128
+
     /// Names beginning with "@" are ours.
     static let userField = "@user"
     static let idleField = "@idle"
@@ -56,7 +59,7 @@ public struct SessionState: Hashable, Sendable {
     }
 
     public var user: String {
-        if case .register(_, let bytes?) = self[Self.userField] { String(decoding: bytes, as: UTF8.self) } else { "" }
+        if case .register(_, let bytes?) = self[Self.userField] { String(validating: bytes, as: UTF8.self) ?? "" } else { "" }
     }
 
     /// Nil when the session goes by the agent's default.
@@ -87,6 +90,7 @@ public struct SessionState: Hashable, Sendable {
             bury(at: destroyed.map { min($0, theirs) } ?? theirs)
         }
         for field in other.fields { merge(field) }
+        forgetOldRemovals()
         for mark in other.commits where !commits.contains(mark) { remember(mark) }
     }
 
@@ -96,6 +100,17 @@ public struct SessionState: Hashable, Sendable {
         case .found(let index): fields[index].cell.merge(field.cell)
         case .missing(let index): fields.insert(field, at: index)
         }
+    }
+
+    /// Fields come and go under ever new names; a session that kept every removal would outgrow a peer message. Oldest first, and alike for
+    /// everybody. An old copy that still has such a field could bring it back, but of 128 removals ago nobody has one but a peer long lost.
+    private mutating func forgetOldRemovals() {
+        guard fields.count > Self.removalsMax else { return }
+        var removals: [(version: Version, name: String)] = []
+        for field in fields { if case .register(let version, nil) = field.cell { removals.append((version, field.name)) } }
+        guard removals.count > Self.removalsMax else { return }
+        let forgotten = Set(removals.sorted { $0 < $1 }.prefix(removals.count - Self.removalsMax).map(\.name))
+        fields.removeAll { forgotten.contains($0.name) }
     }
 
     private mutating func bury(at stamp: Stamp) {
@@ -126,6 +141,9 @@ public struct SessionState: Hashable, Sendable {
             touched.insert(change.field)
         }
         if let user = commit.user {
+            guard user.utf8.count <= SessionLimits.userBytesMax else {
+                throw ClientFailure(.invalid, "a user's name has at most \(SessionLimits.userBytesMax) bytes")
+            }
             changed.set(Self.userField, user.isEmpty ? nil : Array(user.utf8), version: version)
             touched.insert(Self.userField)
         }
@@ -136,6 +154,7 @@ public struct SessionState: Hashable, Sendable {
             touched.insert(Self.idleField)
         }
         try changed.checkLimits()
+        changed.forgetOldRemovals()
         changed.latest = version.stamp
         changed.accessedAt = max(accessedAt, wall)
         changed.remember(CommitMark(stamp: version.stamp, id: commit.id))
@@ -151,8 +170,16 @@ public struct SessionState: Hashable, Sendable {
     }
 
     private mutating func apply(_ change: FieldChange, version: Version) throws(ClientFailure) {
+        let name = change.field
+        guard (1...SessionLimits.fieldNameBytesMax).contains(name.utf8.count), !name.hasPrefix("@") else {
+            throw ClientFailure(.invalid, "a field's name has 1 to \(SessionLimits.fieldNameBytesMax) bytes and doesn't begin with @")
+        }
         switch change {
-        case .set(let name, let bytes): set(name, bytes, version: version)
+        case .set(let name, let bytes):
+            guard bytes.count <= SessionLimits.fieldBytesMax else {
+                throw ClientFailure(.invalid, "a field holds at most \(SessionLimits.fieldBytesMax) bytes; store less, or a reference")
+            }
+            set(name, bytes, version: version)
         case .remove(let name): set(name, nil, version: version)
         case .increment(let name, let amount):
             var counter =
@@ -161,7 +188,7 @@ public struct SessionState: Hashable, Sendable {
                 case .register(let replaced, _): Counter(origin: replaced)
                 case nil: Counter()
                 }
-            guard counter.add(amount, by: version.life) else {
+            guard counter.add(amount, version: version) else {
                 throw ClientFailure(.invalid, "counter \"\(name)\" would leave the range of 64 bits; set it anew")
             }
             replace(name, .counter(counter))

@@ -1,0 +1,34 @@
+# The commands of this project. `make` alone lists them.
+.PHONY: help demo test check format bench clean
+
+help:
+	@echo "make demo     build, then run a whole mesh on this machine; open the printed address"
+	@echo "make test     build and run every test; ends with the counts"
+	@echo "make check    format, warnings as errors, purity of the core"
+	@echo "make format   bring all Swift files into shape"
+	@echo "make bench    the balancer beside HAProxy; prints a table"
+	@echo "make clean    remove what was built"
+
+demo:
+	@.ci/setup build
+	swift build -c release --product sessionmesh
+	swift build -c release --product sessionmesh-demo
+	@exec "$$(swift build -c release --show-bin-path)/sessionmesh" demo $(ARGS)
+
+test:
+	@.ci/setup test
+	@.ci/test
+
+check:
+	@.ci/setup build
+	@.ci/check
+
+format:
+	swift format -i -p -r Package.swift Sources Tests
+
+bench:
+	@.ci/setup bench
+	Tests/Benchmarks/balancer/run.sh
+
+clean:
+	rm -rf .build Tests/Benchmarks/.build

@@ -1,0 +1,24 @@
+import Foundation
+import Testing
+
+/// The simulator as an operator runs it.
+@Suite(.serialized) struct SimulationTests {
+    @Test func twoHundredSeedsKeepEveryPromise() throws {
+        let simulation = try Program(Program.path(of: "sessionmesh"), ["simulate", "--seeds", "1...200", "--nodes", "5", "--loss", "0.2"])
+        defer { simulation.signal(SIGKILL) }
+        try eventually("200 seeds", within: 600) { simulation.exitCode != nil }
+        print("seeds: \(simulation.lines.last ?? "")")
+        #expect(simulation.exitCode == 0, "\(simulation.lines.suffix(5))")
+        #expect(simulation.lines.count >= 200)
+    }
+
+    @Test func theSameSeedGivesTheSameTraceInTwoProcesses() throws {
+        let traces = try (0..<2).map { _ in
+            let simulation = try Program(Program.path(of: "sessionmesh"), ["simulate", "--seed", "42", "--json"])
+            try eventually("the simulation ends", within: 120) { simulation.exitCode != nil }
+            return simulation.lines
+        }
+        #expect(traces[0] == traces[1])
+        #expect(traces[0].contains { $0.contains("trace") })
+    }
+}

@@ -1,0 +1,276 @@
+import Testing
+
+@testable import MeshCore
+
+/// One agent, and a peer whose part the test plays word by word.
+struct Dialogue {
+    var core: AgentCore
+    var now = Moment(uptime: 1, wall: 1_795_000_000_000)
+    let peer: MemberID
+    let peerEndpoint = Endpoint.loopback(port: 7001)
+    static let link = LinkID(rawValue: 1)
+    private var lastRequest: UInt64 = 0
+    /// What was said to the peer and not looked at yet.
+    var said: [PeerMessage] = []
+    var replies: [UInt64: ClientResponse] = [:]
+    var closed: [LinkID] = []
+    /// The link that the last message went over.
+    var usedLink: LinkID?
+
+    init(role: Role = .node) throws {
+        var generator = SeededGenerator(seed: 1)
+        let configuration = AgentConfiguration(name: try NodeName("n1"), endpoint: .loopback(port: 7000), role: role)
+        peer = MemberID(name: try NodeName("n2"), life: Life(rawValue: 1 << 40))
+        core = try AgentCore(
+            configuration: configuration, keys: KeyFile.generate(using: &generator), seed: 2, secretSeed: [UInt8](repeating: 3, count: 32),
+            now: now)
+        step(.start)
+        pass(.milliseconds(100))
+    }
+
+    mutating func step(_ input: AgentInput) {
+        for directive in core.step(input, at: now) {
+            switch directive {
+            case .linkMessage(let link, let bytes):
+                usedLink = link
+                if let message = try? PeerMessage(decoding: bytes) { said.append(message) }
+            case .reply(let request, let response): replies[request.number] = response
+            case .closeLink(let link): closed.append(link)
+            default: break
+            }
+        }
+    }
+
+    mutating func pass(_ duration: Duration) {
+        let end = now.uptime + duration.nanoseconds
+        while now.uptime < end {
+            now = now.advanced(by: .milliseconds(50))
+            step(.timer(.housekeeping))
+        }
+    }
+
+    mutating func hears(_ message: PeerMessage, over link: LinkID = Self.link) { step(.linkMessage(link, message.encoded)) }
+
+    /// The peer joins, serves, and takes every copy it is sent.
+    mutating func join() throws {
+        step(.linkUp(Self.link, peer: peer, endpoint: peerEndpoint))
+        let member = Member(id: peer, stage: .serving, endpoint: peerEndpoint)
+        let state = GossipMessage(
+            sender: peer, digest: 0, kind: .state(isLast: true, asking: false), facts: [.member(member, goneFor: 0)])
+        hears(.membership(state.encoded))
+        acknowledgeSyncs()
+        #expect(core.status.underReplicatedSlots == 0)
+        said = []
+    }
+
+    mutating func acknowledgeSyncs() {
+        while let index = said.firstIndex(where: { if case .sync = $0 { true } else { false } }) {
+            guard case .sync(let ticket, _) = said.remove(at: index) else { return }
+            hears(.ack(ticket: ticket))
+        }
+    }
+
+    mutating func ask(_ request: ClientRequest) -> UInt64 {
+        lastRequest += 1
+        step(.request(RequestID(client: ClientID(rawValue: 1), number: lastRequest), request))
+        return lastRequest
+    }
+
+    /// The tickets of deltas said since the last look.
+    mutating func deltas() -> [UInt64] {
+        defer { said.removeAll { if case .delta = $0 { true } else { false } } }
+        return said.compactMap { if case .delta(_, let ticket, _, _, _) = $0 { ticket } else { nil } }
+    }
+
+    mutating func made() throws -> SessionKey {
+        let number = ask(.commit(SessionCommit(key: nil, id: CommitID(upper: 9, lower: UInt64(now.uptime)))))
+        for ticket in deltas() { hears(.ack(ticket: ticket)) }
+        guard case .committed(let receipt) = replies[number] else { throw Unanswered() }
+        return receipt.key
+    }
+
+    static func increment(_ key: SessionKey, _ number: UInt64) -> ClientRequest {
+        .commit(SessionCommit(key: key, id: CommitID(upper: 1, lower: number), changes: [.increment("n", by: 1)]))
+    }
+
+    struct Unanswered: Error {}
+}
+
+@Suite struct AgentCoreTests {
+    @Test func anAgentAloneServesAndSaysThatThereIsOneCopy() throws {
+        var play = try Dialogue()
+        #expect(play.core.status.primarySlots == Slot.count)
+        let number = play.ask(.commit(SessionCommit(key: nil, id: CommitID(upper: 1, lower: 1))))
+        guard case .committed(let receipt) = play.replies[number] else { return #expect(Bool(false)) }
+        #expect(receipt.copies == 1)
+    }
+
+    @Test func aCommitIsAnsweredOnlyWhenTheBackupHoldsItAndAReadBehindItWaits() throws {
+        var play = try Dialogue()
+        try play.join()
+        let key = try play.made()
+        let commit = play.ask(Dialogue.increment(key, 1))
+        let repeated = play.ask(Dialogue.increment(key, 1))
+        let read = play.ask(.read(key))
+        #expect(play.replies[commit] == nil && play.replies[repeated] == nil && play.replies[read] == nil)
+        let tickets = play.deltas()
+        #expect(tickets.count == 1)
+        for ticket in tickets { play.hears(.ack(ticket: ticket)) }
+        let counters = [SessionSnapshot.Field(name: "n", value: .integer(1))]
+        #expect(play.replies[commit] == .committed(CommitReceipt(key: key, copies: 2, counters: counters)))
+        #expect(play.replies[repeated] == play.replies[commit])
+        guard case .session(let snapshot?) = play.replies[read] else { return #expect(Bool(false)) }
+        #expect(snapshot.fields == counters)
+    }
+
+    @Test func aGrantFollowsTheSyncOfRankZero() throws {
+        var play = try Dialogue()
+        play.step(.linkUp(Dialogue.link, peer: play.peer, endpoint: play.peerEndpoint))
+        let member = Member(id: play.peer, stage: .serving, endpoint: play.peerEndpoint)
+        play.hears(
+            .membership(
+                GossipMessage(
+                    sender: play.peer, digest: 0, kind: .state(isLast: true, asking: false), facts: [.member(member, goneFor: 0)]
+                ).encoded))
+        #expect(!play.said.contains { if case .grant = $0 { true } else { false } })
+        play.acknowledgeSyncs()
+        let grants = play.said.compactMap { if case .grant(let slot, _) = $0 { slot } else { nil } }
+        #expect(grants.count == Slot.count - play.core.status.primarySlots && !grants.isEmpty)
+        #expect(grants.allSatisfy { $0.tenure == Tenure(term: 2, owner: play.peer) })
+    }
+
+    @Test func aRefusedGrantIsTakenBack() throws {
+        var play = try Dialogue()
+        try play.join()
+        let slot = try #require(Slot.all.first { play.core.table.primary(of: $0) == play.peer.name })
+        play.hears(.claim([slot]))
+        #expect(play.core.slots[Int(slot.rawValue)].tenure == Tenure(term: 3, owner: play.core.id))
+        #expect(play.core.slots[Int(slot.rawValue)].isOwner)
+    }
+
+    @Test func aReplicaRefusesAChangeOfAnOlderTenureAndSaysSo() throws {
+        var play = try Dialogue()
+        try play.join()
+        let slot = try #require(Slot.all.first { play.core.table.primary(of: $0) == play.peer.name })
+        let key = try #require(
+            SessionKey(bytes: [UInt8(slot.rawValue >> 4), UInt8(slot.rawValue & 15) << 4] + [UInt8](repeating: 0, count: 30)))
+        let state = SessionState(createdAt: play.now.wall)
+        let old = SlotTenure(slot: slot, tenure: Tenure(term: 1, owner: play.peer))
+        play.hears(.delta(old, ticket: 5, key, state, whole: true))
+        let known = SlotTenure(slot: slot, tenure: Tenure(term: 2, owner: play.peer))
+        #expect(play.said == [.superseded([known])])
+        #expect(play.core.status.sessions == 0)
+        play.said = []
+        play.hears(.delta(known, ticket: 6, key, state, whole: true))
+        #expect(play.said == [.ack(ticket: 6)])
+        #expect(play.core.status.sessions == 1)
+    }
+
+    @Test func aRequestIsForwardedAndFollowsAHintNoFurtherThanItHelps() throws {
+        var play = try Dialogue()
+        try play.join()
+        let slot = try #require(Slot.all.first { play.core.table.primary(of: $0) == play.peer.name })
+        let key = try #require(
+            SessionKey(bytes: [UInt8(slot.rawValue >> 4), UInt8(slot.rawValue & 15) << 4] + [UInt8](repeating: 0, count: 30)))
+        let read = play.ask(.read(key))
+        guard case .forward(let id, .read(key)) = play.said.first else { return #expect(Bool(false)) }
+        play.said = []
+        play.hears(.answer(id: id, .elsewhere(play.core.id)))
+        #expect(play.said.isEmpty && play.replies[read] == nil)
+        play.pass(.milliseconds(50))
+        #expect(play.said.contains(.forward(id: id, .read(key))))
+        play.hears(.answer(id: id, .session(nil)))
+        #expect(play.replies[read] == .session(nil))
+    }
+
+    @Test func afterAPauseNothingIsAnsweredBeforeEverybodyWasAsked() throws {
+        var play = try Dialogue()
+        try play.join()
+        let key = try play.made()
+        _ = play.ask(Dialogue.increment(key, 1))
+        let read = play.ask(.read(key))
+        let tickets = play.deltas()
+        play.now = play.now.advanced(by: .milliseconds(700))
+        // The acknowledgement was in the socket all the while: it settles the commit, but what is read then may be old.
+        for ticket in tickets { play.hears(.ack(ticket: ticket)) }
+        #expect(play.said.contains { if case .inquire = $0 { true } else { false } })
+        #expect(play.replies[read] == nil)
+        play.hears(.inquired)
+        #expect(play.replies[read] != nil)
+    }
+
+    @Test func whatWasAskedOverALostLinkIsAskedAgainOverTheOtherOne() throws {
+        var play = try Dialogue()
+        try play.join()
+        let other = LinkID(rawValue: 2)
+        play.step(.linkUp(other, peer: play.peer, endpoint: play.peerEndpoint))
+        play.now = play.now.advanced(by: .milliseconds(700))
+        play.step(.timer(.housekeeping))
+        play.said = []
+        play.step(.linkDown(Dialogue.link))
+        #expect(play.said.contains { if case .inquire = $0 { true } else { false } })
+        #expect(play.usedLink == other)
+        play.hears(.inquired, over: other)
+        #expect(play.core.status.isReady)
+    }
+
+    @Test func aSpareCopyIsReleasedByItsOwner() throws {
+        var play = try Dialogue()
+        try play.join()
+        let slot = try #require(Slot.all.first { play.core.table.primary(of: $0) == play.core.id.name })
+        let third = MemberID(name: try NodeName("n3"), life: Life(rawValue: 5))
+        let link = LinkID(rawValue: 3)
+        play.step(.linkUp(link, peer: third, endpoint: .loopback(port: 7002)))
+        play.said = []
+        play.hears(.spare([SlotTenure(slot: slot, tenure: .none)]), over: link)
+        let present = SlotTenure(slot: slot, tenure: play.core.slots[Int(slot.rawValue)].tenure)
+        #expect(play.said == [.superseded([present]), .release([present])])
+    }
+
+    @Test func aRequestThatNobodyCanAnswerIsUnavailableAtItsDeadline() throws {
+        var play = try Dialogue()
+        try play.join()
+        let slot = try #require(Slot.all.first { play.core.table.primary(of: $0) == play.peer.name })
+        let key = try #require(
+            SessionKey(bytes: [UInt8(slot.rawValue >> 4), UInt8(slot.rawValue & 15) << 4] + [UInt8](repeating: 0, count: 30)))
+        let read = play.ask(.read(key))
+        play.pass(.milliseconds(2900))
+        #expect(play.replies[read] == nil)
+        play.pass(.milliseconds(200))
+        guard case .failure(let failure) = play.replies[read] else { return #expect(Bool(false)) }
+        #expect(failure.code == .unavailable)
+        #expect(play.core.operations.isEmpty && play.core.parked.isEmpty)
+    }
+
+    @Test func moreRequestsThanThereIsRoomForAreToldSo() throws {
+        var play = try Dialogue()
+        try play.join()
+        let key = try play.made()
+        _ = play.ask(Dialogue.increment(key, 1))
+        var last: UInt64 = 0
+        for _ in 0..<AgentCore.operationsMax { last = play.ask(.read(key)) }
+        guard case .failure(let failure) = play.replies[last] else { return #expect(Bool(false)) }
+        #expect(failure.code == .full)
+    }
+
+    @Test func aBalancerHoldsNoSessions() throws {
+        var play = try Dialogue(role: .balancer)
+        let number = play.ask(.commit(SessionCommit(key: nil, id: CommitID(upper: 1, lower: 1))))
+        guard case .failure(let failure) = play.replies[number] else { return #expect(Bool(false)) }
+        #expect(failure.code == .invalid)
+        #expect(play.core.status.primarySlots == 0)
+    }
+
+    @Test func junkClosesItsLinkAndIsCountedAndNothingElse() throws {
+        var play = try Dialogue()
+        try play.join()
+        let other = LinkID(rawValue: 2)
+        play.step(.linkUp(other, peer: play.peer, endpoint: play.peerEndpoint))
+        play.step(.linkMessage(other, [0xFF, 1, 2]))
+        #expect(play.closed == [other])
+        play.step(.datagram([1, 2, 3], from: .loopback(port: 9)))
+        play.step(.datagram([UInt8](repeating: 0xAA, count: 300), from: .loopback(port: 9)))
+        #expect(play.core.status.packetsDropped.values.reduce(0, +) == 3)
+        #expect(play.core.status.isReady)
+    }
+}

@@ -1,0 +1,71 @@
+@testable import MeshCore
+
+/// Sessions by chance that keep the one rule merging rests on: one version, one value.
+struct RandomSessions {
+    var generator: SeededGenerator
+
+    init(seed: UInt64) { generator = SeededGenerator(seed: seed) }
+
+    mutating func number(_ range: ClosedRange<UInt64>) -> UInt64 { .random(in: range, using: &generator) }
+
+    mutating func version() -> Version { Self.version(number(1...6)) }
+
+    static func version(_ number: UInt64) -> Version { Version(stamp: Stamp(rawValue: number), life: Life(rawValue: number % 3 + 1)) }
+
+    mutating func register() -> Cell {
+        let version = version()
+        return .register(version, version.stamp.rawValue % 3 == 0 ? nil : [UInt8](repeating: 9, count: Int(version.stamp.rawValue)))
+    }
+
+    mutating func counter() -> Counter {
+        var counter = Counter(origin: Bool.random(using: &generator) ? .zero : version())
+        let folded = number(0...3)
+        counter.foldedThrough = folded == 0 ? .zero : Self.version(folded)
+        counter.base = Int64(folded) * 100
+        for start in folded + 1...6 where Bool.random(using: &generator) {
+            let writes = number(1...3)
+            counter.parts.append(.init(start: Self.version(start), writes: UInt32(writes), sum: Int64(start * writes) - 8))
+        }
+        return counter
+    }
+
+    mutating func cell() -> Cell { Bool.random(using: &generator) ? register() : .counter(counter()) }
+
+    mutating func session(destroyedIn chance: UInt64 = 8) -> SessionState {
+        var state = SessionState()
+        state.created = Stamp(rawValue: number(0...2))
+        state.accessedAt = Int64(number(0...5))
+        state.latest = Stamp(rawValue: number(0...6))
+        for mark in 1...60 where Bool.random(using: &generator) {
+            state.commits.append(.init(stamp: Stamp(rawValue: UInt64(mark)), id: CommitID(upper: 0, lower: UInt64(mark))))
+        }
+        state.commits = Array(state.commits.suffix(SessionState.commitsMax))
+        if chance > 0, number(1...chance) == 1 {
+            state.destroyed = Stamp(rawValue: number(1...4))
+        } else {
+            for name in ["a", "b", "c"] where Bool.random(using: &generator) { state.fields.append(.init(name: name, cell: cell())) }
+        }
+        return state
+    }
+
+    mutating func commit(_ number: UInt64) -> SessionCommit {
+        var commit = SessionCommit(key: nil, id: CommitID(upper: 1, lower: number))
+        for _ in 0..<self.number(1...3) {
+            let name = ["a", "b", "n"][Int(self.number(0...2))]
+            switch self.number(0...3) {
+            case 0: commit.changes.append(.set(name, [UInt8(truncatingIfNeeded: number)]))
+            case 1: commit.changes.append(.remove(name))
+            default: commit.changes.append(.increment(name, by: Int64(self.number(0...9)) - 3))
+            }
+        }
+        return commit
+    }
+}
+
+extension SessionState {
+    func merged(with other: SessionState) -> SessionState {
+        var copy = self
+        copy.merge(other)
+        return copy
+    }
+}
