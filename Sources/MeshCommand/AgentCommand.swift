@@ -1,5 +1,6 @@
 import ArgumentParser
 import Foundation
+import Logging
 import MeshAgent
 import MeshCore
 import MeshMirrors
@@ -79,8 +80,29 @@ struct AgentCommand: AsyncParsableCommand {
 
         let printsEvents = member.events != nil
         let printer = Task { if printsEvents { await Output.print(agent.notices.map(\.jsonLine)) } }
+        if let mirror { Task { await Self.tryMirror(mirror, logger) } }
         try await Services.run([agent])
         await printer.value
+    }
+}
+
+extension AgentCommand {
+    /// The agent starts without its mirror and asks it only when there is something to ask; so that an operator who mistyped the address is told
+    /// at the start, a session that nobody has is looked for.
+    private static func tryMirror(_ mirror: any MeshCore.Mirror, _ logger: Logger) async {
+        guard let key = SessionKey(bytes: [UInt8](repeating: 0, count: SessionKey.byteCount)) else { return }
+        var reason = ""
+        // It takes a moment to connect.
+        for _ in 0..<10 {
+            do throws(MirrorError) {
+                _ = try await mirror.load(key)
+                return logger.info("the mirror answers")
+            } catch {
+                reason = error.description
+            }
+            try? await Task.sleep(for: .milliseconds(300))
+        }
+        logger.warning("the mirror does not answer; sessions are in memory alone until it does", metadata: ["reason": "\(reason)"])
     }
 }
 

@@ -67,7 +67,11 @@ struct UsageLine: CustomStringConvertible {
     init(_ text: String, _ completed: Variables.Completed) {
         let line = text.split(whereSeparator: \.isNewline).map { $0.trimmingCharacters(in: .whitespaces) }.joined(separator: " ")
         let flags = Set(line.split { !($0.isLetter || $0.isNumber || $0 == "-") }.map(String.init))
-        let origins = completed.variables.filter { flags.contains($0.key) }.sorted { $0.key < $1.key }.map { "\($0.key) was set by \($0.value)" }
-        description = ([line] + origins).joined(separator: "; ") + " (\((["sessionmesh"] + completed.command).joined(separator: " ")) --help says more)"
+        let origins = completed.variables.filter { flags.contains($0.key) }.sorted { $0.key < $1.key }.map {
+            "\($0.key) was set by \($0.value)"
+        }
+        description =
+            ([line] + origins).joined(separator: "; ")
+            + " (\((["sessionmesh"] + completed.command).joined(separator: " ")) --help says more)"
     }
 }

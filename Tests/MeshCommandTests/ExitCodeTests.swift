@@ -1,0 +1,80 @@
+import Foundation
+import Testing
+
+@testable import MeshCommand
+
+/// What a person sees who got something wrong: one line, and a code.
+@Suite struct ExitCodeTests {
+    struct Mistake: Sendable, CustomTestStringConvertible {
+        var arguments: [String]
+        var variables: [String: String] = [:]
+        var code: Int32
+        var says: String
+
+        var testDescription: String { (variables.map { "\($0)=\($1)" } + arguments).joined(separator: " ") }
+    }
+
+    static let mistakes = [
+        Mistake(arguments: ["agent", "--sed", "x"], code: 64, says: "--sed"),
+        Mistake(arguments: ["agnt"], code: 64, says: "agnt"),
+        Mistake(arguments: ["agent", "--weight", "17"], code: 64, says: "--weight"),
+        Mistake(arguments: ["agent", "--name", "a b"], code: 64, says: "node name"),
+        Mistake(arguments: ["agent", "--bind", "here"], code: 64, says: "HOST:PORT"),
+        Mistake(arguments: ["agent", "--idle-timeout", "soon"], code: 64, says: "30m"),
+        Mistake(arguments: ["agent", "--client", "unix:" + String(repeating: "x", count: 200)], code: 64, says: "shorter"),
+        Mistake(arguments: ["agent"], variables: ["SESSIONMESH_WEIGHT": "\u{1}junk"], code: 64, says: "SESSIONMESH_WEIGHT"),
+        Mistake(arguments: ["agent"], variables: ["SESSIONMESH_LOG_LEVEL": "loud"], code: 64, says: "SESSIONMESH_LOG_LEVEL"),
+        Mistake(arguments: ["members"], variables: ["SESSIONMESH_JSON": "maybe"], code: 64, says: "--json"),
+        Mistake(arguments: ["balance", "--upstream", "127.0.0.1:1", "--seed", "127.0.0.1:2"], code: 64, says: "one of them"),
+        Mistake(arguments: ["session", "get"], code: 64, says: "--cookie"),
+        Mistake(arguments: ["explain", "--slot", "4096"], code: 64, says: "4095"),
+        Mistake(arguments: ["simulate", "--seeds", "9...1"], code: 64, says: "1...200"),
+        Mistake(arguments: ["agent", "--key-file", "/nowhere/key"], code: 78, says: "keygen"),
+        Mistake(arguments: ["agent", "--key-file", "/"], code: 78, says: "directory"),
+        Mistake(arguments: ["agent", "--bind", "0.0.0.0:0", "--advertise", "10.0.0.1:7946"], code: 78, says: "--key-file"),
+        Mistake(arguments: ["agent", "--seed", "nobody.invalid:7946"], code: 78, says: "nobody.invalid"),
+        Mistake(arguments: ["agent", "--bind", "127.0.0.1:0", "--client", "unix:/nowhere/socket"], code: 78, says: "/nowhere"),
+        Mistake(arguments: ["balance", "--seed", "10.0.0.1:7946"], code: 78, says: "--bind"),
+        Mistake(arguments: ["members"], code: 78, says: "--agent"),
+        Mistake(arguments: ["members", "--agent", "unix:/nowhere/socket"], code: 78, says: "--agent"),
+    ]
+
+    @Test(arguments: mistakes)
+    func aMistakeIsOneLine(mistake: Mistake) async throws {
+        let result = try await CommandProcess.run(
+            mistake.arguments, in: CommandDirectory(),
+            variables: ["SESSIONMESH_LOG_LEVEL": "error"].merging(mistake.variables) { $1 })
+        #expect(result.code == mistake.code, "\(result.errors)")
+        #expect(result.errors.contains(mistake.says), "\(result.errors)")
+        #expect(result.errors.split(separator: "\n").count == 1, "\(result.errors)")
+        #expect(result.errors.hasPrefix("sessionmesh: "))
+        #expect(result.output.isEmpty)
+    }
+
+    @Test(arguments: ["", "gossip 1 short\n", "gossip", "\u{0}\u{1}\u{2}", "# nothing\n"])
+    func aKeyFileThatIsNoneIsSaidToBe(text: String) async throws {
+        let directory = try CommandDirectory()
+        let path = try directory.write(text, to: "key")
+        let result = try await CommandProcess.run(["agent", "--key-file", path], in: directory)
+        #expect(result.code == 78)
+        #expect(result.errors.contains("key file"), "\(result.errors)")
+        #expect(result.errors.split(separator: "\n").count == 1, "\(result.errors)")
+    }
+
+    @Test func aPasswordIsNeverRepeated() async throws {
+        for arguments in [["agent", "--mirror", "redis://:hunter2@"], ["demo", "--mirror", "redis://:hunter2@:x"]] {
+            let result = try await CommandProcess.run(arguments, in: CommandDirectory())
+            #expect(result.code == 64)
+            #expect(!result.errors.contains("hunter2"), "\(result.errors)")
+        }
+    }
+
+    @Test func helpAndVersionAreNoMistakes() async throws {
+        let help = try await CommandProcess.run(["agent", "--help"], in: CommandDirectory(), variables: ["SESSIONMESH_WEIGHT": "x"])
+        #expect(help.code == 0)
+        #expect(help.output.contains("--key-file"))
+        let version = try await CommandProcess.run(["--version"], in: CommandDirectory())
+        #expect(version.code == 0)
+        #expect(version.output.split(separator: ".").count == 3)
+    }
+}

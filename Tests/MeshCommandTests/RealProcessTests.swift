@@ -1,0 +1,157 @@
+import Foundation
+import MeshCore
+import Testing
+
+@testable import MeshCommand
+
+/// Real agents and balancers, started as a person would start them.
+@Suite struct RealProcessTests {
+    private func agent(
+        _ name: String, in directory: CommandDirectory, _ more: [String] = [], input: String? = nil
+    ) throws -> CommandProcess {
+        try CommandProcess(["agent", "--name", name, "--bind", "127.0.0.1:0", "--events", "json"] + more, in: directory, input: input)
+    }
+
+    @Test func membersShowsARealAgent() async throws {
+        let directory = try CommandDirectory()
+        let agent = try agent("n1", in: directory, ["--tag", "zone=a"])
+        defer { agent.send(SIGKILL) }
+        let address = try #require(try await agent.event("ready")["address"] as? String)
+
+        let json = try await CommandProcess.run(["members", "--json"], in: directory)
+        #expect(json.code == 0, "\(json.errors)")
+        let view = try #require(try JSONSerialization.jsonObject(with: Data(json.output.utf8)) as? [String: Any])
+        let member = try #require((view["members"] as? [[String: Any]])?.first)
+        #expect(member["name"] as? String == "n1")
+        #expect(member["address"] as? String == address)
+        #expect(member["tags"] as? [String: String] == ["zone": "a"])
+
+        let table = try await CommandProcess.run(["members"], in: directory)
+        #expect(table.output.hasPrefix("MEMBER") && table.output.contains(address))
+
+        agent.send(SIGTERM)
+        #expect(try await agent.ended() == 0)
+        #expect(agent.events.contains { $0["status"] as? String == "left" })
+        #expect(!FileManager.default.fileExists(atPath: directory.file("sessionmesh/n1.client")))
+    }
+
+    @Test func keygenMakesWhatAnAgentTakes() async throws {
+        let directory = try CommandDirectory()
+        let keys = try await CommandProcess.run(["keygen"], in: directory)
+        #expect(keys.code == 0)
+        let agent = try agent("n1", in: directory, ["--key-file", "-"], input: keys.output)
+        defer { agent.send(SIGKILL) }
+        _ = try await agent.event("ready")
+        #expect(!FileManager.default.fileExists(atPath: directory.file("sessionmesh/mesh.key")))
+    }
+
+    @Test func anAddressInUseIsSaidToBe() async throws {
+        let directory = try CommandDirectory()
+        let agent = try agent("n1", in: directory)
+        defer { agent.send(SIGKILL) }
+        let address = try #require(try await agent.event("ready")["address"] as? String)
+        for arguments in [
+            ["agent", "--name", "n2", "--bind", address], ["balance", "--upstream", "127.0.0.1:1", "--listen", address],
+        ] {
+            let second = try await CommandProcess.run(arguments, in: directory, variables: ["SESSIONMESH_LOG_LEVEL": "error"])
+            #expect(second.code == 78)
+            #expect(second.errors.contains("\(address) is in use"), "\(second.errors)")
+            #expect(second.errors.split(separator: "\n").count == 1, "\(second.errors)")
+        }
+        let namesake = try await CommandProcess.run(["agent", "--name", "n1", "--bind", "127.0.0.1:0"], in: directory)
+        #expect(namesake.code == 78)
+        #expect(namesake.errors.contains("n1.client"), "\(namesake.errors)")
+    }
+
+    @Test func twoBalancersNeverShareAPort() async throws {
+        let directory = try CommandDirectory()
+        let first = try CommandProcess(
+            ["balance", "--upstream", "127.0.0.1:1", "--listen", "127.0.0.1:0", "--events", "json"], in: directory)
+        defer { first.send(SIGKILL) }
+        let listen = try #require(try await first.event("ready")["listen"] as? String)
+        let second = try await CommandProcess.run(["balance", "--upstream", "127.0.0.1:1", "--listen", listen], in: directory)
+        #expect(second.code == 78)
+        first.send(SIGTERM)
+        #expect(try await first.ended() == 0)
+    }
+
+    @Test func aMirrorThatIsAwayIsNoReasonNotToStart() async throws {
+        let directory = try CommandDirectory()
+        let agent = try agent("n1", in: directory, ["--mirror", "redis://127.0.0.1:1"])
+        defer { agent.send(SIGKILL) }
+        _ = try await agent.event("ready")
+        try await eventually("the warning") { agent.errors.contains("the mirror does not answer") ? true : nil }
+    }
+
+    @Test func aSessionIsMadeReadChangedAndEnded() async throws {
+        let directory = try CommandDirectory()
+        let agent = try agent("n1", in: directory)
+        defer { agent.send(SIGKILL) }
+        _ = try await agent.event("serving")
+        let made = try await json(["session", "set", "theme=dark", "--increment", "visits=2", "--json"], in: directory)
+        let key = try #require(made["key"] as? String)
+        let cookie = try #require(made["cookie"] as? String)
+        _ = try await json(["session", "set", "--key", key, "--increment", "visits=3", "--json"], in: directory)
+
+        let read = try await json(["session", "get", "--cookie", cookie, "--json"], in: directory)
+        #expect(read["key"] as? String == key)
+        #expect((read["fields"] as? [String: Any])?["visits"] as? Int == 5)
+        #expect((read["fields"] as? [String: Any])?["theme"] as? String == "\"dark\"")
+        let explained = try await json(["explain", "--cookie", cookie, "--json"], in: directory)
+        #expect(explained["primary"] as? String == "n1")
+
+        _ = try await json(["session", "destroy", "--key", key, "--json"], in: directory)
+        let gone = try await CommandProcess.run(["session", "get", "--key", key], in: directory)
+        #expect(gone.code == 1)
+        #expect(gone.errors.contains("no such session"))
+    }
+
+    @Test func whatIsPublishedIsPrintedBySubscribers() async throws {
+        let directory = try CommandDirectory()
+        let agent = try agent("n1", in: directory)
+        defer { agent.send(SIGKILL) }
+        _ = try await agent.event("serving")
+        let subscriber = try CommandProcess(["subscribe", "news", "--count", "2", "--json"], in: directory)
+        defer { subscriber.send(SIGKILL) }
+        try await eventually("the subscription") { subscriber.errors.contains("subscribed") ? true : nil }
+        for text in ["one", "two"] {
+            let sent = try await CommandProcess.run(["publish", "news", text], in: directory)
+            #expect(sent.code == 0, "\(sent.errors)")
+        }
+        #expect(try await subscriber.ended() == 0)
+        #expect(subscriber.events.compactMap { $0["message"] as? String } == ["one", "two"])
+    }
+
+    @Test func aBalancerIsReadyWhenItKnowsAnInstance() async throws {
+        let directory = try CommandDirectory()
+        let agent = try agent("n1", in: directory)
+        defer { agent.send(SIGKILL) }
+        let address = try #require(try await agent.event("ready")["address"] as? String)
+        let balancer = try CommandProcess(
+            ["balance", "--name", "b1", "--listen", "127.0.0.1:0", "--seed", address, "--events", "json"], in: directory)
+        defer { balancer.send(SIGKILL) }
+        _ = try await balancer.event("ready")
+        try await eventually("the balancer in the agent's view") {
+            agent.events.contains { $0["member"] as? String == "b1" && $0["status"] as? String == "alive" } ? true : nil
+        }
+        balancer.send(SIGTERM)
+        #expect(try await balancer.ended() == 0)
+        try await eventually("its farewell") {
+            agent.events.contains { $0["member"] as? String == "b1" && $0["status"] as? String == "left" } ? true : nil
+        }
+    }
+
+    @Test func aSeedGivesOneTrace() async throws {
+        let arguments = ["simulate", "--seed", "3", "--nodes", "2", "--rounds", "0", "--json"]
+        let first = try await json(arguments, in: CommandDirectory())
+        let second = try await json(arguments, in: CommandDirectory())
+        #expect(first["trace"] as? String == second["trace"] as? String)
+        #expect((first["violations"] as? [String])?.isEmpty == true)
+    }
+
+    private func json(_ arguments: [String], in directory: CommandDirectory) async throws -> [String: any Sendable] {
+        let result = try await CommandProcess.run(arguments, in: directory)
+        #expect(result.code == 0, "\(result.errors)")
+        return try #require(try JSONSerialization.jsonObject(with: Data(result.output.utf8)) as? [String: any Sendable])
+    }
+}

@@ -1,0 +1,81 @@
+import ArgumentParser
+import MeshCore
+import Testing
+
+@testable import MeshCommand
+@testable import MeshSimulator
+
+@Suite struct TextTests {
+    @Test func columnsAreAsWideAsTheirWidestWord() {
+        var table = TextTable("NODE", "PID")
+        table.add("n1", "12345")
+        table.add("a-long-name", "1")
+        #expect(table.text == "NODE         PID\nn1           12345\na-long-name  1\n")
+    }
+
+    @Test func nothingMovesTheCursor() {
+        var table = TextTable("TAG")
+        table.add("a\u{1B}[2Jb\n")
+        #expect(table.text == "TAG\na?[2Jb?\n")
+    }
+
+    @Test func membersAndInstancesAreTables() throws {
+        let id = MemberID(name: try NodeName("n1"), life: Life(rawValue: 1))
+        let view = MeshView(
+            members: [Member(id: id, stage: .serving, endpoint: .loopback(port: 7946), tags: ["zone": "a"])],
+            instances: [Instance(node: id, number: 1, service: "shop", address: "127.0.0.1:3000")])
+        #expect(
+            MembersCommand.text(of: view) == """
+                MEMBER  STATUS  STAGE    ROLE  ADDRESS         WEIGHT  TAGS
+                n1      alive   serving  node  127.0.0.1:7946  1       zone=a
+
+                NODE  SERVICE  ADDRESS         WEIGHT  COOKIE
+                n1    shop     127.0.0.1:3000  1       sid
+
+                """)
+    }
+
+    @Test(arguments: [("90", Duration.seconds(90)), ("1500ms", .milliseconds(1500)), ("30m", .seconds(1800)), ("12h", .seconds(43200))])
+    func aTimeHasAUnit(text: String, duration: Duration) throws {
+        #expect(try Values.duration(text) == duration)
+    }
+
+    @Test(arguments: ["", "m", "-1s", "1d", "1.5s", "99999999999999999999", "1 s"])
+    func whatIsNoTimeIsRefused(text: String) {
+        #expect(throws: (any Error).self) { try Values.duration(text) }
+    }
+
+    @Test func aUsageLineNamesTheVariableThatWasWrong() {
+        let completed = Variables.Completed(
+            command: ["agent"], arguments: [], variables: ["--weight": "SESSIONMESH_WEIGHT", "--name": "SESSIONMESH_NAME"])
+        let line = UsageLine("The value 'x' is invalid for '--weight <weight>'", completed).description
+        #expect(
+            line == "The value 'x' is invalid for '--weight <weight>'; --weight was set by SESSIONMESH_WEIGHT "
+                + "(sessionmesh agent --help says more)")
+    }
+
+    @Test func aBrokenPromiseComesWithTheCommandThatRepeatsIt() throws {
+        let parsed = try SessionMeshCommand.parseAsRoot(["simulate", "--nodes", "3", "--faults", "pause,crash"])
+        let command = try #require(parsed as? SimulateCommand)
+        let report = Ordeal.Report(
+            seed: 9, traceHash: 0xAB, virtualTime: .milliseconds(1500), faults: ["crash n1"], commitsAcknowledged: 3, commitsRepeated: 1,
+            violations: ["n1 lost a session"])
+        #expect(
+            command.text(of: report) == """
+                seed 9  trace 00000000000000ab  1.5 s simulated  3 commits, 1 repeats  crash n1  BROKEN
+                  n1 lost a session
+                  again: sessionmesh simulate --seed 9 --nodes 3 --rounds 4 --loss 0.2 --faults crash,pause
+
+                """)
+    }
+
+    @Test func reportsComeInTheOrderOfTheirSeeds() {
+        var configuration = Ordeal.Configuration()
+        configuration.nodes = 2
+        configuration.rounds = 0
+        configuration.sessions = 1
+        var seeds: [UInt64] = []
+        Trials(seeds: 3...6, configuration: configuration).run { seeds.append($0.seed) }
+        #expect(seeds == [3, 4, 5, 6])
+    }
+}
