@@ -38,16 +38,24 @@ struct ExplainCommand: AsyncParsableCommand {
             return (session, try await mesh.placement(of: slot))
         }
         if client.json {
-            Output.line(
-                JSON.object([
-                    ("slot", .number(Int64(placement.slot.rawValue))), ("term", .number(placement.term)),
-                    ("ranking", .array(placement.ranking.map { .text($0.description) })),
-                    ("key", session?.key.map { .text($0.description) }), ("primary", session?.primary.map { .text($0.description) }),
-                    ("backup", session?.backup.map { .text($0.description) }),
-                ]))
+            Output.line(JSON.object(Self.members(of: placement) + (session.map { Self.members(of: $0) } ?? [])))
         } else {
             Output.write(Self.text(of: placement, session: session))
         }
+    }
+
+    private static func members(of placement: PlacementAnswer) -> [(String, JSON?)] {
+        [
+            ("slot", .number(Int64(placement.slot.rawValue))), ("term", .number(placement.term)),
+            ("ranking", .array(placement.ranking.map { .text($0.description) })),
+        ]
+    }
+
+    private static func members(of session: Session) -> [(String, JSON?)] {
+        [
+            ("key", (session.key?.description).map { .text($0) }), ("primary", (session.primary?.description).map { .text($0) }),
+            ("backup", (session.backup?.description).map { .text($0) }),
+        ]
     }
 
     static func text(of placement: PlacementAnswer, session: Session?) -> String {
