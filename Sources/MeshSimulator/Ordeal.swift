@@ -24,7 +24,7 @@ public struct Ordeal: Sendable {
         /// Nothing gets from another to it. Both sides may go on as if the other were gone, so a commit that is repeated on the other side of a
         /// cut may count on both: sums are held to what was acknowledged and repeated, not to the exact figure.
         case cut
-        /// Its wall clock jumps by up to an hour.
+        /// Its wall clock jumps by up to an hour; no other is wrong then.
         case clock
     }
 
@@ -120,6 +120,9 @@ public struct Ordeal: Sendable {
             count(for: .milliseconds(Int64.random(in: 100...8000, using: &generator)))
             world.heal()
         case .clock:
+            // Nobody can tell the time when most clocks are wrong: the last one is put right first, and everybody hears of it.
+            for name in names { world.setClock(of: name, error: 0) }
+            count(for: .seconds(3))
             world.setClock(of: victim, error: Int64.random(in: -3_600_000...3_600_000, using: &generator))
             count(for: .milliseconds(1000))
         }

@@ -82,7 +82,7 @@ extension AgentCore {
             reply(request, .done)
         case .open(let cookie):
             guard let session = cookies?.id(in: cookie) else { return reply(request, .session(nil)) }
-            begin(.read(SessionKey(of: session)), for: .client(request, cookie: nil))
+            begin(.open(SessionKey(of: session)), for: .client(request, cookie: nil))
         case .read(let key): begin(.read(key), for: .client(request, cookie: nil))
         case .destroy(let key, let commit): begin(.destroy(key, commit), for: .client(request, cookie: nil))
         case .publish(let channel, let payload): begin(.publish(channel: channel, payload: payload), for: .client(request, cookie: nil))
@@ -268,7 +268,7 @@ extension AgentCore {
         switch body {
         case .publish(let channel, let payload): publish(number, channel, payload)
         case .create(let key, let commit, let state): create(number, key, commit, state)
-        case .read(let key), .export(let key), .commit(let key, _), .destroy(let key, _):
+        case .open(let key), .read(let key), .export(let key), .commit(let key, _), .destroy(let key, _):
             let index = Int(key.slot.rawValue)
             if let entry = slots[index].sessions[key] {
                 if !entry.state.isExpired(wall: wall, idleDefault: configuration.idleDefault) { return execute(number, on: key) }
@@ -284,7 +284,7 @@ extension AgentCore {
     /// The answer when a session is known not to be.
     func absent(_ body: SessionOperation) -> OperationResult {
         switch body {
-        case .read: .session(nil)
+        case .open, .read: .session(nil)
         case .export: .exported(nil)
         case .destroy: .committed(copies: 0, counters: [])
         case .commit, .create, .publish: .failed(Self.noSuchSession)
@@ -295,7 +295,7 @@ extension AgentCore {
     mutating func execute(_ number: UInt64, on key: SessionKey) {
         guard let operation = operations[number], let entry = slots[Int(key.slot.rawValue)].sessions[key] else { return }
         switch operation.body {
-        case .read, .export:
+        case .open, .read, .export:
             // What has no second copy yet might be taken back by a kill; nobody is shown it.
             guard entry.pending.isEmpty else {
                 slots[Int(key.slot.rawValue)].sessions[key]?.readers.append(number)
@@ -319,7 +319,7 @@ extension AgentCore {
         guard let state = slots[index].sessions[key]?.state, !state.isDestroyed else { return absent(body) }
         if case .export = body { return .exported(state) }
         let wall = wall
-        if let delta = slots[index].sessions[key]?.state.touch(wall: wall) {
+        if case .open = body, let delta = slots[index].sessions[key]?.state.touch(wall: wall) {
             _ = replicate(delta, of: key, ticket: 0)
             markDirty(key)
         }

@@ -207,6 +207,9 @@ extension ByteWriter {
             write(UInt8(5))
             write(text: channel)
             write(long: payload)
+        case .open(let key):
+            write(UInt8(6))
+            write(key)
         }
     }
 
@@ -342,6 +345,7 @@ extension ByteReader {
         case 5:
             let channel = try readText()
             return .publish(channel: channel, payload: Array(try readLong(limit: SessionLimits.messageBytesMax)))
+        case 6: return .open(try readSessionKey())
         default: throw .unknownValue
         }
     }

@@ -60,6 +60,9 @@ struct MirroredSession: Hashable, Sendable {
 
 /// What an owner is asked to do.
 enum SessionOperation: Hashable, Sendable {
+    /// A visitor's request: reads, and counts as an access.
+    case open(SessionKey)
+    /// Only looks.
     case read(SessionKey)
     /// Like read, but the whole state, for a regenerate.
     case export(SessionKey)
@@ -71,7 +74,7 @@ enum SessionOperation: Hashable, Sendable {
 
     var slot: Slot {
         switch self {
-        case .read(let key), .export(let key), .commit(let key, _), .create(let key, _, _), .destroy(let key, _): key.slot
+        case .open(let key), .read(let key), .export(let key), .commit(let key, _), .create(let key, _, _), .destroy(let key, _): key.slot
         case .publish(let channel, _): Slot(channel: channel)
         }
     }
@@ -79,7 +82,7 @@ enum SessionOperation: Hashable, Sendable {
     /// The session it is about; nil for a channel.
     var key: SessionKey? {
         switch self {
-        case .read(let key), .export(let key), .commit(let key, _), .create(let key, _, _), .destroy(let key, _): key
+        case .open(let key), .read(let key), .export(let key), .commit(let key, _), .create(let key, _, _), .destroy(let key, _): key
         case .publish: nil
         }
     }

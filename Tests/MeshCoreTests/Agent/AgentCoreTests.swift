@@ -253,6 +253,23 @@ struct Dialogue {
         #expect(failure.code == .full)
     }
 
+    @Test func aVisitorKeepsASessionAliveAndSomebodyWhoLooksDoesNot() throws {
+        var play = try Dialogue()
+        let made = play.ask(.commit(SessionCommit(key: nil, id: CommitID(upper: 1, lower: 1))))
+        guard case .committed(let receipt) = play.replies[made], let cookie = receipt.cookie else { return #expect(Bool(false)) }
+        func accessedAt(_ request: UInt64) -> Int64? {
+            if case .session(let snapshot?) = play.replies[request] { snapshot.accessedAt } else { nil }
+        }
+        let early = play.now.wall
+        play.pass(.seconds(20))
+        _ = play.ask(.read(receipt.key))
+        let looked = play.ask(.read(receipt.key))
+        #expect(accessedAt(looked) == early)
+        _ = play.ask(.open(cookie: Array(cookie.utf8)))
+        let opened = play.ask(.read(receipt.key))
+        #expect(accessedAt(opened) == play.now.wall)
+    }
+
     @Test func aBalancerHoldsNoSessions() throws {
         var play = try Dialogue(role: .balancer)
         let number = play.ask(.commit(SessionCommit(key: nil, id: CommitID(upper: 1, lower: 1))))

@@ -19,7 +19,7 @@ import Testing
         let snapshot = SessionSnapshot(
             key: key, createdAt: 5, accessedAt: 6, idleSeconds: 7, user: "ann", fields: fields, primary: member.name, backup: member.name)
         let operations: [SessionOperation] = [
-            .read(key), .export(key), .commit(key, commit), .create(key, commit, nil), .create(key, commit, chance.session()),
+            .open(key), .read(key), .export(key), .commit(key, commit), .create(key, commit, nil), .create(key, commit, chance.session()),
             .destroy(key, commit.id), .publish(channel: "c", payload: [1, 2]),
         ]
         let results: [OperationResult] = [
