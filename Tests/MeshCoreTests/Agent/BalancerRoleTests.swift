@@ -1,5 +1,6 @@
-@testable import MeshCore
 import Testing
+
+@testable import MeshCore
 
 @Suite struct BalancerRoleTests {
     @Test func aBalancerThatLosesALinkOrIsToldOfSlotsGoesOn() throws {
