@@ -385,7 +385,8 @@ final class ClientConnection: Connection {
     }
 
     private func connection(to pool: UpstreamPool, onNewConnection: Bool, in loop: BalancerLoop) -> UpstreamConnection? {
-        if !onNewConnection {
+        // Many servers can upgrade only the first request of a connection.
+        if !onNewConnection, exchange.webSocketAccept == nil {
             while let kept = pool.take() {
                 // What can't be repeated is not sent into a connection that has closed meanwhile: one more look, for these requests only.
                 if exchange.method.isIdempotent || mesh_is_quiet(kept.descriptor) { return kept }

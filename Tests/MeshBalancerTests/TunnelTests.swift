@@ -44,6 +44,29 @@ import Testing
         #expect(request.values("X-Forwarded-For") == ["127.0.0.1"])
     }
 
+    /// As servers do that decide on the protocol of a connection by its first request.
+    @Test func anUpgradeIsTheFirstRequestOfItsConnection() throws {
+        let origin = try Origin { wire, origin in
+            while let request = try wire.readMessage() {
+                origin.saw(request)
+                if request.values("Upgrade").isEmpty {
+                    try wire.send("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")
+                } else {
+                    return try wire.send(Self.accepted)
+                }
+            }
+        }
+        defer { origin.stop() }
+        let setup = try Setup(origin)
+        let client = try setup.client()
+        try client.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+        _ = try client.readHead()
+        _ = try client.read(2)
+        try client.send(Self.handshake)
+        #expect(try client.readHead()?.hasPrefix("HTTP/1.1 101 ") == true)
+        #expect(origin.connections == 2)
+    }
+
     @Test func aTunnelCarriesMegabytesBothWaysAtOnce() throws {
         let origin = try Origin { wire, _ in
             _ = try wire.readMessage()
