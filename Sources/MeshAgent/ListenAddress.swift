@@ -40,9 +40,8 @@ extension Endpoint {
     /// Reads `127.0.0.1:7946`, `[::1]:7946` or `localhost:7946`. Names other than `localhost` are for ``resolving(_:)``.
     /// - Throws: ``AgentStartError`` of code `invalidAddress`.
     public init(parsing text: String) throws(AgentStartError) {
-        let (host, port) = try Self.split(text)
-        let literal = host == "localhost" ? "127.0.0.1" : host
-        guard let address = try? SocketAddress(ipAddress: literal, port: Int(port)), let endpoint = Endpoint(address) else {
+        _ = try Self.split(text)
+        guard let endpoint = Endpoint(text: text) else {
             throw AgentStartError(.invalidAddress, "\"\(text.prefix(120))\" is not an IP address and a port, such as 127.0.0.1:7946")
         }
         self = endpoint

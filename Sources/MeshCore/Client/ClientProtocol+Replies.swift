@@ -338,28 +338,3 @@ private struct ReplyMap {
         return number
     }
 }
-
-extension Endpoint {
-    /// Reads what ``description`` writes; nil for anything else. Host names are the business of whoever can resolve them.
-    fileprivate init?(text: String) {
-        guard let colon = text.utf8.lastIndex(of: UInt8(ascii: ":")), let port = UInt16(text[text.utf8.index(after: colon)...]) else {
-            return nil
-        }
-        let host = text[..<colon]
-        var address: [UInt8] = []
-        if host.utf8.first == UInt8(ascii: "["), host.utf8.last == UInt8(ascii: "]") {
-            for group in host.dropFirst().dropLast().split(separator: ":", omittingEmptySubsequences: false) {
-                guard let value = UInt16(group, radix: 16) else { return nil }
-                address += [UInt8(value >> 8), UInt8(value & 0xFF)]
-            }
-            guard address.count == 16 else { return nil }
-        } else {
-            for part in host.split(separator: ".", omittingEmptySubsequences: false) {
-                guard let value = UInt8(part) else { return nil }
-                address.append(value)
-            }
-            guard address.count == 4 else { return nil }
-        }
-        self.init(address: address, port: port)
-    }
-}

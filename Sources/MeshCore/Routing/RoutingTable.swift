@@ -32,7 +32,7 @@ public struct RoutingTable: Sendable {
         let members = Dictionary(view.members.map { ($0.name, $0) }, uniquingKeysWith: { first, _ in first })
         for instance in view.instances where instance.service == service && targets.count < Self.targetsMax {
             guard let member = members[instance.node.name], member.id == instance.node, member.ranks,
-                let endpoint = Endpoint(text: instance.address)
+                let endpoint = Endpoint(text: instance.address), endpoint.port > 0
             else { continue }
             if nodeNames.last != member.name {
                 nodeNames.append(member.name)
@@ -128,43 +128,5 @@ public struct RouteTarget: Hashable, Sendable {
         let node: MemberID?
         let number: UInt32
         let endpoint: Endpoint
-    }
-}
-
-extension Endpoint {
-    /// `IP:PORT`, `[IPv6]:PORT` or `localhost:PORT`; nil for anything else. Names are resolved by who makes the table, never on the data path.
-    public init?(text: some StringProtocol) {
-        guard let colon = text.lastIndex(of: ":"), let port = UInt16(text[text.index(after: colon)...]), port > 0 else { return nil }
-        var host = Substring(text[..<colon])
-        if host == "localhost" { host = "127.0.0.1" }
-        if host.hasPrefix("["), host.hasSuffix("]") {
-            guard let address = Self.addressV6(host.dropFirst().dropLast()) else { return nil }
-            self.init(address: address, port: port)
-            return
-        }
-        let parts = host.split(separator: ".", omittingEmptySubsequences: false)
-        let address = parts.compactMap { $0.count <= 3 && $0.allSatisfy(\.isASCII) ? UInt8($0) : nil }
-        guard parts.count == 4, address.count == 4 else { return nil }
-        self.init(address: address, port: port)
-    }
-
-    private static func addressV6(_ text: Substring) -> [UInt8]? {
-        func words(_ text: Substring) -> [UInt16]? {
-            if text.isEmpty { return [] }
-            let parts = text.split(separator: ":", omittingEmptySubsequences: false)
-            let words = parts.compactMap { $0.count <= 4 ? UInt16($0, radix: 16) : nil }
-            return words.count == parts.count ? words : nil
-        }
-        var all: [UInt16]
-        if let gap = text.firstRange(of: "::") {
-            guard let front = words(text[..<gap.lowerBound]), let back = words(text[gap.upperBound...]), front.count + back.count < 8 else {
-                return nil
-            }
-            all = front + Array(repeating: 0, count: 8 - front.count - back.count) + back
-        } else {
-            guard let words = words(text) else { return nil }
-            all = words
-        }
-        return all.count == 8 ? all.flatMap { [UInt8($0 >> 8), UInt8(truncatingIfNeeded: $0)] } : nil
     }
 }

@@ -47,7 +47,7 @@ public struct CookieCodec: Sendable {
 }
 
 /// One key of the cookie ring.
-public struct CookieKey: Hashable, Sendable {
+public struct CookieKey: Hashable, Sendable, CustomStringConvertible, CustomReflectable {
     /// Names the key inside cookie values; rising, never used twice in a ring.
     public let number: UInt16
     /// 32 bytes.
@@ -57,4 +57,8 @@ public struct CookieKey: Hashable, Sendable {
         self.number = number
         self.secret = secret
     }
+
+    /// Without the secret, so that a stray interpolation can't leak it.
+    public var description: String { "cookie key \(number)" }
+    public var customMirror: Swift.Mirror { Swift.Mirror(self, children: ["number": number]) }
 }
