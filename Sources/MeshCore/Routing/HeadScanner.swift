@@ -435,45 +435,26 @@ extension FieldKind {
     /// Length first, then the few names of that length.
     @inline(__always)
     init(_ bytes: UnsafeRawBufferPointer, _ name: Range<Int>) {
-        self = .other
-        switch name.count {
-        case 2: if bytes.matches(name, "te") { self = .hopByHop }
-        case 4: if bytes.matches(name, "host") { self = .host }
-        case 6:
-            if bytes.matches(name, "cookie") { self = .cookie } else if bytes.matches(name, "expect") { self = .expect }
-        case 7: if bytes.matches(name, "upgrade") { self = .upgrade }
-        case 9: if bytes.matches(name, "forwarded") { self = .forwarded }
-        case 10:
-            if bytes.matches(name, "connection") { self = .connection } else if bytes.matches(name, "keep-alive") { self = .hopByHop }
-        case 14:
-            if bytes.matches(name, "content-length") {
-                self = .contentLength
-            } else if bytes.matches(name, "http2-settings") {
-                self = .hopByHop
+        @inline(__always) func spells(_ known: StaticString) -> Bool { bytes.matches(name, known) }
+        self =
+            switch name.count {
+            case 2: spells("te") ? .hopByHop : .other
+            case 4: spells("host") ? .host : .other
+            case 6: spells("cookie") ? .cookie : spells("expect") ? .expect : .other
+            case 7: spells("upgrade") ? .upgrade : .other
+            case 9: spells("forwarded") ? .forwarded : .other
+            case 10: spells("connection") ? .connection : spells("keep-alive") ? .hopByHop : .other
+            case 14: spells("content-length") ? .contentLength : spells("http2-settings") ? .hopByHop : .other
+            case 15: spells("x-forwarded-for") ? .forwarded : spells("idempotency-key") ? .idempotencyKey : .other
+            case 16:
+                spells("x-forwarded-host") || spells("x-forwarded-port")
+                    ? .forwarded : spells("proxy-connection") ? .hopByHop : .other
+            case 17:
+                spells("transfer-encoding")
+                    ? .transferEncoding : spells("x-forwarded-proto") ? .forwarded : spells("sec-websocket-key") ? .webSocketKey : .other
+            case 20: spells("sec-websocket-accept") ? .webSocketAccept : .other
+            default: .other
             }
-        case 15:
-            if bytes.matches(name, "x-forwarded-for") {
-                self = .forwarded
-            } else if bytes.matches(name, "idempotency-key") {
-                self = .idempotencyKey
-            }
-        case 16:
-            if bytes.matches(name, "x-forwarded-host") || bytes.matches(name, "x-forwarded-port") {
-                self = .forwarded
-            } else if bytes.matches(name, "proxy-connection") {
-                self = .hopByHop
-            }
-        case 17:
-            if bytes.matches(name, "transfer-encoding") {
-                self = .transferEncoding
-            } else if bytes.matches(name, "x-forwarded-proto") {
-                self = .forwarded
-            } else if bytes.matches(name, "sec-websocket-key") {
-                self = .webSocketKey
-            }
-        case 20: if bytes.matches(name, "sec-websocket-accept") { self = .webSocketAccept }
-        default: break
-        }
     }
 }
 
