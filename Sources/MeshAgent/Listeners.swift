@@ -94,7 +94,7 @@ extension AgentDriver {
     func open(_ listeners: Listeners, keys: GossipKeyRing, configuration: AgentShellConfiguration) -> EventLoopFuture<Void> {
         let gossip = GossipSocket(driver: self, socket: listeners.gossip, local: listeners.local)
         let links = PeerLinks(
-            driver: self, keys: keys, label: configuration.label, endpoint: listeners.addresses.endpoint,
+            driver: self, keys: keys, label: configuration.label, local: listeners.local, endpoint: listeners.addresses.endpoint,
             pendingBytesMax: configuration.linkPendingBytesMax)
         let token = configuration.client?.isLocalSocket == false ? configuration.clientToken.map { Array($0.utf8) } : nil
         let clients = listeners.client.map { _ in ClientTable(driver: self, token: token, clientsMax: configuration.clientsMax) }

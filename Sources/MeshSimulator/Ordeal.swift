@@ -215,7 +215,7 @@ public struct Ordeal: Sendable {
         let cores = world.running.compactMap { world.core(of: $0) }
         guard Set(cores.map(\.view.digest)).count == 1 else { return false }
         let states = cores.map(\.status)
-        return states.allSatisfy { $0.isReady && $0.underReplicatedSlots == 0 } && states.reduce(0) { $0 + $1.primarySlots } == Slot.count
+        return states.allSatisfy { $0.isReady && $0.underReplicatedSlots == 0 && $0.leftoverSlots == 0 } && states.reduce(0) { $0 + $1.primarySlots } == Slot.count
     }
 
     private mutating func check() {

@@ -48,7 +48,7 @@ import Testing
     }
 
     @Test func aTimerFiresOnceAfterItsDelay() async throws {
-        let timer = AgentTimer.housekeeping
+        let timer = AgentTimer.housekeeping(round: 1)
         try await withAgent(script: { $0 == .start ? [.timer(timer, after: .milliseconds(20))] : [] }) { agent in
             _ = try await agent.log.first("the timer") { $0 == .timer(timer) ? true : nil }
             #expect(agent.log.all == [.start, .timer(timer)])

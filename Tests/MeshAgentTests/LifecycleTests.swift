@@ -15,7 +15,7 @@ import Testing
     }
 
     @Test func aShutdownWaitsForTheHandOff() async throws {
-        let timer = AgentTimer.housekeeping
+        let timer = AgentTimer.housekeeping(round: 1)
         let peer = try await TestSocket.open()
         let endpoint = peer.endpoint
         try await withAgent(script: { input in

@@ -17,7 +17,8 @@ struct ScriptedCore: AgentStepping {
     let script: @Sendable (AgentInput) -> [AgentDirective]
 
     static let quiet: AgentStatus = AgentStatus(
-        stage: .serving, isReady: true, sessions: 0, primarySlots: 0, backupSlots: 0, underReplicatedSlots: 0, isAlone: true, mirror: .none,
+        stage: .serving, isReady: true, sessions: 0, primarySlots: 0, backupSlots: 0, underReplicatedSlots: 0, leftoverSlots: 0,
+        isAlone: true, mirror: .none,
         mirrorDirty: 0, mirrorRefused: 0,
         packetsDropped: [:])
 

@@ -128,7 +128,7 @@ import Testing
         let all: [PeerMessage] = [
             .membership([]), .clock(0), .forward(id: 0, .read(try Self.key())), .answer(id: 0, .session(nil)),
             .delta(tenure, ticket: 0, try Self.key(), SessionState(), whole: false), .sync(ticket: 0, []), .ack(ticket: 0),
-            .superseded([]), .grant(tenure, synced: []), .lead([]), .release([]), .spare([]), .push([]), .claim([]),
+            .superseded([]), .grant(tenure, synced: []), .lead([]), .release([]), .spare([]), .push(ticket: 0, []), .claim([]),
             .claimAnswer(nothing: [], held: []),
             .pull([]), .inquire([]), .inquired, .mirrored([]),
             .message(ChannelMessage(channel: "c", position: ChannelPosition(epoch: 0, offset: 0), payload: [])),

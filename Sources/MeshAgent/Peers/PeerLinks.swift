@@ -16,6 +16,7 @@ final class PeerLinks {
     private let driver: AgentDriver
     private let keys: GossipKeyRing
     private let label: String
+    private let local: Endpoint
     private let endpoint: Endpoint
     let pendingBytesMax: Int
     private var proven: [LinkID: PeerLinkHandler] = [:]
@@ -35,7 +36,8 @@ final class PeerLinks {
     /// On one machine or in one network an answer takes milliseconds; a host that takes longer is as good as silent.
     static let connectTimeout = TimeAmount.milliseconds(500)
 
-    init(driver: AgentDriver, keys: GossipKeyRing, label: String, endpoint: Endpoint, pendingBytesMax: Int) {
+    init(driver: AgentDriver, keys: GossipKeyRing, label: String, local: Endpoint, endpoint: Endpoint, pendingBytesMax: Int) {
+        self.local = local
         self.pendingBytesMax = pendingBytesMax
         self.driver = driver
         self.keys = keys
@@ -55,6 +57,7 @@ final class PeerLinks {
         }
         let bound = NIOLoopBound(self, eventLoop: driver.loop)
         ClientBootstrap(group: driver.loop)
+            .from(local, to: endpoint)
             .connectTimeout(Self.connectTimeout)
             .peerLinkOptions()
             .channelInitializer { channel in
@@ -160,6 +163,14 @@ final class PeerLinks {
 }
 
 extension ClientBootstrap {
+    /// From the address that this agent is bound to, so that the other side, its limits and its firewall know who calls.
+    func from(_ local: Endpoint, to remote: Endpoint) -> ClientBootstrap {
+        guard !local.isUnspecified, local.address.count == remote.address.count, let source = local.with(port: 0).socketAddress else {
+            return self
+        }
+        return bind(to: source)
+    }
+
     /// Messages are small and somebody waits for each; a peer whose host vanished is noticed even on a quiet link.
     func peerLinkOptions() -> ClientBootstrap {
         channelOption(.tcpOption(.tcp_nodelay), value: 1).channelOption(.socketOption(.so_keepalive), value: 1)

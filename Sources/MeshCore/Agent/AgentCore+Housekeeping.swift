@@ -1,5 +1,23 @@
 // What is done by the clock: deadlines, expiry, joining and leaving.
 
+/// The rounds of housekeeping: frequent while something waits, seldom in quiet, where each would wake the process for nothing.
+struct Housekeeping: Sendable {
+    /// Names the timer that counts; an earlier one is stale.
+    var round: UInt64 = 0
+    /// When that fires, in uptime nanoseconds.
+    var dueAt = Int64.max
+    var isRunning = false
+    /// Where the walk over all slots stands.
+    var slot = 0
+    var secondDueAt = Int64.min
+
+    /// A quarter of what a write may wait for the mirror.
+    static let busyInterval: Duration = .milliseconds(50)
+    static let quietInterval: Duration = .milliseconds(200)
+    /// Slots looked at in a second, for expired sessions and spare copies: each has its turn once in 51 seconds.
+    static let slotsPerSecond = 80
+}
+
 /// A leave under way.
 struct Departure: Sendable {
     /// When it ends whatever is still missing, in uptime nanoseconds.
@@ -8,35 +26,61 @@ struct Departure: Sendable {
 }
 
 extension AgentCore {
-    /// A quarter of what a write may wait for the mirror.
-    static let housekeepingInterval: Duration = .milliseconds(50)
-    /// Rounds in a second.
-    private static let roundsPerSecond: UInt64 = 20
-    /// Slots looked at in one round, for expired sessions and spare copies.
-    private static let slotsPerRound = 4
+    /// Whether something waits that a round of housekeeping moves on.
+    private var isBusy: Bool {
+        !operations.isEmpty || !commits.isEmpty || !leftoverSlots.isEmpty || reachIsStale || departure != nil
+            || configuration.role == .node && stage == .syncing
+            || mirror.map { $0.queue.hasWaiting || !$0.batches.isEmpty } ?? false
+    }
 
-    mutating func keepHouse() {
-        directives.append(.timer(.housekeeping, after: Self.housekeepingInterval))
-        housekeepingCount += 1
+    /// Sets the timer of the next round, if that is not soon enough yet.
+    mutating func scheduleHousekeeping() {
+        let wait = isBusy ? Housekeeping.busyInterval : Housekeeping.quietInterval
+        let dueAt = now.uptime + wait.nanoseconds
+        guard dueAt < housekeeping.dueAt else { return }
+        housekeeping.isRunning = true
+        housekeeping.round += 1
+        housekeeping.dueAt = dueAt
+        directives.append(.timer(.housekeeping(round: housekeeping.round), after: wait))
+    }
+
+    mutating func keepHouse(round: UInt64) {
+        guard round == housekeeping.round else { return }
+        housekeeping.dueAt = .max
+        if reachIsStale { reachChanged() }
         expireOperations()
         if configuration.role == .node {
             retryParked()
             flushMirror()
             lookOverSlots()
             askForClaims()
+            handOverLeftovers()
             join()
-            if housekeepingCount % Self.roundsPerSecond == 0 { onceASecond() }
+            dialMissingPeers()
+            if housekeeping.secondDueAt <= now.uptime { onceASecond() }
         }
         if departure != nil { depart() }
     }
 
     private mutating func onceASecond() {
-        dialMissingPeers()
-        for name in peers.keys.sorted() { send(.clock(now.wall), to: name) }
+        housekeeping.secondDueAt = now.uptime + 1_000_000_000
+        tellTime()
         forgetFormerPullers()
         let swim = swim
         clock.keep { swim.member(named: $0) != nil }
     }
+
+    /// To a few peers in turn: what it costs doesn't grow with the mesh, and a wrong clock is outvoted all the same.
+    private mutating func tellTime() {
+        let names = peers.keys.sorted()
+        let next = names.filter { name in lastToldTime.map { name > $0 } ?? true } + names
+        for name in next.prefix(min(names.count, Self.toldTimeASecond)) {
+            send(.clock(now.wall), to: name)
+            lastToldTime = name
+        }
+    }
+
+    private static let toldTimeASecond = 3
 
     /// A node that ranks, or is gone, pulls no more; what it holds beyond its ranks is released.
     private mutating func forgetFormerPullers() {
@@ -48,14 +92,17 @@ extension AgentCore {
         planAllSlots()
     }
 
-    /// A few slots a round, so that each has its turn once in 51 seconds.
+    /// A few slots a round.
     private mutating func lookOverSlots() {
-        let first = Int(housekeepingCount % UInt64(Slot.count / Self.slotsPerRound)) * Self.slotsPerRound
-        for index in first..<first + Self.slotsPerRound {
+        let round = (isBusy ? Housekeeping.busyInterval : Housekeeping.quietInterval) / .seconds(1)
+        let first = housekeeping.slot
+        let end = min(Slot.count, first + Int(round * Double(Housekeeping.slotsPerSecond)))
+        for index in first..<end {
             expireSessions(in: index)
             plan(Slot.all[index])
         }
-        offerSpares(slots.indices[first..<first + Self.slotsPerRound])
+        offerSpares(first..<end)
+        housekeeping.slot = end % Slot.count
     }
 
     /// Only the owner lets go of a session for its age, and says so by the next sync; a replica's copy goes by the same rule, later.
@@ -92,7 +139,7 @@ extension AgentCore {
     private mutating func depart() {
         guard let departure, !departure.isAnnounced else { return }
         let status = status
-        let isSafe = status.underReplicatedSlots == 0 && commits.isEmpty
+        let isSafe = status.underReplicatedSlots == 0 && status.leftoverSlots == 0 && commits.isEmpty
         let isMirrored = mirror.map { $0.isLost || $0.queue.isEmpty } ?? true
         guard isSafe && isMirrored || now.uptime >= departure.deadline else { return }
         self.departure?.isAnnounced = true

@@ -14,12 +14,33 @@ struct Dials: Sendable {
     var started: [Endpoint: Int64] = [:]
     /// Those that gossip asked for, and wants to hear the outcome of.
     var forSync: Set<Endpoint> = []
+    /// Since when nodes within reach have had no link, in uptime nanoseconds.
+    var missingSince: [NodeName: Int64] = [:]
+    /// Links that may be dialled at once for nobody's sake. A few make a small mesh whole in an instant; a large one that starts together
+    /// would keep its hosts busy with handshakes while its members have still to meet.
+    private var allowance = Self.allowanceMax
+    private var allowanceAt = Int64.min
+
+    private static let allowanceMax = 8.0
+    private static let allowancePerSecond = 10.0
+    /// Of two nodes the one whose name comes first dials; the other waits so long for it.
+    static let patience: Duration = .seconds(1)
+
+    mutating func takeAllowance(at now: Moment) -> Bool {
+        if allowanceAt > .min {
+            allowance = min(Self.allowanceMax, allowance + Double(now.uptime - allowanceAt) / 1e9 * Self.allowancePerSecond)
+        }
+        allowanceAt = now.uptime
+        guard allowance >= 1 else { return false }
+        allowance -= 1
+        return true
+    }
 }
 
 extension AgentCore {
     mutating func start() {
         gossip(.start)
-        directives.append(.timer(.housekeeping, after: Self.housekeepingInterval))
+        scheduleHousekeeping()
         announceView()
     }
 
@@ -30,7 +51,7 @@ extension AgentCore {
         if gap > Self.pauseMin.nanoseconds { verifyOwnership() }
     }
 
-    /// The housekeeping timer alone makes a step ten times within this.
+    /// The timers of probes and of housekeeping alone make several steps within this.
     static let pauseMin: Duration = .milliseconds(500)
 
     // MARK: Gossip
@@ -116,15 +137,23 @@ extension AgentCore {
             for link in peer.links { directives.append(.closeLink(link)) }
             for link in peer.links { forget(link, of: name) }
         }
-        reachChanged()
+        // A loss is acted on at once. Newcomers may come in bursts: the first counts at once, the rest together.
+        let isDue = now.uptime >= reachChangedAt + Housekeeping.busyInterval.nanoseconds
+        if isDue || otherNodes.contains(where: { !isReachable($0) }) { reachChanged() } else { reachIsStale = true }
         announceView()
     }
 
-    mutating func announceView() { directives.append(.view(swim.view)) }
+    /// Building a view walks all members, and nobody but a balancer lives by each.
+    mutating func announceView() {
+        if configuration.role == .balancer { directives.append(.view(swim.view)) }
+    }
 
     /// Somebody came within reach or went out of it.
     mutating func reachChanged() {
-        otherNodes = swim.view.members.filter { $0.role == .node && $0.id != id && isReachable($0.id) }.map(\.id)
+        reachIsStale = false
+        reachChangedAt = now.uptime
+        let nodes = swim.others.filter { $0.role == .node && isReachable($0.id) }
+        otherNodes = nodes.map(\.id)
         guard configuration.role == .node else { return }
         dialMissingPeers()
         // A silent peer's link may stand for long; what it was asked is asked elsewhere now.
@@ -132,15 +161,14 @@ extension AgentCore {
             if let name = operation.sentTo, !otherNodes.contains(where: { $0.name == name }) { park(number) }
         }
         verifying.removeAll { name in !otherNodes.contains { $0.name == name } }
-        rank(
-            swim.view.members.filter { $0.ranks && isReachable($0.id) }
-                .map { PlacementCandidate(name: $0.name, weight: Int($0.weight)) })
+        rank((nodes + [swim.local]).filter(\.ranks))
         planIfChanged()
         retryParked()
     }
 
     /// One member's change touches that member's slots alone.
-    private mutating func rank(_ candidates: [PlacementCandidate]) {
+    private mutating func rank(_ members: [Member]) {
+        let candidates = members.map { PlacementCandidate(name: $0.name, weight: Int($0.weight)) }.sorted { $0.name < $1.name }
         guard candidates != table.candidates else { return }
         for former in table.candidates where !candidates.contains(where: { $0.name == former.name }) { table.remove(former.name) }
         for candidate in candidates { table.insert(candidate) }
@@ -152,8 +180,17 @@ extension AgentCore {
     private static let linksMax = 3
 
     mutating func dialMissingPeers() {
-        for member in otherNodes where peers[member.name]?.links.isEmpty ?? true {
-            if let endpoint = swim.member(named: member.name)?.endpoint { dial(endpoint) }
+        let missing = otherNodes.filter { !hasLink(to: $0.name) }
+        let names = Set(missing.map(\.name))
+        dials.missingSince = dials.missingSince.filter { names.contains($0.key) }
+        for member in missing {
+            let since = dials.missingSince[member.name] ?? now.uptime
+            dials.missingSince[member.name] = since
+            guard id.name < member.name || now.uptime - since >= Dials.patience.nanoseconds,
+                let endpoint = swim.member(named: member.name)?.endpoint, dials.started[endpoint] == nil
+            else { continue }
+            guard dials.takeAllowance(at: now) else { return }
+            dial(endpoint)
         }
     }
 
@@ -179,7 +216,7 @@ extension AgentCore {
         guard peers[peer.name]?.links.count ?? 0 < Self.linksMax else { return directives.append(.closeLink(link)) }
         linkNames[link] = peer.name
         peers[peer.name, default: Peer(id: peer, links: [])].links.append(link)
-        gone.remove(peer)
+        if gone.remove(peer) != nil { reachChanged() }
         gossip(.linkUp(peer))
         if dials.forSync.remove(endpoint) != nil { gossip(.syncOpened(endpoint, peer: peer)) }
         guard peers[peer.name]?.links == [link] else { return }
@@ -190,7 +227,9 @@ extension AgentCore {
     private mutating func linkInUse(_ name: NodeName) {
         send(.clock(now.wall), to: name)
         if verifying.contains(name) { inquire(of: name) }
-        reachChanged()
+        guard configuration.role == .node else { return }
+        planSlots(touching: name)
+        retryParked()
     }
 
     mutating func linkDown(_ link: LinkID) {
@@ -221,8 +260,8 @@ extension AgentCore {
     /// Nothing sent to `name` and not answered can be counted on.
     private mutating func linkLost(_ name: NodeName) {
         guard configuration.role == .node else { return }
-        plannedOn = nil
         replicaLost(name)
+        for slot in leftoverSlots where slots[Int(slot.rawValue)].tenure.owner?.name == name { recallLeftover(of: slot) }
         for (id, operation) in operations.sorted(by: { $0.key < $1.key }) where operation.sentTo == name { park(id) }
     }
 
@@ -273,7 +312,7 @@ extension AgentCore {
         case .lead(let slots): receiveLead(slots, from: peer)
         case .release(let slots): for slot in slots { released(slot) }
         case .spare(let slots): answerSpares(slots, from: name)
-        case .push(let sessions): receivePush(sessions)
+        case .push(let ticket, let sessions): receivePush(ticket: ticket, sessions, from: name)
         case .claim(let slots): answerClaim(slots, from: peer)
         case .claimAnswer(let nothing, let held): receiveClaimAnswer(nothing: nothing, held: held, from: peer)
         case .pull(let slots): receivePull(slots, from: peer)

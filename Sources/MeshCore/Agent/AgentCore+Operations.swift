@@ -173,7 +173,10 @@ extension AgentCore {
 
     private mutating func forward(_ number: UInt64, to name: NodeName) {
         guard let operation = operations[number] else { return }
-        guard send(.forward(id: number, operation.body), to: name) else { return park(number) }
+        guard send(.forward(id: number, operation.body), to: name) else {
+            if let endpoint = swim.member(named: name)?.endpoint { dial(endpoint) }
+            return park(number)
+        }
         operations[number]?.sentTo = name
         operations[number]?.hops += 1
     }

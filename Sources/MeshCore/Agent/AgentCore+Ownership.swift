@@ -17,7 +17,6 @@ struct PlanBasis: Equatable, Sendable {
     var stage: Stage
     var candidates: [PlacementCandidate]
     var otherNodes: [MemberID]
-    var linked: [NodeName]
 }
 
 extension AgentCore {
@@ -28,9 +27,7 @@ extension AgentCore {
 
     /// Brings every slot in line with the placement table and with who can be reached, if either has changed.
     mutating func planIfChanged() {
-        let basis = PlanBasis(
-            id: id, stage: stage, candidates: table.candidates, otherNodes: otherNodes,
-            linked: otherNodes.map(\.name).filter { hasLink(to: $0) })
+        let basis = PlanBasis(id: id, stage: stage, candidates: table.candidates, otherNodes: otherNodes)
         guard basis != plannedOn else { return }
         plannedOn = basis
         planAllSlots()
@@ -43,12 +40,26 @@ extension AgentCore {
         pumpSyncStreams()
     }
 
+    /// There is a link to `name` again: brings those slots in line that have something to send over it.
+    mutating func planSlots(touching name: NodeName) {
+        for slot in Slot.all {
+            let state = slots[Int(slot.rawValue)]
+            switch state.part {
+            case .owner(let ownership):
+                let waits = ownership.replicas.contains { $0.member.name == name && $0.progress == .unsynced }
+                if waits || table.primary(of: slot) == name { planAsOwner(slot) }
+            case .none, .replica: break
+            }
+        }
+        handOverLeftovers()
+        pumpSyncStreams()
+    }
+
     /// Brings one slot in line after something about it changed.
     mutating func plan(_ slot: Slot) {
         let index = Int(slot.rawValue)
         switch slots[index].part {
         case .owner: planAsOwner(slot)
-        case .deposed: giveAway(slot)
         case .none, .replica: break
         }
         if slots[index].isOwner || table.primary(of: slot) != id.name {
@@ -145,6 +156,7 @@ extension AgentCore {
         let index = Int(slot.rawValue)
         slots[index].tenure = tenure
         slots[index].claim = nil
+        takeBackLeftover(of: slot)
         let replicas = otherNodes.filter { synced.contains($0.name) }.map { SlotState.ReplicaProgress(member: $0, progress: .synced) }
         slots[index].ownership = .init(replicas: replicas)
         for name in synced { leads[name, default: []].append(SlotTenure(slot: slot, tenure: tenure)) }
@@ -213,7 +225,9 @@ extension AgentCore {
                 // Rank 0 waits for a grant that doesn't come. Does our owner know that it is owner? Its grant may have been lost.
                 if let owner = slots[index].tenure.owner, owner != id, owner != peer { doubtful[owner.name, default: []].append(slot) }
             } else {
-                push(slot, to: peer.name)
+                for sessions in [slots[index].sessions, slots[index].leftover?.sessions ?? [:]] {
+                    for batch in Self.batches(of: sessions) { send(.push(ticket: 0, batch), to: peer.name) }
+                }
                 nothing.append(slot)
             }
         }
@@ -226,7 +240,7 @@ extension AgentCore {
     private func holdsForNobody(_ slot: Slot, claimedBy peer: MemberID) -> Bool {
         let state = slots[Int(slot.rawValue)]
         guard let owner = state.tenure.owner, owner == peer || !isReachable(owner) else { return false }
-        if case .deposed = state.part { return owner != peer }
+        if state.leftover != nil, !state.isSyncedReplica { return owner != peer }
         return state.isSyncedReplica
     }
 
@@ -268,10 +282,11 @@ extension AgentCore {
         case .replica(var replica):
             replica.isSynced = false
             slots[index].part = .replica(replica)
-        case .none, .deposed: break
+        case .none: break
         }
         slots[index].tenure = other.tenure
-        giveAway(other.slot)
+        recallLeftover(of: other.slot)
+        handOver(other.slot)
         // As rank 0 we are to have it back; if the grant gets lost, somebody must ask.
         if wasOwner { plan(other.slot) }
         return true
@@ -296,45 +311,101 @@ extension AgentCore {
                 slots[index].sessions[commit.key] = SessionEntry(state: commit.before, mirrored: entry.mirrored)
             }
         }
-        slots[index].part = .deposed
         forgetDirty(slot)
-    }
-
-    /// Hands what is left of a former ownership to the present owner.
-    private mutating func giveAway(_ slot: Slot) {
-        let index = Int(slot.rawValue)
-        guard case .deposed = slots[index].part, let owner = slots[index].tenure.owner, hasLink(to: owner.name) else { return }
-        push(slot, to: owner.name)
-        clear(slot)
         slots[index].part = .none
+        guard !slots[index].sessions.isEmpty else { return }
+        slots[index].leftover = .init(sessions: slots[index].sessions)
+        slots[index].sessions = [:]
+        leftoverSlots.insert(slot)
     }
 
-    private mutating func push(_ slot: Slot, to name: NodeName) {
-        let state = slots[Int(slot.rawValue)]
+    // MARK: Handing over
+
+    /// Sends what is left of former ownerships to the present owners, and again where one did not say that it has it.
+    mutating func handOverLeftovers() {
+        for slot in leftoverSlots.sorted() { handOver(slot) }
+    }
+
+    private mutating func handOver(_ slot: Slot) {
+        let index = Int(slot.rawValue)
+        guard let leftover = slots[index].leftover, let owner = slots[index].tenure.owner, owner != id, hasLink(to: owner.name),
+            leftover.tickets.isEmpty || now.uptime - leftover.sentAt >= Self.claimInterval.nanoseconds
+        else { return }
+        recallLeftover(of: slot)
+        slots[index].leftover?.sentAt = now.uptime
+        for batch in Self.batches(of: leftover.sessions) {
+            let ticket = nextNumber()
+            slots[index].leftover?.tickets.insert(ticket)
+            leftoverTickets[ticket] = slot
+            send(.push(ticket: ticket, batch), to: owner.name)
+        }
+    }
+
+    /// What was sent is not on its way any more: there is another owner, or no link.
+    mutating func recallLeftover(of slot: Slot) {
+        for ticket in slots[Int(slot.rawValue)].leftover?.tickets ?? [] { leftoverTickets[ticket] = nil }
+        slots[Int(slot.rawValue)].leftover?.tickets = []
+    }
+
+    /// The owner has one message of it. False when the ticket is of something else.
+    mutating func leftoverTaken(_ ticket: UInt64) -> Bool {
+        guard let slot = leftoverTickets.removeValue(forKey: ticket) else { return false }
+        let index = Int(slot.rawValue)
+        slots[index].leftover?.tickets.remove(ticket)
+        if let leftover = slots[index].leftover, leftover.tickets.isEmpty {
+            sessionCount -= leftover.sessions.count
+            slots[index].leftover = nil
+            leftoverSlots.remove(slot)
+        }
+        return true
+    }
+
+    /// This agent is owner again, and what it held as such is part of the slot again.
+    private mutating func takeBackLeftover(of slot: Slot) {
+        recallLeftover(of: slot)
+        let index = Int(slot.rawValue)
+        guard let leftover = slots[index].leftover else { return }
+        slots[index].leftover = nil
+        leftoverSlots.remove(slot)
+        sessionCount -= leftover.sessions.count
+        for (key, entry) in leftover.sessions.sorted(by: { $0.key < $1.key }) {
+            merge(SyncedSession(key: key, mirrored: entry.mirrored, state: entry.state))
+        }
+    }
+
+    private static func batches(of sessions: [SessionKey: SessionEntry]) -> [[SyncedSession]] {
+        var batches: [[SyncedSession]] = []
         var batch: [SyncedSession] = []
         var bytes = 0
-        for key in state.sortedKeys {
-            guard let entry = state.sessions[key] else { continue }
+        for (key, entry) in sessions.sorted(by: { $0.key < $1.key }) {
             batch.append(SyncedSession(key: key, mirrored: entry.mirrored, state: entry.state))
             bytes += entry.state.byteCount
             if bytes >= SyncStream.messageBytes {
-                send(.push(batch), to: name)
+                batches.append(batch)
                 batch = []
                 bytes = 0
             }
         }
-        if !batch.isEmpty { send(.push(batch), to: name) }
+        return batch.isEmpty ? batches : batches + [batch]
     }
 
-    mutating func receivePush(_ sessions: [SyncedSession]) {
-        for session in sessions where configuration.role == .node {
+    /// - Parameter ticket: acknowledged by the owner alone; 0 when the sender keeps nothing and asks for no word.
+    mutating func receivePush(ticket: UInt64, _ sessions: [SyncedSession], from peer: NodeName) {
+        guard configuration.role == .node else { return }
+        var elsewhere: [SlotTenure] = []
+        for session in sessions {
             let slot = session.key.slot
             let state = slots[Int(slot.rawValue)]
+            guard state.isOwner || ticket == 0 else {
+                if elsewhere.last?.slot != slot { elsewhere.append(SlotTenure(slot: slot, tenure: state.tenure)) }
+                continue
+            }
             // Held for an owner alive, the owner's own sync is what counts.
             if case .replica = state.part, let owner = state.tenure.owner, isReachable(owner) { continue }
             merge(session)
             if state.isOwner { tellReplicas(of: session.key, before: state.sessions[session.key]?.state ?? session.state) }
         }
+        if !elsewhere.isEmpty { send(.superseded(elsewhere), to: peer) } else if ticket != 0 { send(.ack(ticket: ticket), to: peer) }
     }
 
     mutating func clear(_ slot: Slot) {
@@ -420,7 +491,7 @@ extension AgentCore {
     /// While syncing: asks the owners for what this agent will rank for, and begins to serve once it has all of it.
     mutating func join() {
         guard stage == .syncing, departure == nil else { return }
-        let serving = swim.view.members.filter { $0.ranks && isReachable($0.id) }
+        let serving = swim.others.filter { $0.ranks && isReachable($0.id) }
         if serving.isEmpty {
             // Nobody serves. Once the seeds have spoken, those who are here form the mesh.
             if swim.seedsSettled, verifying.isEmpty { serve() }
@@ -443,6 +514,7 @@ extension AgentCore {
     private mutating func serve() {
         stage = .serving
         gossip(.setStage(.serving))
+        reachChanged()
         directives.append(.event(.serving))
     }
 

@@ -117,7 +117,7 @@ extension AgentCore {
         if let finished = peers[name]?.syncStream.finishing.removeValue(forKey: ticket) {
             for slot in finished { replicaSynced(name, slot) }
             pumpSyncStreams()
-        } else {
+        } else if !leftoverTaken(ticket) {
             commitHeld(ticket, by: name)
         }
     }

@@ -32,6 +32,11 @@ public struct AgentCore: Sendable {
     var gone: Set<MemberID> = []
     /// Every other node within reach, in the order of names.
     var otherNodes: [MemberID] = []
+    var reachChangedAt = Int64.min / 2
+    /// Somebody came within reach who is not among those yet: the next round of housekeeping sees to it, once for a whole burst.
+    var reachIsStale = false
+    /// The last peer that was told what time it is here; they have their turn.
+    var lastToldTime: NodeName?
     var lastStepAt: Int64
 
     // Slots.
@@ -48,6 +53,9 @@ public struct AgentCore: Sendable {
     var pullers: [NodeName: Puller] = [:]
     /// New owners' words to replicas, gathered over a step.
     var leads: [NodeName: [SlotTenure]] = [:]
+    /// Slots that have a leftover, and the messages that carry them.
+    var leftoverSlots: Set<Slot> = []
+    var leftoverTickets: [UInt64: Slot] = [:]
     var sessionCount = 0
 
     // Requests.
@@ -61,7 +69,7 @@ public struct AgentCore: Sendable {
     // The mirror.
     var mirror: MirrorQueue?
 
-    var housekeepingCount: UInt64 = 0
+    var housekeeping = Housekeeping()
     var departure: Departure?
 
     /// - Parameters:
@@ -106,7 +114,7 @@ public struct AgentCore: Sendable {
         case .start: start()
         case .datagram(let packet, let source): gossip(.packet(packet, from: source))
         case .timer(.swim(let timer)): gossip(.timer(timer))
-        case .timer(.housekeeping): keepHouse()
+        case .timer(.housekeeping(let round)): keepHouse(round: round)
         case .linkUp(let link, let peer, let endpoint): linkUp(link, peer: peer, endpoint: endpoint)
         case .linkMessage(let link, let bytes): receive(bytes, over: link)
         case .linkDown(let link): linkDown(link)
@@ -117,6 +125,7 @@ public struct AgentCore: Sendable {
         case .leave: leave()
         }
         announceLeads()
+        if housekeeping.isRunning { scheduleHousekeeping() }
         defer { directives = [] }
         return directives
     }
@@ -131,7 +140,8 @@ public struct AgentCore: Sendable {
         let stage = configuration.role == .balancer ? swim.local.stage : stage
         var status = AgentStatus(
             stage: stage, isReady: stage == .serving && verifying.isEmpty, sessions: sessionCount, primarySlots: 0, backupSlots: 0,
-            underReplicatedSlots: 0, isAlone: isAlone, mirror: mirror.map { $0.isLost ? .lost : .connected } ?? .none,
+            underReplicatedSlots: 0, leftoverSlots: leftoverSlots.count, isAlone: isAlone,
+            mirror: mirror.map { $0.isLost ? .lost : .connected } ?? .none,
             mirrorDirty: mirror?.queue.count ?? 0, mirrorRefused: mirror?.refused ?? 0,
             packetsDropped: membership.packetsDropped.merging(linkMessagesDropped, uniquingKeysWith: +))
         for state in slots {
@@ -140,7 +150,7 @@ public struct AgentCore: Sendable {
                 status.primarySlots += 1
                 if !status.isAlone, ownership.synced.isEmpty { status.underReplicatedSlots += 1 }
             case .replica(let replica): if replica.isSynced { status.backupSlots += 1 }
-            case .none, .deposed: break
+            case .none: break
             }
         }
         return status

@@ -64,7 +64,7 @@ public enum ConnectFailure: UInt8, Hashable, Sendable {
 public enum AgentTimer: Hashable, Sendable {
     case swim(SWIM.Timer)
     /// Looks after deadlines, hand-offs, expiry and the mirror's queue; sets itself again.
-    case housekeeping
+    case housekeeping(round: UInt64)
 }
 
 /// What a mirror did with a ``MirrorRequest`` of the same ticket.

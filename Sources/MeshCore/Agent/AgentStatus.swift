@@ -9,6 +9,8 @@ public struct AgentStatus: Hashable, Sendable {
     public var backupSlots: Int
     /// Slots this agent answers for whose second copy is not whole yet. 0 in quiet, and while nobody else is alive.
     public var underReplicatedSlots: Int
+    /// Slots that this agent answered for until another did, and whose present owner is not yet known to have all that was acknowledged here.
+    public var leftoverSlots: Int
     /// Whether the second copy can't be had at all, because no other node is alive.
     public var isAlone: Bool
     public var mirror: MirrorState

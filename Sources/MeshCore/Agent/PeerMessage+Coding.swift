@@ -60,8 +60,9 @@ extension PeerMessage {
         case .spare(let slots):
             writer.write(Tag.spare)
             writer.write(list: slots) { $0.write($1) }
-        case .push(let sessions):
+        case .push(let ticket, let sessions):
             writer.write(Tag.push)
+            writer.write(ticket)
             writer.write(sessions: sessions)
         case .claim(let slots):
             writer.write(Tag.claim)
@@ -126,7 +127,7 @@ extension PeerMessage {
         case .lead: self = .lead(try reader.readSlotTenures())
         case .release: self = .release(try reader.readSlotTenures())
         case .spare: self = .spare(try reader.readSlotTenures())
-        case .push: self = .push(try reader.readSessions())
+        case .push: self = .push(ticket: try reader.read(), try reader.readSessions())
         case .claim: self = .claim(try reader.readSlots())
         case .claimAnswer:
             let nothing = try reader.readSlots()

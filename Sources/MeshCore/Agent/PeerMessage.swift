@@ -25,7 +25,7 @@ enum PeerMessage: Hashable, Sendable {
     /// Holder of copies it does not rank for to rank 0: are they needed?
     case spare([SlotTenure])
     /// Somebody who is not owner gives what it has; the receiver merges.
-    case push([SyncedSession])
+    case push(ticket: UInt64, [SyncedSession])
     /// Rank 0 asks who has these slots.
     case claim([Slot])
     case claimAnswer(nothing: [Slot], held: [SlotTenure])

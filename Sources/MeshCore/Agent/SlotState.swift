@@ -8,16 +8,15 @@ struct SlotState: Sendable {
     var pending: [UInt64] = []
     /// Set while this agent has rank 0 and looks for who has the sessions.
     var claim: Claim?
+    /// What a former ownership left here, until the present owner is known to have it.
+    var leftover: Leftover?
 
     enum Part: Sendable {
-        /// Holds nothing. Can transition to: replica (an owner syncs us), owner (nobody has it).
+        /// Holds nothing that counts. Can transition to: replica (an owner syncs us), owner (nobody has it).
         case none
-        /// Was owner until a greater tenure was heard of; what it holds is still to be given to that owner. Can transition to: none (given),
-        /// replica, owner (the greater one died before it was given).
-        case deposed
         /// Holds a copy for the owner. Can transition to: owner (takeover, grant), none (released).
         case replica(Replica)
-        /// Answers. Can transition to: replica (granted away), deposed (superseded).
+        /// Answers. Can transition to: replica (granted away), none (superseded; what it held is a leftover).
         case owner(Ownership)
     }
 
@@ -44,6 +43,13 @@ struct SlotState: Sendable {
             case queued
             case synced
         }
+    }
+
+    struct Leftover: Sendable {
+        var sessions: [SessionKey: SessionEntry]
+        /// Messages that carry it to the owner and are not acknowledged yet; empty while it is not on its way.
+        var tickets: Set<UInt64> = []
+        var sentAt: Int64 = 0
     }
 
     struct Claim: Sendable {

@@ -28,6 +28,9 @@ struct Dialogue {
         pass(.milliseconds(100))
     }
 
+    /// Of the latest timer.
+    var houseRound: UInt64 = 0
+
     mutating func step(_ input: AgentInput) {
         for directive in core.step(input, at: now) {
             switch directive {
@@ -36,6 +39,7 @@ struct Dialogue {
                 if let message = try? PeerMessage(decoding: bytes) { said.append(message) }
             case .reply(let request, let response): replies[request.number] = response
             case .closeLink(let link): closed.append(link)
+            case .timer(.housekeeping(let round), _): houseRound = round
             default: break
             }
         }
@@ -45,7 +49,7 @@ struct Dialogue {
         let end = now.uptime + duration.nanoseconds
         while now.uptime < end {
             now = now.advanced(by: .milliseconds(50))
-            step(.timer(.housekeeping))
+            step(.timer(.housekeeping(round: houseRound)))
         }
     }
 
@@ -205,7 +209,7 @@ struct Dialogue {
         let other = LinkID(rawValue: 2)
         play.step(.linkUp(other, peer: play.peer, endpoint: play.peerEndpoint))
         play.now = play.now.advanced(by: .milliseconds(700))
-        play.step(.timer(.housekeeping))
+        play.step(.timer(.housekeeping(round: play.houseRound)))
         play.said = []
         play.step(.linkDown(Dialogue.link))
         #expect(play.said.contains { if case .inquire = $0 { true } else { false } })

@@ -31,7 +31,7 @@ import Testing
             .membership([1, 2, 3]), .clock(1_795_000_000_000), .delta(slot, ticket: 5, key, chance.session(), whole: true),
             .sync(ticket: 6, [SyncChunk(slot: slot, isFirst: true, isLast: false, sessions: [synced, synced])]), .ack(ticket: .max),
             .superseded([slot, unowned]), .grant(slot, synced: [member.name]), .lead([slot]), .release([unowned]), .spare([slot]),
-            .push([synced]), .claim([Slot(masking: 1)]), .claimAnswer(nothing: [Slot(masking: 2)], held: [slot]), .pull([]),
+            .push(ticket: 8, [synced]), .claim([Slot(masking: 1)]), .claimAnswer(nothing: [Slot(masking: 2)], held: [slot]), .pull([]),
             .inquire([slot]), .inquired, .mirrored([MirroredSession(key: key, stamp: Stamp(rawValue: 1))]),
             .message(ChannelMessage(channel: "c", position: ChannelPosition(epoch: 1, offset: 1), payload: [0])),
         ] + operations.map { .forward(id: 1, $0) } + results.map { .answer(id: 1, $0) }
