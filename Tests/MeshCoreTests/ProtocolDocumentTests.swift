@@ -67,8 +67,12 @@ import Testing
     @Test func theSealedPacketOpensToTheGossipExample() throws {
         var sender = PacketSealer(ring: try Self.ring(), label: "sessionmesh", sid: 0x0102_0304_0506_0708)
         var receiver = PacketSealer(ring: try Self.ring(), label: "sessionmesh", sid: 9)
-        let packet = try Self.example("packet", is: try #require(sender.seal(try Self.ping().encoded)))
-        #expect(try GossipMessage(decoding: try receiver.open(packet)) == Self.ping())
+        let (from, to, now) = (Endpoint.loopback(port: 7946), Endpoint.loopback(port: 7947), Moment(uptime: 0, wall: 0))
+        let packet = try Self.example("packet", is: try present(sender.seal(try Self.ping().encoded, to: to, at: now)))
+        let question = try present(try receiver.open(packet, from: from, at: now).reply)
+        let answer = try present(try sender.open(question.packet, from: to, at: now).reply)
+        let message = try present(try receiver.open(answer.packet, from: from, at: now).payload)
+        #expect(try GossipMessage(decoding: message) == Self.ping())
     }
 
     @Test func theLinkExampleIsWhatTwoMachinesSay() throws {

@@ -44,7 +44,7 @@ public struct Gossip: Sendable {
 
     public mutating func step(_ input: Input, at now: Moment) -> [Directive] {
         switch input {
-        case .membership(let input): return seal(swim.step(input, at: now))
+        case .membership(let input): return seal(swim.step(input, at: now), at: now)
         case .packet(let packet, let source): return receive(packet, from: source, at: now)
         case .ring(let ring):
             sealer.replaceRing(ring)
@@ -54,21 +54,27 @@ public struct Gossip: Sendable {
 
     /// See ``SWIM/beginNewLife(at:stage:after:)``.
     public mutating func beginNewLife(at now: Moment, stage: Stage, after known: Life? = nil) -> [Directive] {
-        seal(swim.beginNewLife(at: now, stage: stage, after: known))
+        seal(swim.beginNewLife(at: now, stage: stage, after: known), at: now)
     }
 
     private mutating func receive(_ packet: [UInt8], from source: Endpoint, at now: Moment) -> [Directive] {
         // The sealer counts what it refuses.
-        guard let payload = try? sealer.open(packet) else { return [] }
-        do {
-            return seal(swim.step(.message(try GossipMessage(decoding: payload), from: source), at: now))
-        } catch {
-            undecodable[error, default: 0] += 1
-            return []
+        guard let opened = try? sealer.open(packet, from: source, at: now) else { return [] }
+        var directives: [Directive] = []
+        if let reply = opened.reply { directives.append(.packet(reply.packet, to: reply.endpoint)) }
+        if let payload = opened.payload {
+            do {
+                directives += seal(swim.step(.message(try GossipMessage(decoding: payload), from: source), at: now), at: now)
+            } catch {
+                undecodable[error, default: 0] += 1
+            }
         }
+        // What was asked goes with the reply to the message, if there is one.
+        if let answer = sealer.settle() { directives.append(.packet(answer.packet, to: answer.endpoint)) }
+        return directives
     }
 
-    private mutating func seal(_ asked: [SWIM.Directive]) -> [Directive] {
+    private mutating func seal(_ asked: [SWIM.Directive], at now: Moment) -> [Directive] {
         var directives: [Directive] = []
         directives.reserveCapacity(asked.count)
         for directive in asked {
@@ -76,7 +82,7 @@ public struct Gossip: Sendable {
                 directives.append(.membership(directive))
                 continue
             }
-            if let packet = sealer.seal(message.encoded) { directives.append(.packet(packet, to: endpoint)) }
+            if let packet = sealer.seal(message.encoded, to: endpoint, at: now) { directives.append(.packet(packet, to: endpoint)) }
         }
         return directives
     }

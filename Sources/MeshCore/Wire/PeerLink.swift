@@ -24,7 +24,7 @@ public struct PeerLinkMachine: Sendable {
     public static let unprovenFrameBytesMax = 512
     public static let nonceBytes = 32
 
-    static let version: UInt8 = 1
+    static let version = MeshProtocol.version
 
     public enum Role: UInt8, Hashable, Sendable {
         case initiator = 0x49
@@ -155,8 +155,9 @@ public struct PeerLinkMachine: Sendable {
     }
 
     private mutating func takeHello(_ body: ArraySlice<UInt8>) throws(Failure) -> [Event] {
+        // The rest may look otherwise in another version.
+        guard body.first == Self.version else { throw .wrongVersion }
         guard let theirs = Hello(body) else { throw .malformed }
-        guard theirs.version == Self.version else { throw .wrongVersion }
         guard theirs.role == role.other.rawValue else { throw theirs.role == role.rawValue ? .reflected : .malformed }
         guard theirs.nonce != nonce else { throw .reflected }
         // The initiator chose the key; an acceptor that answers with another is no peer of ours.
