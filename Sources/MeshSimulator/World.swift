@@ -271,7 +271,7 @@ public struct World: Sendable {
             note(message.position.offset, name)
             deliveries[name, default: []].append(message)
         case .mirror(let request): schedule(delay(), name, .input(.mirror(mirror.answer(request))))
-        case .event, .view: note(2, name)
+        case .event, .view, .ring, .keysReloaded: note(2, name)
         case .departed: crash(name)
         }
     }

@@ -109,7 +109,7 @@ import Testing
         }
         func with(_ fact: Fact) -> [UInt8] { GossipMessage(sender: sender, digest: 3, kind: .gossip, facts: [fact]).encoded }
         #expect(refusal([]) == .truncated)
-        #expect(refusal([2] + head.dropFirst()) == .unknownValue)
+        #expect(refusal([2] + head.dropFirst()) == .wrongVersion)
         #expect(refusal(head.dropLast() + [99]) == .unknownValue)
         #expect(refusal(head + [1]) == .truncated)
         #expect(refusal(with(.member(member))) == .unknownValue)

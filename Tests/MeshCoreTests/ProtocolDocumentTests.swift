@@ -22,7 +22,8 @@ import Testing
     private static func state() throws -> GossipMessage {
         let n1 = try id("n1", 1)
         let member = Member(
-            id: n1, incarnation: 2, stage: .serving, endpoint: .loopback(port: 7946), weight: 1, tags: ["zone": "a"])
+            id: n1, incarnation: 2, stage: .serving, endpoint: .loopback(port: 7946), weight: 1, tags: ["zone": "a"],
+            keys: [KeyMark(number: 1, check: 0x1A2B_3C4D)])
         let instance = Instance(node: n1, number: 1, service: "shop", address: "127.0.0.1:3000")
         return GossipMessage(
             sender: n1, digest: 0x1122_3344_5566_7788, kind: .state(isLast: true, asking: true),
@@ -67,8 +68,12 @@ import Testing
     @Test func theSealedPacketOpensToTheGossipExample() throws {
         var sender = PacketSealer(ring: try Self.ring(), label: "sessionmesh", sid: 0x0102_0304_0506_0708)
         var receiver = PacketSealer(ring: try Self.ring(), label: "sessionmesh", sid: 9)
-        let packet = try Self.example("packet", is: try #require(sender.seal(try Self.ping().encoded)))
-        #expect(try GossipMessage(decoding: try receiver.open(packet)) == Self.ping())
+        let (from, to, now) = (Endpoint.loopback(port: 7946), Endpoint.loopback(port: 7947), Moment(uptime: 0, wall: 0))
+        let packet = try Self.example("packet", is: try present(sender.seal(try Self.ping().encoded, to: to, at: now)))
+        let question = try present(try receiver.open(packet, from: from, at: now).reply)
+        let answer = try present(try sender.open(question.packet, from: to, at: now).reply)
+        let message = try present(try receiver.open(answer.packet, from: from, at: now).payload)
+        #expect(try GossipMessage(decoding: message) == Self.ping())
     }
 
     @Test func theLinkExampleIsWhatTwoMachinesSay() throws {

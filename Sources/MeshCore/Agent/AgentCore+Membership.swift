@@ -60,9 +60,27 @@ extension AgentCore {
 
     /// Lets the gossip layer take a step, and carries out what it asks for.
     mutating func gossip(_ input: Gossip.Input) {
-        let epoch = swim.epoch
+        let (epoch, ringCount) = (swim.epoch, membership.ringCount)
         perform(membership.step(input, at: now))
+        if membership.ringCount != ringCount { ringChanged() }
         if swim.epoch != epoch { viewChanged() }
+    }
+
+    /// The cookie ring is as the file has it from now on; the gossip ring follows as the members allow.
+    mutating func reload(_ keys: KeyFile, force: Bool) {
+        let (epoch, ringCount) = (swim.epoch, membership.ringCount)
+        do { perform(try membership.load(keys.gossip, force: force, at: now)) } catch {
+            return directives.append(.keysReloaded(.refused(error)))
+        }
+        cookies = CookieCodec(ring: keys.cookie)
+        if membership.ringCount != ringCount { ringChanged() }
+        if swim.epoch != epoch { viewChanged() }
+        directives.append(.keysReloaded(.done(membership.keyReport)))
+    }
+
+    private mutating func ringChanged() {
+        directives.append(.ring(membership.ring))
+        directives.append(.event(.keys(membership.keyReport)))
     }
 
     private mutating func perform(_ asked: [Gossip.Directive]) {

@@ -14,7 +14,7 @@ public struct AgentCore: Sendable {
     let configuration: AgentConfiguration
     var generator: SeededGenerator
     var secrets: SecretGenerator
-    let cookies: CookieCodec?
+    var cookies: CookieCodec?
     var clock = MeshClock()
 
     // Set for the length of one step.
@@ -106,6 +106,9 @@ public struct AgentCore: Sendable {
 
     var swim: SWIM { membership.swim }
 
+    /// Which gossip keys the members accept, as this one sees it.
+    public var keyReport: KeyReport { membership.keyReport }
+
     /// Takes one input and gives what is to be done about it, in order.
     public mutating func step(_ input: AgentInput, at now: Moment) -> [AgentDirective] {
         self.now = now
@@ -123,6 +126,7 @@ public struct AgentCore: Sendable {
         case .clientClosed(let client): clientClosed(client)
         case .mirror(let answer): receive(answer)
         case .leave: leave()
+        case .reloadKeys(let keys, let force): reload(keys, force: force)
         }
         announceLeads()
         if housekeeping.isRunning { scheduleHousekeeping() }

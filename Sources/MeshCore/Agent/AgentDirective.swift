@@ -18,6 +18,17 @@ public enum AgentDirective: Hashable, Sendable {
     case view(MeshView)
     /// The agent has left; nothing will be asked any more.
     case departed
+    /// Accept and dial peer links with these keys from now on, and close those that are sealed with another.
+    case ring(GossipKeyRing)
+    /// What came of a ``AgentInput/reloadKeys(_:force:)``.
+    case keysReloaded(KeyReload)
+}
+
+/// What came of reading the key file again.
+public enum KeyReload: Hashable, Sendable {
+    case done(KeyReport)
+    /// Nothing changed.
+    case refused(KeyRotation.Problem)
 }
 
 /// A question or an order to the mirror. The ticket comes back with the answer.
@@ -39,4 +50,6 @@ public enum AgentEvent: Hashable, Sendable {
     case instanceRefused(number: UInt32, SWIM.InstanceRefusal)
     /// This run was believed dead, or another run took its name: it goes on as a new life and pulls its slots again.
     case newLife(Life)
+    /// Other gossip keys are accepted here, or another is used.
+    case keys(KeyReport)
 }

@@ -22,6 +22,8 @@ public enum AgentInput: Hashable, Sendable {
     case mirror(MirrorAnswer)
     /// Hand off and leave; the end is ``AgentDirective/departed``.
     case leave
+    /// The key file was read again. Answered by one ``AgentDirective/keysReloaded(_:)``.
+    case reloadKeys(KeyFile, force: Bool)
 }
 
 /// A peer link of this agent, numbered by the shell.

@@ -44,6 +44,11 @@ extension Fact {
             body.write(member.weight)
             body.write(member.endpoint)
             body.write(goneFor)
+            body.write(UInt8(member.keys.count))
+            for key in member.keys {
+                body.write(key.number)
+                body.write(key.check)
+            }
             for (key, value) in member.tags.sorted(by: { $0.key < $1.key }) {
                 body.write(text: key)
                 body.write(text: value)
@@ -95,6 +100,7 @@ extension Fact {
             guard (1...16).contains(weight) else { throw .unknownValue }
             let endpoint = try reader.readEndpoint()
             let goneFor = try reader.read(UInt32.self)
+            let keys = try Self.readKeys(from: &reader)
             guard reader.remaining <= Member.tagsBytesMax else { throw .tooLarge }
             var tags: [String: String] = [:]
             var last: String?
@@ -106,7 +112,8 @@ extension Fact {
                 last = key
             }
             let member = Member(
-                id: id, incarnation: incarnation, status: status, role: role, stage: stage, endpoint: endpoint, weight: weight, tags: tags)
+                id: id, incarnation: incarnation, status: status, role: role, stage: stage, endpoint: endpoint, weight: weight, tags: tags,
+                keys: keys)
             self = .member(member, goneFor: goneFor)
         case Tag.claim:
             let subject = try reader.readMemberID()
@@ -142,6 +149,19 @@ extension Fact {
         default: return nil
         }
         try reader.finish()
+    }
+
+    private static func readKeys(from reader: inout ByteReader) throws(WireError) -> [KeyMark] {
+        let count = Int(try reader.read(UInt8.self))
+        guard count <= Member.keysMax else { throw .tooLarge }
+        guard reader.remaining >= count * KeyMark.bytes else { throw .truncated }
+        var keys: [KeyMark] = []
+        for _ in 0..<count {
+            let key = KeyMark(number: try reader.read(), check: try reader.read())
+            guard !keys.contains(where: { $0.number == key.number }) else { throw .unknownValue }
+            keys.append(key)
+        }
+        return keys
     }
 }
 

@@ -7,7 +7,7 @@ public struct Gossip: Sendable {
         case membership(SWIM.Input)
         /// A UDP packet, as it came.
         case packet([UInt8], from: Endpoint)
-        /// Other keys are to be used from now on.
+        /// What the key file says now; see ``load(_:force:at:)``.
         case ring(GossipKeyRing)
     }
 
@@ -20,6 +20,10 @@ public struct Gossip: Sendable {
 
     public private(set) var swim: SWIM
     private var sealer: PacketSealer
+    private var rotation: KeyRotation
+    private var consideredEpoch: UInt64 = 0
+    /// Counts the rings that were put in force.
+    public private(set) var ringCount: UInt64 = 0
     /// Sealed by a member and yet no message, by what is wrong with it.
     private var undecodable: [WireError: UInt64] = [:]
 
@@ -30,6 +34,9 @@ public struct Gossip: Sendable {
         local: Member, seeds: [Endpoint], seed: UInt64, configuration: SWIM.Configuration = .init(), ring: GossipKeyRing, label: String,
         sid: UInt64
     ) throws(SWIM.InvalidLocalMember) {
+        var local = local
+        local.keys = ring.marks
+        rotation = KeyRotation(ring)
         swim = try SWIM(local: local, seeds: seeds, seed: seed, configuration: configuration)
         sealer = PacketSealer(ring: ring, label: label, sid: sid)
     }
@@ -44,31 +51,65 @@ public struct Gossip: Sendable {
 
     public mutating func step(_ input: Input, at now: Moment) -> [Directive] {
         switch input {
-        case .membership(let input): return seal(swim.step(input, at: now))
-        case .packet(let packet, let source): return receive(packet, from: source, at: now)
-        case .ring(let ring):
-            sealer.replaceRing(ring)
-            return []
+        case .membership(let input): seal(swim.step(input, at: now), at: now) + considerKeys(at: now)
+        case .packet(let packet, let source): receive(packet, from: source, at: now) + considerKeys(at: now)
+        // The ring in force goes on if this one can't follow it.
+        case .ring(let ring): (try? load(ring, force: false, at: now)) ?? []
         }
+    }
+
+    // MARK: Keys
+
+    /// The keys in force.
+    public var ring: GossipKeyRing { rotation.ring }
+
+    /// Takes what the key file says now, and follows it as far as the other members allow; see ``KeyRotation``.
+    public mutating func load(_ ring: GossipKeyRing, force: Bool, at now: Moment) throws(KeyRotation.Problem) -> [Directive] {
+        try rotation.load(ring, force: force)
+        consideredEpoch = swim.epoch &- 1
+        return considerKeys(at: now)
+    }
+
+    private mutating func considerKeys(at now: Moment) -> [Directive] {
+        guard swim.epoch != consideredEpoch else { return [] }
+        consideredEpoch = swim.epoch
+        guard rotation.hasChoice, rotation.consider(swim.others.filter(\.status.isReachable)) else { return [] }
+        ringCount += 1
+        sealer.replaceRing(rotation.ring)
+        return seal(swim.step(.setKeys(rotation.ring.marks), at: now), at: now)
+    }
+
+    public var keyReport: KeyReport {
+        let holders = (swim.others.filter(\.status.isReachable) + [swim.local]).sorted { $0.name < $1.name }
+        return KeyReport(
+            members: holders.map { KeyReport.Holder(name: $0.name, keys: $0.keys) }, wanted: rotation.file.sealing.mark,
+            used: rotation.ring.sealing.mark, kept: rotation.kept.map(\.mark))
     }
 
     /// See ``SWIM/beginNewLife(at:stage:after:)``.
     public mutating func beginNewLife(at now: Moment, stage: Stage, after known: Life? = nil) -> [Directive] {
-        seal(swim.beginNewLife(at: now, stage: stage, after: known))
+        // What the members allow is considered at the next step.
+        seal(swim.beginNewLife(at: now, stage: stage, after: known), at: now)
     }
 
     private mutating func receive(_ packet: [UInt8], from source: Endpoint, at now: Moment) -> [Directive] {
         // The sealer counts what it refuses.
-        guard let payload = try? sealer.open(packet) else { return [] }
-        do {
-            return seal(swim.step(.message(try GossipMessage(decoding: payload), from: source), at: now))
-        } catch {
-            undecodable[error, default: 0] += 1
-            return []
+        guard let opened = try? sealer.open(packet, from: source, at: now) else { return [] }
+        var directives: [Directive] = []
+        if let reply = opened.reply { directives.append(.packet(reply.packet, to: reply.endpoint)) }
+        if let payload = opened.payload {
+            do {
+                directives += seal(swim.step(.message(try GossipMessage(decoding: payload), from: source), at: now), at: now)
+            } catch {
+                undecodable[error, default: 0] += 1
+            }
         }
+        // What was asked goes with the reply to the message, if there is one.
+        if let answer = sealer.settle() { directives.append(.packet(answer.packet, to: answer.endpoint)) }
+        return directives
     }
 
-    private mutating func seal(_ asked: [SWIM.Directive]) -> [Directive] {
+    private mutating func seal(_ asked: [SWIM.Directive], at now: Moment) -> [Directive] {
         var directives: [Directive] = []
         directives.reserveCapacity(asked.count)
         for directive in asked {
@@ -76,7 +117,7 @@ public struct Gossip: Sendable {
                 directives.append(.membership(directive))
                 continue
             }
-            if let packet = sealer.seal(message.encoded) { directives.append(.packet(packet, to: endpoint)) }
+            if let packet = sealer.seal(message.encoded, to: endpoint, at: now) { directives.append(.packet(packet, to: endpoint)) }
         }
         return directives
     }

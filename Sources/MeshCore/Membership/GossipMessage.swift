@@ -34,7 +34,7 @@ public struct GossipMessage: Hashable, Sendable {
 // MARK: Coding
 
 extension GossipMessage {
-    static let version: UInt8 = 1
+    static let version = MeshProtocol.version
     /// A version, a sender, a digest and the largest kind, a ping request: what facts leave room for.
     static let headBytesMax = 1 + idBytesMax + 8 + 1 + 4 + idBytesMax + endpointBytesMax
 
@@ -54,7 +54,7 @@ extension GossipMessage {
     public init(decoding bytes: [UInt8]) throws(WireError) {
         guard bytes.count <= PacketSealer.payloadBytesMax else { throw .tooLarge }
         var reader = ByteReader(bytes)
-        guard try reader.read(UInt8.self) == Self.version else { throw .unknownValue }
+        guard try reader.read(UInt8.self) == Self.version else { throw .wrongVersion }
         sender = try reader.readMemberID()
         digest = try reader.read()
         switch try reader.read(UInt8.self) {

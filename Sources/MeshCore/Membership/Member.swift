@@ -46,12 +46,16 @@ public struct Member: Hashable, Sendable {
     public var weight: UInt8
     /// An operator's labels, at most 512 bytes when encoded; see ``Member/tagsBytesMax``.
     public var tags: [String: String]
+    /// The gossip keys it accepts, at most ``keysMax``; the last is the one it seals with.
+    public var keys: [KeyMark]
 
     public static let tagsBytesMax = 512
+    /// Of a full ring and one kept beside it.
+    public static let keysMax = 2 * GossipKeyRing.keysMax
 
     public init(
         id: MemberID, incarnation: UInt32 = 0, status: Status = .alive, role: Role = .node, stage: Stage = .syncing,
-        endpoint: Endpoint, weight: UInt8 = 1, tags: [String: String] = [:]
+        endpoint: Endpoint, weight: UInt8 = 1, tags: [String: String] = [:], keys: [KeyMark] = []
     ) {
         self.id = id
         self.incarnation = incarnation
@@ -61,6 +65,7 @@ public struct Member: Hashable, Sendable {
         self.endpoint = endpoint
         self.weight = weight
         self.tags = tags
+        self.keys = keys
     }
 
     public var name: NodeName { id.name }

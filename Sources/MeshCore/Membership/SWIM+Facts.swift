@@ -181,6 +181,13 @@ extension SWIM {
         announce()
     }
 
+    mutating func setKeys(_ keys: [KeyMark]) {
+        guard keys != local.keys, local.incarnation < .max else { return }
+        local.keys = keys
+        if phase == .running { local.incarnation += 1 }
+        announce()
+    }
+
     /// Puts a new life of ours in the place of the old one.
     mutating func reannounce(as id: MemberID, stage: Stage) {
         guard let index = find(local.name) else { return }
@@ -253,6 +260,7 @@ extension SWIM {
         epoch += 1
         var comparable = before
         comparable.incarnation = member.incarnation
+        comparable.keys = member.keys
         if comparable != member { directives.append(.memberChanged(member, from: before.status)) }
     }
 

@@ -71,6 +71,8 @@ public struct SWIM: Sendable {
         case unregister(number: UInt32)
         /// Say goodbye; ``Directive/departed`` follows within 0.2 s.
         case leave
+        /// Other gossip keys are accepted here, or another is used; the last is the one used.
+        case setKeys([KeyMark])
     }
 
     public enum Directive: Hashable, Sendable {
@@ -84,7 +86,7 @@ public struct SWIM: Sendable {
         case sendState(to: MemberID, asking: Bool)
         /// Try a TCP connection there, even if a link is up. Answer with `linkUp`, or with `linkDown` if the port refuses; silence needs none.
         case checkPort(of: MemberID, at: Endpoint)
-        /// Something about a member other than its incarnation changed; `from` is nil for one not known before, in that life.
+        /// Something about a member other than its incarnation and keys changed; `from` is nil for one not known before, in that life.
         case memberChanged(Member, from: Status?)
         case instancesChanged
         case instanceRefused(number: UInt32, InstanceRefusal)
@@ -234,6 +236,7 @@ public struct SWIM: Sendable {
         case (.running, .linkDown(let peer, let refused)): linkDown(peer, refused: refused)
         case (.running, .leave): leave()
         case (.running, .setStage(let stage)), (.waiting, .setStage(let stage)): setStage(stage)
+        case (.running, .setKeys(let keys)), (.waiting, .setKeys(let keys)): setKeys(keys)
         case (.running, .syncOpened(let endpoint, let peer)): syncOpened(endpoint, peer: peer)
         case (.running, .syncFailed(let endpoint, let refused)): syncFailed(endpoint, refused: refused)
         case (.running, .register(let instance)), (.waiting, .register(let instance)): register(instance)

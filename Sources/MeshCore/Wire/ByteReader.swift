@@ -67,6 +67,8 @@ public enum WireError: Error, Hashable, Sendable, CaseIterable {
     case trailingBytes
     /// A tag, name or flag that this version doesn't know.
     case unknownValue
+    /// Written by an agent of another version of the protocol.
+    case wrongVersion
     /// Text that is not UTF-8, or a name with a character that names may not have.
     case malformedText
 }

@@ -1,9 +1,26 @@
+import Crypto
+
+/// Names a gossip key among members without giving it away: they tell each other which keys they accept.
+public struct KeyMark: Hashable, Sendable {
+    public let number: UInt16
+    /// Of the secret, so that two secrets that were given one number by mistake are not taken for one key.
+    public let check: UInt32
+
+    public init(number: UInt16, check: UInt32) {
+        self.number = number
+        self.check = check
+    }
+
+    static let bytes = 6
+}
+
 /// One key of the gossip ring. Whoever has it is a member of the mesh; it is never printed.
 public struct GossipKey: Hashable, Sendable, CustomStringConvertible, CustomReflectable {
     /// Names the key inside packets and hellos; never used twice in a ring.
     public let number: UInt16
     /// 32 bytes.
     public let secret: [UInt8]
+    public let mark: KeyMark
 
     public static let secretBytes = 32
 
@@ -12,6 +29,9 @@ public struct GossipKey: Hashable, Sendable, CustomStringConvertible, CustomRefl
         guard secret.count == Self.secretBytes else { return nil }
         self.number = number
         self.secret = secret
+        let check = HKDF<SHA256>.deriveKey(
+            inputKeyMaterial: SymmetricKey(data: secret), info: Array("sessionmesh key check 1".utf8), outputByteCount: 4)
+        mark = KeyMark(number: number, check: check.withUnsafeBytes { $0.reduce(0) { $0 << 8 | UInt32($1) } })
     }
 
     public var description: String { "gossip key \(number)" }
@@ -20,8 +40,7 @@ public struct GossipKey: Hashable, Sendable, CustomStringConvertible, CustomRefl
 
 /// The gossip keys that a process accepts, and the one it seals with: the last.
 ///
-/// To rotate, on every agent before the next step: put the new key before the old one (accepted, not used), move it last (used), take the
-/// old one out.
+/// How it follows a key file that changes: ``KeyRotation``.
 public struct GossipKeyRing: Hashable, Sendable {
     public let keys: [GossipKey]
     public let sealing: GossipKey
@@ -35,6 +54,15 @@ public struct GossipKeyRing: Hashable, Sendable {
         self.keys = keys
         sealing = last
     }
+
+    /// Keys of a ring and those kept from the one before it: their numbers differ, and there are at most twice as many.
+    init(accepting others: [GossipKey], sealing: GossipKey) {
+        keys = others.suffix(2 * Self.keysMax - 1) + [sealing]
+        self.sealing = sealing
+    }
+
+    /// What others are told: which keys are accepted, the one that is used last.
+    public var marks: [KeyMark] { keys.map(\.mark) }
 
     public subscript(number: UInt16) -> GossipKey? {
         keys.first { $0.number == number }

@@ -15,7 +15,7 @@ import Crypto
 /// another link, or sent by ourselves, opens here. Both hellos are associated data of the proofs. Until the peer's proof has opened, a
 /// frame has at most 512 bytes and the machine keeps no more than one.
 ///
-/// Limits: every holder of the key may claim to be any member. A link is never rekeyed; close it after the ring has changed. Closing a link
+/// Limits: every holder of the key may claim to be any member. A link is never rekeyed; close it when its ``key`` is taken out of the ring. Closing a link
 /// that has not been established after 5 s is the shell's job, as is bounding how many wait at once.
 public struct PeerLinkMachine: Sendable {
     /// The longest message.
@@ -24,7 +24,7 @@ public struct PeerLinkMachine: Sendable {
     public static let unprovenFrameBytesMax = 512
     public static let nonceBytes = 32
 
-    static let version: UInt8 = 1
+    static let version = MeshProtocol.version
 
     public enum Role: UInt8, Hashable, Sendable {
         case initiator = 0x49
@@ -68,6 +68,10 @@ public struct PeerLinkMachine: Sendable {
 
     private let role: Role
     private let ring: GossipKeyRing
+    /// The key of an initiator's hello.
+    private let offer: GossipKey
+    /// The key this link is sealed with, once both have said hello.
+    public private(set) var key: GossipKey?
     private let label: [UInt8]
     private let nonce: [UInt8]
     private let local: MemberID
@@ -88,11 +92,16 @@ public struct PeerLinkMachine: Sendable {
         }
     }
 
-    /// - Parameter nonce: 32 random bytes, new for each link, from the operating system. Any other length is the caller's mistake.
-    public init(role: Role, ring: GossipKeyRing, label: String, nonce: [UInt8], local: MemberID, endpoint: Endpoint) {
+    /// - Parameters:
+    ///   - offer: the key of an initiator's hello: one of the ring that the acceptor may know, by default the one that is used.
+    ///   - nonce: 32 random bytes, new for each link, from the operating system. Any other length is the caller's mistake.
+    public init(
+        role: Role, ring: GossipKeyRing, offer: GossipKey? = nil, label: String, nonce: [UInt8], local: MemberID, endpoint: Endpoint
+    ) {
         precondition(nonce.count == Self.nonceBytes, "a link's nonce has \(Self.nonceBytes) bytes, got \(nonce.count)")
         self.role = role
         self.ring = ring
+        self.offer = offer ?? ring.sealing
         self.label = Array(label.utf8)
         self.nonce = nonce
         self.local = local
@@ -105,7 +114,7 @@ public struct PeerLinkMachine: Sendable {
 
     /// What to send as soon as the connection is open: the initiator's hello; the acceptor waits for it.
     public func start() -> [Event] {
-        role == .initiator ? [.send(Self.framed(hello(keyNumber: ring.sealing.number)))] : []
+        role == .initiator ? [.send(Self.framed(hello(keyNumber: offer.number)))] : []
     }
 
     /// Takes bytes as they come, in any pieces.
@@ -155,12 +164,13 @@ public struct PeerLinkMachine: Sendable {
     }
 
     private mutating func takeHello(_ body: ArraySlice<UInt8>) throws(Failure) -> [Event] {
+        // The rest may look otherwise in another version.
+        guard body.first == Self.version else { throw .wrongVersion }
         guard let theirs = Hello(body) else { throw .malformed }
-        guard theirs.version == Self.version else { throw .wrongVersion }
         guard theirs.role == role.other.rawValue else { throw theirs.role == role.rawValue ? .reflected : .malformed }
         guard theirs.nonce != nonce else { throw .reflected }
         // The initiator chose the key; an acceptor that answers with another is no peer of ours.
-        guard let key = ring[theirs.keyNumber], role == .acceptor || key == ring.sealing else { throw .unknownKey }
+        guard let key = ring[theirs.keyNumber], role == .acceptor || key == offer else { throw .unknownKey }
 
         let mine = hello(keyNumber: key.number)
         let transcript = role == .initiator ? mine + Array(body) : Array(body) + mine
@@ -169,6 +179,7 @@ public struct PeerLinkMachine: Sendable {
             let info = Array("sessionmesh link 1 ".utf8) + [sender.rawValue] + label
             return Direction(key: AEAD.derive(from: key, salt: salt, info: info))
         }
+        self.key = key
         outgoing = direction(from: role)
         incoming = direction(from: role.other)
         state = .awaitingProof(transcript: transcript)
