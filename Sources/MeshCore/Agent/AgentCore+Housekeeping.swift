@@ -19,6 +19,7 @@ extension AgentCore {
         directives.append(.timer(.housekeeping, after: Self.housekeepingInterval))
         housekeepingCount += 1
         expireOperations()
+        if !strangers.isEmpty { dismissStrangers() }
         if configuration.role == .node {
             retryParked()
             flushMirror()

@@ -18,6 +18,8 @@ public enum AgentDirective: Hashable, Sendable {
     case view(MeshView)
     /// The agent has left; nothing will be asked any more.
     case departed
+    /// The agent's name is that of a living member. It must end at once and say so; it was never part of the mesh, or is no more.
+    case nameTaken(by: Member)
 }
 
 /// A question or an order to the mirror. The ticket comes back with the answer.
