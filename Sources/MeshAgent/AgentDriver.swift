@@ -132,6 +132,7 @@ final class AgentDriver {
         case .event(let event): tell(event)
         case .view(let view): outlets.views.yield(view)
         case .departed: depart()
+        case .nameTaken(let holder): depart(.nameTaken(by: holder))
         }
     }
 
@@ -181,12 +182,12 @@ final class AgentDriver {
         outlets.notices.yield(AgentNotice(time: SystemClock.now().wall, kind: .agent(event)))
     }
 
-    private func depart() {
+    private func depart(_ signal: AgentSignal = .departed) {
         guard phase != .departed else { return }
         phase = .departed
         inbox.removeAll()
         questions.failAll(ClientFailure(.unavailable, "the agent has left the mesh"))
-        outlets.signals.yield(.departed)
+        outlets.signals.yield(signal)
     }
 
     /// Closes every door. What was said before, the last words of a leaving agent included, has been handed to the kernel.
@@ -246,6 +247,7 @@ enum AgentSignal: Sendable {
     /// The program is asked to end.
     case shutdown
     case departed
+    case nameTaken(by: Member)
     /// The hand-off takes longer than the operator allows.
     case leaveTimedOut
 }

@@ -1,4 +1,6 @@
-/// Why an agent could not start: something in its configuration or on its machine that a person must change. Trying again without that
+import MeshCore
+
+/// Why an agent could not start, or stay: something in its configuration or on its machine that a person must change. Trying again without that
 /// can't help. The command line prints ``description`` and exits with 78 (`EX_CONFIG`).
 public struct AgentStartError: Error, Hashable, Sendable, CustomStringConvertible {
     public struct Code: Hashable, Sendable, CustomStringConvertible {
@@ -22,6 +24,8 @@ public struct AgentStartError: Error, Hashable, Sendable, CustomStringConvertibl
         public static let invalidAgent = Code(description: "invalidAgent")
         /// Bound to every address, so that nobody knows which one to dial.
         public static let advertiseMissing = Code(description: "advertiseMissing")
+        /// Another living agent of the mesh has that name. Told by the mesh within a second of the start, or of waking.
+        public static let nameTaken = Code(description: "nameTaken")
     }
 
     public var code: Code
@@ -31,5 +35,11 @@ public struct AgentStartError: Error, Hashable, Sendable, CustomStringConvertibl
     public init(_ code: Code, _ description: String) {
         self.code = code
         self.description = description
+    }
+
+    init(nameTakenBy holder: Member) {
+        self.init(
+            .nameTaken,
+            "the name \(holder.name) is taken by a live agent at \(holder.endpoint): give this one another name, or stop that one first")
     }
 }

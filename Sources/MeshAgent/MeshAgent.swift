@@ -46,7 +46,7 @@ public final class MeshAgent: Service {
         let (views, viewsContinuation) = AsyncStream.makeStream(of: MeshView.self, bufferingPolicy: .bufferingNewest(1))
         let (notices, noticesContinuation) = AsyncStream.makeStream(of: AgentNotice.self, bufferingPolicy: .bufferingNewest(1024))
         // Each kind of signal comes once.
-        let (signals, signalsContinuation) = AsyncStream.makeStream(of: AgentSignal.self, bufferingPolicy: .bufferingOldest(3))
+        let (signals, signalsContinuation) = AsyncStream.makeStream(of: AgentSignal.self, bufferingPolicy: .bufferingOldest(4))
         let (requests, requestsContinuation) = AsyncStream.makeStream(
             of: MirrorRequest.self, bufferingPolicy: .bufferingOldest(MirrorPump.queueMax))
         self.views = views
@@ -80,7 +80,8 @@ public final class MeshAgent: Service {
     /// Runs the agent until a graceful shutdown or `POST /v1/drain`, after which it hands off and leaves the mesh, or until its task is
     /// cancelled, which is a sudden end that the other members notice by themselves.
     ///
-    /// - Throws: ``AgentStartError`` when a listener can't be opened; nothing was started then.
+    /// - Throws: ``AgentStartError`` when a listener can't be opened; nothing was started then. Also, after everything was closed, when
+    ///   the mesh finds that another living agent has this one's name.
     public func run() async throws {
         defer {
             outlets.views.finish()
@@ -97,7 +98,7 @@ public final class MeshAgent: Service {
             ])
         outlets.notices.yield(AgentNotice(time: SystemClock.now().wall, kind: .ready(listeners.addresses)))
 
-        await withDiscardingTaskGroup { group in
+        let holder: Member? = await withDiscardingTaskGroup { group in
             if let mirror {
                 let pump = MirrorPump(mirror: mirror, requests: mirrorRequests) { answer in
                     driver.execute { $0.feed(.mirror(answer)) }
@@ -105,18 +106,20 @@ public final class MeshAgent: Service {
                 group.addTask { await mirror.run() }
                 group.addTask { await pump.run() }
             }
-            await withGracefulShutdownHandler {
+            let holder = await withGracefulShutdownHandler {
                 await untilDeparted(driver, in: &group)
             } onGracefulShutdown: { [outlets] in
                 outlets.signals.yield(.shutdown)
             }
             group.cancelAll()
+            return holder
         }
 
         self.driver.withLock { $0 = nil }
         // The ports are free when this returns.
         try? await loop.submit { driver.value.close() }.get()
         for socket in [listeners.client, listeners.admin] { socket?.file?.remove() }
+        if let holder { throw AgentStartError(nameTakenBy: holder) }
     }
 
     /// Nil unless the agent runs.
@@ -148,7 +151,8 @@ public final class MeshAgent: Service {
         }.get()
     }
 
-    private func untilDeparted(_ driver: NIOLoopBound<AgentDriver>, in group: inout DiscardingTaskGroup) async {
+    /// - Returns: who has our name, if that is why.
+    private func untilDeparted(_ driver: NIOLoopBound<AgentDriver>, in group: inout DiscardingTaskGroup) async -> Member? {
         for await signal in signals {
             switch signal {
             case .shutdown:
@@ -157,12 +161,14 @@ public final class MeshAgent: Service {
                     try? await Task.sleep(for: configuration.leaveTimeout)
                     outlets.signals.yield(.leaveTimedOut)
                 }
-            case .departed: return
+            case .departed: return nil
+            case .nameTaken(let holder): return holder
             case .leaveTimedOut:
                 logger.warning("the hand-off is not complete after \(configuration.leaveTimeout); the backups take over what is left")
-                return
+                return nil
             }
         }
+        return nil
     }
 }
 

@@ -38,6 +38,8 @@ public struct World: Sendable {
     private var cuts: Set<Cut> = []
     private var lastRequest: UInt64 = 0
     private var responses: [UInt64: ClientResponse] = [:]
+    /// Hosts whose agent ended because its name was taken, with who has it.
+    public private(set) var refusals: [NodeName: Member] = [:]
     /// What each subscriber was given, in order.
     public private(set) var deliveries: [NodeName: [ChannelMessage]] = [:]
 
@@ -99,7 +101,8 @@ public struct World: Sendable {
     }
 
     /// Starts an agent that knows the first three as seeds, or starts it again, empty, under its old name.
-    public mutating func start(_ name: NodeName, clockError: Int64 = 0) {
+    /// - Parameter node: the agent's name, when it is not its host's.
+    public mutating func start(_ name: NodeName, as node: NodeName? = nil, clockError: Int64 = 0) {
         if hosts[name] == nil {
             hosts[name] = Host(endpoint: .loopback(port: Self.firstPort + UInt16(names.count)))
             names.append(name)
@@ -109,7 +112,7 @@ public struct World: Sendable {
         host.clockError = clockError
         host.isPaused = false
         host.waiting = []
-        var settings = AgentConfiguration(name: name, endpoint: host.endpoint, seeds: Self.seeds)
+        var settings = AgentConfiguration(name: node ?? name, endpoint: host.endpoint, seeds: Self.seeds)
         settings.mirrors = configuration.mirrors
         settings.idleDefault = configuration.idleDefault
         let secret = (0..<4).flatMap { _ in withUnsafeBytes(of: generator.next()) { Array($0) } }
@@ -273,6 +276,9 @@ public struct World: Sendable {
         case .mirror(let request): schedule(delay(), name, .input(.mirror(mirror.answer(request))))
         case .event, .view, .ring, .keysReloaded: note(2, name)
         case .departed: crash(name)
+        case .nameTaken(let holder):
+            refusals[name] = holder
+            crash(name)
         }
     }
 

@@ -105,6 +105,9 @@ struct RealAgent: Sendable {
     /// As a process that is gone: no goodbye, and its sockets close.
     func kill() { task.cancel() }
 
+    /// What it ended with.
+    func end() async throws { try await task.value }
+
     var hasEnded: Bool {
         get async { await agent.status() == nil }
     }

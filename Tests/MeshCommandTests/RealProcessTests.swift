@@ -63,6 +63,28 @@ import Testing
         #expect(namesake.errors.contains("n1.client"), "\(namesake.errors)")
     }
 
+    @Test func aNameThatIsTakenIsSaidToBe() async throws {
+        let directory = try CommandDirectory()
+        let first = try agent("n1", in: directory)
+        defer { first.send(SIGKILL) }
+        let address = try #require(try await first.event("ready")["address"] as? String)
+        let second = try agent("n2", in: directory, ["--seed", address])
+        defer { second.send(SIGKILL) }
+        let seed = try #require(try await second.event("ready")["address"] as? String)
+        try await eventually("n1 in the view of n2") {
+            second.events.contains { $0["member"] as? String == "n1" && $0["status"] as? String == "alive" } ? true : nil
+        }
+        // Another directory, as on another machine.
+        let twin = try await CommandProcess.run(
+            ["agent", "--name", "n1", "--bind", "127.0.0.1:0", "--seed", seed, "--key-file", directory.file("sessionmesh/mesh.key")],
+            in: CommandDirectory(), variables: ["SESSIONMESH_LOG_LEVEL": "error"])
+        #expect(twin.code == 78)
+        let line = "the name n1 is taken by a live agent at \(address): give this one another name, or stop that one first\n"
+        #expect(twin.errors.hasSuffix(line), "\(twin.errors)")
+        #expect(twin.errors.split(separator: "\n").count == 1, "\(twin.errors)")
+        #expect(first.isRunning && second.isRunning)
+    }
+
     @Test func twoBalancersNeverShareAPort() async throws {
         let directory = try CommandDirectory()
         let first = try CommandProcess(

@@ -15,6 +15,8 @@ struct GossipWorld {
         var backlog: [SWIM.Input] = []
         var side = 0
         var departed = false
+        var refusedBy: Member?
+        var refusedAt: Int64 = 0
         var pauses = 0
     }
 
@@ -60,9 +62,13 @@ struct GossipWorld {
 
     static func endpoint(_ index: Int) -> Endpoint { .loopback(port: UInt16(10_000 + index)) }
 
-    mutating func add(role: Role = .node, named name: String? = nil) throws {
+    /// - Parameters:
+    ///   - clockBehind: how far its wall clock is behind the others', in milliseconds.
+    ///   - seeds: indices; the first two if nil.
+    mutating func add(role: Role = .node, named name: String? = nil, clockBehind: Int64 = 0, seeds: [Int]? = nil) throws {
         let index = nodes.count
-        nodes.append(Node(swim: try swim(index, role: role, life: Life(startedAt: wall(0), salt: 0), named: name)))
+        let life = Life(startedAt: wall(-clockBehind), salt: UInt16(index))
+        nodes.append(Node(swim: try swim(index, role: role, life: life, named: name, seeds: seeds), wallOffset: -clockBehind))
         feed(index, .start)
     }
 
@@ -74,11 +80,11 @@ struct GossipWorld {
         feed(index, .start)
     }
 
-    private func swim(_ index: Int, role: Role, life: Life, named: String? = nil) throws -> SWIM {
+    private func swim(_ index: Int, role: Role, life: Life, named: String? = nil, seeds: [Int]? = nil) throws -> SWIM {
         let name = try NodeName(named ?? "n\(index)")
         let local = Member(id: MemberID(name: name, life: life), role: role, stage: .serving, endpoint: Self.endpoint(index))
         return try SWIM(
-            local: local, seeds: [Self.endpoint(0), Self.endpoint(1)], seed: seed &* 1000 &+ UInt64(index), configuration: configuration)
+            local: local, seeds: (seeds ?? [0, 1]).map(Self.endpoint), seed: seed &* 1000 &+ UInt64(index), configuration: configuration)
     }
 
     private func wall(_ offset: Int64) -> Int64 { Self.wallAtStart + now / 1_000_000 + offset }
@@ -98,6 +104,10 @@ struct GossipWorld {
     mutating func pause(_ index: Int, for duration: Duration) {
         nodes[index].state = .paused
         run(for: duration)
+        wake(index)
+    }
+
+    mutating func wake(_ index: Int) {
         nodes[index].state = .up
         let backlog = nodes[index].backlog
         nodes[index].backlog = []
@@ -227,6 +237,10 @@ struct GossipWorld {
             case .declaredDead: perform(nodes[index].swim.beginNewLife(at: moment(index), stage: .serving), of: index)
             case .paused: nodes[index].pauses += 1
             case .departed: nodes[index].departed = true
+            case .nameTaken(let holder):
+                nodes[index].refusedBy = holder
+                nodes[index].refusedAt = now
+                nodes[index].state = .killed
             case .instancesChanged: break
             case .instanceRefused(let number, let reason): Issue.record("instance \(number) refused: \(reason)")
             }

@@ -36,17 +36,6 @@ import Testing
         #expect(world.deaths == 0 && world.nodes[3].swim.seedsSettled)
     }
 
-    @Test func twoProcessesOfOneNameDoNoWorseThanReplaceEachOther() throws {
-        var world = try Self.joined(4, seed: 15)
-        let packets = world.packets
-        try world.add(named: "n2")
-        world.run(for: .seconds(20))
-        #expect(world.nodes[0].swim.view.members.count == 4)
-        #expect(world.packets - packets < 20_000, "\(world.packets - packets)")
-        world.kill(4, hostIsUp: true)
-        _ = try GossipWorld.within(world.run(atMost: .seconds(30)) { $0.agrees })
-    }
-
     @Test(arguments: [UInt64](1...8)) func aSilentMemberIsDeadInAllViews(seed: UInt64) throws {
         var world = try Self.joined(5, seed: seed)
         world.kill(3, hostIsUp: false)

@@ -41,8 +41,8 @@ struct Play {
         return value
     }
 
-    mutating func primary(of session: CommitReceipt) throws -> String? {
-        let answer = world.ask(try NodeName("n1"), .read(session.key))
+    mutating func primary(of session: CommitReceipt, asking name: String = "n1") throws -> String? {
+        let answer = world.ask(try NodeName(name), .read(session.key))
         guard case .session(let snapshot) = answer else { throw Unexpected(answer: answer) }
         return snapshot?.primary.description
     }

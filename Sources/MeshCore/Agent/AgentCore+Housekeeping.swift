@@ -49,6 +49,7 @@ extension AgentCore {
         housekeeping.dueAt = .max
         if reachIsStale { reachChanged() }
         expireOperations()
+        if !strangers.isEmpty { dismissStrangers() }
         if configuration.role == .node {
             retryParked()
             flushMirror()

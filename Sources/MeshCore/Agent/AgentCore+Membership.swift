@@ -8,6 +8,13 @@ struct Peer: Sendable {
     var syncStream = SyncStream()
 }
 
+/// A link whose peer is another life than the view's. What it brings, but for membership, waits until the view has that life or the link goes.
+struct Stranger: Sendable {
+    var id: MemberID
+    var since: Int64
+    var waiting: [[UInt8]] = []
+}
+
 /// Dials under way and what to do once they succeed.
 struct Dials: Sendable {
     /// When each dial under way was begun, in uptime nanoseconds.
@@ -98,14 +105,20 @@ extension AgentCore {
         case .startTimer(let timer, let delay): directives.append(.timer(.swim(timer), after: delay))
         case .syncWith(let endpoint): exchangeState(with: endpoint)
         case .sendState(let member, let asking):
-            for page in swim.statePages(asking: asking) { send(.membership(page.encoded), to: member.name) }
+            guard let link = link(to: member) else { break }
+            for page in swim.statePages(asking: asking) {
+                directives.append(.linkMessage(link, PeerMessage.membership(page.encoded).encoded))
+            }
         case .checkPort(_, let endpoint): dial(endpoint)
-        case .memberChanged(let member, _): directives.append(.event(.member(member, epoch: swim.epoch)))
+        case .memberChanged(let member, let former):
+            directives.append(.event(.member(member, epoch: swim.epoch)))
+            if former == nil { welcome(member.id) }
         case .instancesChanged, .paused: break
         case .instanceRefused(let number, let refusal): directives.append(.event(.instanceRefused(number: number, refusal)))
         case .declaredDead: beginNewLife(after: nil)
         case .becameStale(let known): beginNewLife(after: known)
         case .departed: directives.append(.departed)
+        case .nameTaken(let holder): directives.append(.nameTaken(by: holder))
         }
     }
 
@@ -129,6 +142,8 @@ extension AgentCore {
             directives.append(.closeLink(link))
             forget(link, of: name)
         }
+        for link in strangers.keys.sorted() { directives.append(.closeLink(link)) }
+        strangers = [:]
         for index in slots.indices where slots[index].isOwner {
             slots[index].tenure.owner = id
             // Copies are of another owner's tenure now.
@@ -225,6 +240,16 @@ extension AgentCore {
             if dials.forSync.remove(endpoint) != nil { gossip(.syncOpened(endpoint, peer: peer)) }
             return
         }
+        guard isWelcome(peer, at: endpoint) else {
+            keepApart(link, of: peer)
+            if dials.forSync.remove(endpoint) != nil { gossip(.syncOpened(endpoint, peer: peer)) }
+            return
+        }
+        adopt(link, of: peer)
+        if dials.forSync.remove(endpoint) != nil { gossip(.syncOpened(endpoint, peer: peer)) }
+    }
+
+    private mutating func adopt(_ link: LinkID, of peer: MemberID) {
         if let known = peers[peer.name], known.id != peer {
             for old in known.links {
                 directives.append(.closeLink(old))
@@ -236,10 +261,66 @@ extension AgentCore {
         peers[peer.name, default: Peer(id: peer, links: [])].links.append(link)
         if gone.remove(peer) != nil { reachChanged() }
         gossip(.linkUp(peer))
-        if dials.forSync.remove(endpoint) != nil { gossip(.syncOpened(endpoint, peer: peer)) }
         guard peers[peer.name]?.links == [link] else { return }
         linkInUse(peer.name)
     }
+
+    // MARK: Strangers
+
+    /// Links kept apart: more than all that start anew in a mesh of the size that gossip is made for. When full another is closed.
+    private static let strangersMax = 64
+    /// A stranger has few things to say before it is a member; then it is one within half a second. When full its link is closed.
+    private static let strangerMessagesMax = 32
+    /// Longer than a contest for a name.
+    private static let strangerPatience: Duration = .seconds(5)
+
+    /// Whether that life may have the link of its name. One of the view's may, and of a name that nobody has; one that came back at the same
+    /// address, or after a death, is about to be believed. Any other must not displace a link that may be a living member's.
+    private func isWelcome(_ peer: MemberID, at endpoint: Endpoint) -> Bool {
+        guard peer.name != id.name else { return false }
+        guard let known = swim.member(named: peer.name) else { return peers[peer.name].map { $0.id == peer } ?? true }
+        guard known.id != peer else { return true }
+        return peer.life > known.id.life && (!known.status.isReachable || known.endpoint == endpoint)
+    }
+
+    private mutating func keepApart(_ link: LinkID, of peer: MemberID) {
+        guard strangers.count < Self.strangersMax else { return directives.append(.closeLink(link)) }
+        strangers[link] = Stranger(id: peer, since: now.uptime)
+    }
+
+    /// The view has that life now.
+    private mutating func welcome(_ member: MemberID) {
+        for link in strangers.keys.sorted() where strangers[link]?.id == member {
+            guard let stranger = strangers.removeValue(forKey: link) else { continue }
+            adopt(link, of: member)
+            for bytes in stranger.waiting where linkNames[link] != nil { receive(bytes, over: link) }
+        }
+    }
+
+    private mutating func receive(_ bytes: [UInt8], from stranger: Stranger, over link: LinkID) {
+        if case .membership(let state) = try? PeerMessage(decoding: bytes) { return receiveState(state, from: stranger.id) }
+        guard stranger.waiting.count < Self.strangerMessagesMax else {
+            strangers[link] = nil
+            return directives.append(.closeLink(link))
+        }
+        strangers[link]?.waiting.append(bytes)
+    }
+
+    /// Whoever has not become a member by now won't.
+    mutating func dismissStrangers() {
+        for (link, stranger) in strangers.sorted(by: { $0.key < $1.key }) {
+            guard now.uptime - stranger.since >= Self.strangerPatience.nanoseconds else { continue }
+            strangers[link] = nil
+            directives.append(.closeLink(link))
+        }
+    }
+
+    private func link(to member: MemberID) -> LinkID? {
+        if let peer = peers[member.name], peer.id == member { return peer.links.first }
+        return strangers.filter { $0.value.id == member }.keys.min()
+    }
+
+    // MARK: Links in use
 
     /// There is another link to be used than before.
     private mutating func linkInUse(_ name: NodeName) {
@@ -251,6 +332,7 @@ extension AgentCore {
     }
 
     mutating func linkDown(_ link: LinkID) {
+        strangers[link] = nil
         guard let name = linkNames[link], let peer = peers[name] else { return }
         let wasInUse = peer.links.first == link
         forget(link, of: name)
@@ -306,6 +388,7 @@ extension AgentCore {
     }
 
     mutating func receive(_ bytes: [UInt8], over link: LinkID) {
+        if let stranger = strangers[link] { return receive(bytes, from: stranger, over: link) }
         guard let name = linkNames[link], let peer = peers[name]?.id else { return }
         let message: PeerMessage
         do { message = try PeerMessage(decoding: bytes) } catch {

@@ -27,6 +27,7 @@ public struct AgentCore: Sendable {
     var linkMessagesDropped: [String: UInt64] = [:]
     var peers: [NodeName: Peer] = [:]
     var linkNames: [LinkID: NodeName] = [:]
+    var strangers: [LinkID: Stranger] = [:]
     var dials = Dials()
     /// Lives whose peer port refused: placement passes them over before gossip has settled it.
     var gone: Set<MemberID> = []

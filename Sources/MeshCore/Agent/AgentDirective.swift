@@ -22,6 +22,8 @@ public enum AgentDirective: Hashable, Sendable {
     case ring(GossipKeyRing)
     /// What came of a ``AgentInput/reloadKeys(_:force:)``.
     case keysReloaded(KeyReload)
+    /// The agent's name is that of a living member. It must end at once and say so; it was never part of the mesh, or is no more.
+    case nameTaken(by: Member)
 }
 
 /// What came of reading the key file again.

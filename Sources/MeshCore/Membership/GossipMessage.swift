@@ -21,6 +21,8 @@ public struct GossipMessage: Hashable, Sendable {
         case stale(MemberID)
         /// A page of everything the sender believes. The last page may ask for the receiver's in return.
         case state(isLast: Bool, asking: Bool)
+        /// "The name you go by is this living member's."
+        case taken(MemberID)
     }
 
     public init(sender: MemberID, digest: UInt64, kind: Kind, facts: [Fact] = []) {
@@ -68,6 +70,7 @@ extension GossipMessage {
             let flags = try reader.read(UInt8.self)
             guard flags <= 3 else { throw .unknownValue }
             kind = .state(isLast: flags & 1 != 0, asking: flags & 2 != 0)
+        case 16: kind = .taken(try reader.readMemberID())
         default: throw .unknownValue
         }
         facts = []
@@ -107,6 +110,9 @@ extension GossipMessage {
         case .state(let isLast, let asking):
             writer.write(7 as UInt8)
             writer.write((isLast ? 1 : 0) | (asking ? 2 : 0) as UInt8)
+        case .taken(let holder):
+            writer.write(16 as UInt8)
+            writer.write(holder)
         }
     }
 }

@@ -10,6 +10,7 @@ extension SWIM {
             switch relation(to: member.id, sender: sender, at: endpoint, outdated: &outdated) {
             case .over: break
             case .own: hearOfMyself(incarnation: member.incarnation, status: member.status, from: sender, at: endpoint)
+            case .laterSelf: hearOfLaterSelf(member)
             case .unknown: meet(member, goneFor: goneFor, from: sender, isUrgent: endpoint != nil || member.id == sender)
             case .later: meet(member, goneFor: goneFor, from: sender, isUrgent: true)
             case .known(let index): merge(member, goneFor: goneFor, into: index, from: sender)
@@ -18,7 +19,8 @@ extension SWIM {
             switch relation(to: id, sender: sender, at: endpoint, outdated: &outdated) {
             case .over: break
             case .own: hearOfMyself(incarnation: incarnation, status: status, from: sender, at: endpoint)
-            case .unknown, .later:
+            case .laterSelf where status != .suspect: hearOfLaterLife(id.life)
+            case .unknown, .later, .laterSelf:
                 // A claim doesn't say where its subject lives. The sender knows.
                 if let endpoint { sync(with: endpoint) }
             case .known(let index):
@@ -55,6 +57,8 @@ extension SWIM {
         case over
         /// It is about this life of ours.
         case own
+        /// It is about a later life of our name.
+        case laterSelf
     }
 
     private mutating func relation(to id: MemberID, sender: MemberID, at endpoint: Endpoint?, outdated: inout [MemberID]) -> Relation {
@@ -65,15 +69,12 @@ extension SWIM {
             if !outdated.contains(known) { outdated.append(known) }
             return .over
         }
-        guard id.name != local.name else {
-            hearOfLaterLife(id.life)
-            return .over
-        }
+        guard id.name != local.name else { return .laterSelf }
         return id.life == known.life ? .known(index) : .later
     }
 
     /// One not known before, or not in this life: it replaces an earlier one whatever was held of that.
-    private mutating func meet(_ member: Member, goneFor: UInt32, from sender: MemberID, isUrgent: Bool) {
+    mutating func meet(_ member: Member, goneFor: UInt32, from sender: MemberID, isUrgent: Bool) {
         var fresh = member
         if member.status.isReachable {
             fresh.status = .alive
@@ -161,6 +162,8 @@ extension SWIM {
 
     mutating func hearOfLaterLife(_ life: Life) {
         guard life > local.id.life, now.uptime >= deafToStaleUntil, phase == .running else { return }
+        // Asked already, with its address known.
+        guard !contests.contains(where: { $0.claimant == local.id && $0.holder.id.life == life }) else { return }
         phase = .disowned(by: nil)
         directives.append(.becameStale(known: life))
     }

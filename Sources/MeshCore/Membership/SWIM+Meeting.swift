@@ -33,7 +33,13 @@ extension SWIM {
             seeds[index].peer = peer
             if peer == local.id { seeds[index].isSettled = true }
         }
-        if peer != local.id { directives.append(.sendState(to: peer, asking: true)) }
+        guard peer != local.id else { return }
+        if peer.name != local.name, let index = find(peer.name), records[index].id.life < peer.life,
+            !yields(index, to: peer, said: nil, at: endpoint)
+        {
+            return
+        }
+        directives.append(.sendState(to: peer, asking: true))
     }
 
     mutating func syncFailed(_ endpoint: Endpoint, refused: Bool) {
@@ -43,6 +49,7 @@ extension SWIM {
 
     mutating func receiveState(_ page: GossipMessage, from peer: MemberID) {
         guard case .state(let isLast, let asking) = page.kind, page.sender == peer, peer != local.id else { return }
+        guard listens(to: peer, saying: page.facts) else { return }
         var outdated: [MemberID] = []
         for fact in page.facts where phase == .running { merge(fact, from: peer, at: nil, outdated: &outdated) }
         guard isLast, phase == .running else { return }

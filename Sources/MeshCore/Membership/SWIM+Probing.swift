@@ -121,7 +121,9 @@ extension SWIM {
     // MARK: Messages
 
     mutating func receive(_ message: GossipMessage, from endpoint: Endpoint) {
-        guard admit(message.sender, from: endpoint) else { return }
+        if case .taken(let id) = message.kind { return hearTaken(by: id, message, from: endpoint) }
+        guard message.sender.name != local.name else { return receiveFromRival(message, from: endpoint) }
+        guard admit(message, from: endpoint) else { return }
         var outdated: [MemberID] = []
         for fact in message.facts where phase == .running { merge(fact, from: message.sender, at: endpoint, outdated: &outdated) }
         guard phase == .running else { return }
@@ -132,6 +134,7 @@ extension SWIM {
         switch message.kind {
         case .ping(let number, let target):
             if target == local.id {
+                hasVouched = true
                 send(.ack(number: number), to: endpoint)
             } else if target.name == local.name, target.life < local.id.life {
                 send(.stale(local.id), to: endpoint, leading: [.member(local)])
@@ -155,18 +158,16 @@ extension SWIM {
         case .relayedAck(let number, let subject): answered(by: subject, number: number)
         case .stale(let known):
             if known.name == local.name { hearOfLaterLife(known.life) }
-        case .gossip, .state: break
+        case .gossip, .state, .taken: break
         }
     }
 
-    /// Whether the sender may be listened to: not ourselves, not a life that is over.
-    private mutating func admit(_ sender: MemberID, from endpoint: Endpoint) -> Bool {
-        if sender.name == local.name {
-            if sender.life > local.id.life { hearOfLaterLife(sender.life) }
-            if sender.life < local.id.life { send(.stale(local.id), to: endpoint, leading: [.member(local)]) }
-            return false
-        }
+    /// Whether the sender may be listened to: not a life that is over, nor one whose name is contested.
+    private mutating func admit(_ message: GossipMessage, from endpoint: Endpoint) -> Bool {
+        let sender = message.sender
         guard let index = find(sender.name), records[index].id.life >= sender.life else {
+            let said = Self.word(about: sender, in: message.facts)
+            if let index = find(sender.name), !yields(index, to: sender, said: said, at: endpoint) { return false }
             // Somebody new: all it knows is worth having.
             sync(with: endpoint)
             return true
@@ -183,6 +184,7 @@ extension SWIM {
     }
 
     private mutating func answered(by id: MemberID, number: UInt32) {
+        contestAnswered(by: id, number: number)
         if let waiting = probe, waiting.number == number, waiting.target == id {
             if !waiting.wasResent { roundTrip.record(now.uptime - waiting.sentAt) }
             probe = nil
@@ -219,6 +221,7 @@ extension SWIM {
         guard late > configuration.pauseMin.nanoseconds else { return }
         probe = nil
         relays = []
+        restartContests()
         lenientUntil = now.uptime + 2 * configuration.probePeriod.nanoseconds
         for index in records.indices where records[index].suspicion != nil {
             records[index].suspicion?.startedAt += late

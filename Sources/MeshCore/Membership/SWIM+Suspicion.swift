@@ -89,6 +89,7 @@ extension SWIM {
     // MARK: What peer links tell
 
     mutating func linkUp(_ peer: MemberID) {
+        contestPort(of: peer, is: .open)
         guard let index = find(peer), records[index].isReachable, peer != local.id else { return }
         if probe?.target == peer { probe = nil }
         disproveGone(index)
@@ -96,6 +97,7 @@ extension SWIM {
     }
 
     mutating func linkDown(_ peer: MemberID, refused: Bool) {
+        if refused { contestPort(of: peer, is: .refused) }
         guard let index = find(peer), records[index].isReachable, peer != local.id else { return }
         if refused {
             suspectGone(index)

@@ -10,8 +10,7 @@
 /// A step takes one input and returns what to do. The time is an argument, chance comes from the seed, and timers carry the fact they were
 /// set for, so the same inputs give the same directives in any process.
 ///
-/// What it can't do yet: two living processes of one name replace each other, about once a second, until one is stopped; and every holder
-/// of the key is believed about everybody.
+/// What it can't do: every holder of the key is believed about everybody.
 ///
 /// Sources: Das, Gupta and Motivala, "SWIM", DSN 2002; for suspicions see ``Suspicion``.
 public struct SWIM: Sendable {
@@ -43,6 +42,8 @@ public struct SWIM: Sendable {
         /// Between pings to the dead at first, and at last for each of them.
         public var reunionInterval: Duration = .seconds(1)
         public var reunionIntervalMax: Duration = .seconds(10)
+        /// How long the former life of a name is asked for a sign before a newcomer at another address takes it. Several round trips.
+        public var contestTime: Duration = .milliseconds(300)
         /// How long the dead and the left are remembered. For the first half they count in the digest.
         public var memory: Duration = .seconds(24 * 3600)
 
@@ -98,6 +99,8 @@ public struct SWIM: Sendable {
         case paused(for: Duration)
         /// The goodbye was said. Nothing more comes.
         case departed
+        /// Our name is a living member's. Nothing more comes: this process must end, without a goodbye.
+        case nameTaken(by: Member)
     }
 
     /// Each names the one thing it was set for.
@@ -110,6 +113,7 @@ public struct SWIM: Sendable {
         case reunion(round: UInt64)
         case sweep(round: UInt64)
         case departure(round: UInt64)
+        case contest(number: UInt32)
     }
 
     public enum InstanceRefusal: Hashable, Sendable {
@@ -162,6 +166,8 @@ public struct SWIM: Sendable {
         case disowned(by: Endpoint?)
         case leaving
         case departed
+        /// Our name is another's.
+        case refused
     }
 
     var phase = Phase.waiting
@@ -208,6 +214,11 @@ public struct SWIM: Sendable {
     var instanceVersion: UInt32 = 0
     var deafToStaleUntil = Int64.min
 
+    // One name, two addresses
+    var contests: [Contest] = []
+    /// We answered for this life: others may count on it.
+    var hasVouched = false
+
     /// - Parameters:
     ///   - local: this member: alive, incarnation 0, in the stage it starts with.
     ///   - seeds: where others may be found; may contain this member's own endpoint.
@@ -242,7 +253,7 @@ public struct SWIM: Sendable {
         case (.running, .register(let instance)), (.waiting, .register(let instance)): register(instance)
         case (.running, .unregister(let number)), (.waiting, .unregister(let number)): unregister(number)
         case (.leaving, .timer(.departure(let round))): goodbye(round: round)
-        case (.disowned, .leave), (.waiting, .leave):
+        case (.disowned, .leave), (.waiting, .leave), (.refused, .leave):
             // Nobody needs to be told.
             phase = .departed
             directives.append(.departed)
@@ -256,7 +267,7 @@ public struct SWIM: Sendable {
     ///   - stage: how far this node is with its slots in its new life.
     ///   - known: the life named in ``Directive/becameStale(known:)``.
     public mutating func beginNewLife(at now: Moment, stage: Stage, after known: Life? = nil) -> [Directive] {
-        guard phase != .leaving, phase != .departed else { return [] }
+        guard phase != .leaving, phase != .departed, phase != .refused else { return [] }
         self.now = now
         let started = Life(startedAt: now.wall, salt: UInt16.random(in: 0...UInt16.max, using: &random))
         let latest = max(local.id.life, known ?? local.id.life).rawValue
@@ -267,6 +278,8 @@ public struct SWIM: Sendable {
         phase = .running
         probe = nil
         relays = []
+        contests.removeAll { $0.claimant == local.id }
+        hasVouched = false
         // Two processes of one name would otherwise outbid each other as fast as packets travel.
         deafToStaleUntil = now.uptime + configuration.syncInterval.nanoseconds
         reannounce(as: MemberID(name: local.name, life: life), stage: stage)
@@ -305,6 +318,7 @@ public struct SWIM: Sendable {
         case .reunion(let round): reunionTick(round: round)
         case .sweep(let round): sweep(round: round)
         case .departure: break
+        case .contest(let number): contestTick(number)
         }
     }
 
