@@ -61,7 +61,9 @@ extension AgentCore {
             case .sendState(let member, let asking):
                 for page in swim.statePages(asking: asking) { send(.membership(page.encoded), to: member.name) }
             case .checkPort(_, let endpoint): dial(endpoint)
-            case .memberChanged(let member, _): directives.append(.event(.member(member, epoch: swim.epoch)))
+            case .memberChanged(let member, _):
+                let verdict = member.status == .dead ? swim.verdict(on: member.id) : nil
+                directives.append(.event(.member(member, epoch: swim.epoch, verdict: verdict)))
             case .instancesChanged, .paused: break
             case .instanceRefused(let number, let refusal): directives.append(.event(.instanceRefused(number: number, refusal)))
             case .declaredDead: beginNewLife(after: nil)

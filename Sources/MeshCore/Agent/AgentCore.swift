@@ -94,6 +94,9 @@ public struct AgentCore: Sendable {
 
     public var view: MeshView { swim.view }
 
+    /// How the last suspicions ended, the oldest first.
+    public var verdicts: [SWIM.Verdict] { swim.verdicts }
+
     /// Takes one input and gives what is to be done about it, in order.
     public mutating func step(_ input: AgentInput, at now: Moment) -> [AgentDirective] {
         self.now = now
@@ -128,7 +131,8 @@ public struct AgentCore: Sendable {
         var status = AgentStatus(
             stage: stage, isReady: stage == .serving && verifying.isEmpty, sessions: sessionCount, primarySlots: 0, backupSlots: 0,
             underReplicatedSlots: 0, isAlone: isAlone, mirror: mirror.map { $0.isLost ? .lost : .connected } ?? .none,
-            mirrorDirty: mirror?.queue.count ?? 0, mirrorRefused: mirror?.refused ?? 0, packetsDropped: packetsDropped)
+            mirrorDirty: mirror?.queue.count ?? 0, mirrorRefused: mirror?.refused ?? 0, packetsDropped: packetsDropped,
+            membership: swim.counters)
         for state in slots {
             switch state.part {
             case .owner(let ownership):

@@ -21,6 +21,8 @@ public struct GossipMessage: Hashable, Sendable {
         case stale(MemberID)
         /// A page of everything the sender believes. The last page may ask for the receiver's in return.
         case state(isLast: Bool, asking: Bool)
+        /// The receiver's ping request of that number: `subject` has not answered the helper.
+        case nack(number: UInt32, subject: MemberID)
     }
 
     public init(sender: MemberID, digest: UInt64, kind: Kind, facts: [Fact] = []) {
@@ -68,6 +70,7 @@ extension GossipMessage {
             let flags = try reader.read(UInt8.self)
             guard flags <= 3 else { throw .unknownValue }
             kind = .state(isLast: flags & 1 != 0, asking: flags & 2 != 0)
+        case 8: kind = .nack(number: try reader.read(), subject: try reader.readMemberID())
         default: throw .unknownValue
         }
         facts = []
@@ -107,6 +110,10 @@ extension GossipMessage {
         case .state(let isLast, let asking):
             writer.write(7 as UInt8)
             writer.write((isLast ? 1 : 0) | (asking ? 2 : 0) as UInt8)
+        case .nack(let number, let subject):
+            writer.write(8 as UInt8)
+            writer.write(number)
+            writer.write(subject)
         }
     }
 }

@@ -47,6 +47,10 @@ public struct Member: Hashable, Sendable {
     /// An operator's labels, at most 512 bytes when encoded; see ``Member/tagsBytesMax``.
     public var tags: [String: String]
 
+    /// Alive, but it was silent too often of late, or is just back from a death that was none: who has a choice leaves it alone. This
+    /// observer's own judgement; never told to others, and placement ignores it.
+    public var isDegraded = false
+
     public static let tagsBytesMax = 512
 
     public init(
