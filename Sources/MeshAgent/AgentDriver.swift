@@ -166,12 +166,12 @@ final class AgentDriver {
 
     private func tell(_ event: AgentEvent) {
         switch event {
-        case .member(let member, _):
-            logger.info(
-                "a member changed",
-                metadata: [
-                    LogKeys.member: "\(member.id)", LogKeys.status: "\(member.status.word)", LogKeys.stage: "\(member.stage.word)",
-                ])
+        case .member(let member, _, let verdict):
+            var metadata: Logger.Metadata = [
+                LogKeys.member: "\(member.id)", LogKeys.status: "\(member.status.word)", LogKeys.stage: "\(member.stage.word)",
+            ]
+            if let verdict { metadata[LogKeys.reason] = "\(verdict.ground.rawValue), by \(verdict.decidedBy)" }
+            logger.info("a member changed", metadata: metadata)
         case .serving: logger.info("this agent serves")
         case .mirrorLost(let reason): logger.warning("the mirror stopped answering", metadata: [LogKeys.reason: "\(reason)"])
         case .mirrorBack: logger.info("the mirror answers again")

@@ -22,9 +22,19 @@ import Testing
         String(repeating: ["x", "é", "ß"].randomElement(using: &random) ?? "x", count: Int.random(in: 0...max / 2, using: &random))
     }
 
+    static func testimony(_ random: inout SeededGenerator) throws -> Testimony {
+        Testimony(
+            subject: try id(&random), incarnation: .random(in: 0...UInt32.max, using: &random), witness: try name(&random),
+            number: .random(in: 0...UInt32.max, using: &random),
+            finding: Testimony.Finding.allCases.randomElement(using: &random) ?? .alive,
+            pings: .random(in: 0...UInt8.max, using: &random),
+            heardAgo: Bool.random(using: &random) ? nil : .milliseconds(Int64.random(in: 0..<0xFFFF_FFFF, using: &random)),
+            roundTrip: Bool.random(using: &random) ? nil : .microseconds(Int64.random(in: 0..<0xFFFF_FFFF, using: &random)))
+    }
+
     static func fact(_ random: inout SeededGenerator) throws -> Fact {
         let number = UInt32.random(in: 0...UInt32.max, using: &random)
-        switch Int.random(in: 0..<5, using: &random) {
+        switch Int.random(in: 0..<7, using: &random) {
         case 0:
             var member = Member(id: try id(&random), incarnation: number, endpoint: try endpoint(&random))
             member.status = Status.allCases.randomElement(using: &random) ?? .alive
@@ -42,6 +52,8 @@ import Testing
                 weight: .random(in: 1...100, using: &random), cookieName: text(&random, max: 120))
             return .instance(instance, version: number / 7)
         case 3: return .instanceRemoved(node: try id(&random), number: number, version: number / 5)
+        case 4: return .testimony(try testimony(&random))
+        case 5: return .survival(try id(&random), of: Life(rawValue: random.next()))
         default:
             let numbers = Set((0..<5).map { _ in UInt32.random(in: 3...900, using: &random) }).sorted()
             return .roster(node: try id(&random), version: number, span: 3...900, numbers: numbers)
@@ -55,6 +67,7 @@ import Testing
             .pingRequest(number: number, target: try id(&random), at: try endpoint(&random)),
             .relayedAck(number: number, subject: try id(&random)), .gossip, .stale(try id(&random)),
             .state(isLast: Bool.random(using: &random), asking: Bool.random(using: &random)),
+            .nack(number: number, subject: try id(&random)),
         ]
         let facts = try (0..<Int.random(in: 0...2, using: &random)).map { _ in try fact(&random) }
         return GossipMessage(

@@ -129,11 +129,14 @@ import Testing
             sender: accuser.id, digest: 0, kind: .gossip,
             facts: [.claim(subject.id, incarnation: subject.incarnation, .suspect, accuser: accuser.name)])
         world.feed(1, .message(claim, from: accuser.endpoint))
-        #expect(world.nodes[1].swim.member(named: subject.name)?.status == .suspect)
+        #expect(world.nodes[1].swim.member(named: subject.name)?.status == .alive, "one word alone is not shown")
         let took = world.run(atMost: .seconds(2)) { $0.agrees && $0.nodes[1].swim.member(named: subject.name)?.incarnation == 1 }
         #expect(took != nil)
         world.run(for: .seconds(12))
         #expect(world.deaths == 0 && world.nodes[2].swim.local.id == subject.id)
+        #expect(world.sightings.allSatisfy { $0.member.status == .alive }, "it was never shown")
+        #expect(world.nodes[1].swim.verdicts.map(\.outcome) == [.refuted])
+        #expect(world.nodes[1].swim.counters.suspicionsRefuted == 1)
     }
 
     @Test(arguments: [UInt64](1...4)) func whoWakesFromAPauseDeclaresNobodyDead(seed: UInt64) throws {

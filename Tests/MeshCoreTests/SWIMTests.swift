@@ -22,6 +22,12 @@ import Testing
             return swim.step(input, at: now)
         }
 
+        /// Time in which this process did not stand still, and whatever it probed answered.
+        mutating func pass(_ time: Duration) {
+            now = now.advanced(by: time)
+            swim.probeDue = now.uptime
+        }
+
         /// Lets the probe timer fire when it is due, or so much later.
         mutating func probeTick(late: Duration = .zero) -> [SWIM.Directive] {
             now = now.advanced(by: .nanoseconds(swim.probeDue - now.uptime) + late)
@@ -40,13 +46,26 @@ import Testing
             throw Missing()
         }
 
-        mutating func hear(_ facts: Fact..., from sender: Member, kind: GossipMessage.Kind = .gossip, digest: UInt64? = nil) -> [SWIM
-            .Directive]
-        {
-            step(.message(GossipMessage(sender: sender.id, digest: digest ?? swim.digest, kind: kind, facts: facts), from: sender.endpoint))
+        mutating func hear(
+            _ facts: Fact..., from sender: Member, kind: GossipMessage.Kind = .gossip, digest: UInt64? = nil, after wait: Duration = .zero
+        ) -> [SWIM.Directive] {
+            let message = GossipMessage(sender: sender.id, digest: digest ?? swim.digest, kind: kind, facts: facts)
+            return step(.message(message, from: sender.endpoint), after: wait)
         }
 
         func status(_ member: Member) -> Status? { swim.member(named: member.name)?.status }
+
+        func suspicion(of member: Member) -> Suspicion? { swim.records.first { $0.id == member.id }?.suspicion }
+
+        /// Lets this member's own inquiry into it run its course; each ping goes unanswered.
+        mutating func inquire(into member: Member) -> [SWIM.Directive] {
+            var all: [SWIM.Directive] = []
+            for _ in 0..<3 {
+                guard let inquiry = swim.records.first(where: { $0.id == member.id })?.inquiry else { break }
+                all += step(.timer(.inquiry(member.id, generation: inquiry.generation)), after: .milliseconds(80))
+            }
+            return all
+        }
     }
 
     struct Missing: Error {}
@@ -189,14 +208,17 @@ import Testing
     }
 
     @Test func noSignByTheEndOfThePeriodIsASuspicionThatIsToldAtOnce() throws {
-        // Of fewer than ten, the first round spends it.
         let others = try Self.others(12)
         var play = try Play(others: others)
         _ = try play.probeTick(untilPinged: others[0])
         let directives = play.probeTick()
-        #expect(play.status(others[0]) == .suspect)
-        let claim = Fact.claim(others[0].id, incarnation: 0, .suspect, accuser: play.swim.local.name)
-        #expect(Self.sends(directives).count { $0.kind == .gossip && $0.facts == [claim] } == 3)
+        #expect(play.status(others[0]) == .alive, "one word alone is not shown")
+        let word = try #require(play.swim.records.first { $0.id == others[0].id }?.suspicion?.word(of: play.swim.local.name))
+        #expect(word.finding == .silent && word.pings == 1 && word.incarnation == 0)
+        let told = Self.sends(directives).filter { $0.kind == .gossip && $0.facts == [.testimony(word)] }.map(\.to)
+        let watchers = Watchers.ranked(for: others[0].name, among: others.map(\.name) + [play.swim.local.name])
+        #expect(Set(told).isSuperset(of: others.filter { watchers.contains($0.name) }.map(\.endpoint)), "who should find out, first")
+        #expect(told.count >= 8 + 3 - 1, "and three others")
         #expect(Self.timers(directives).contains { $0 == (.gossip(round: play.swim.gossipRound), .milliseconds(50)) })
         let wait = try Self.suspicionTimer(directives).wait
         #expect(wait == .seconds(10), "nobody has confirmed it")
@@ -224,21 +246,46 @@ import Testing
     @Test func independentConfirmationsBringTheDeadlineNearer() throws {
         let others = try Self.others(9)
         var play = try Play(others: others)
-        func claim(by accuser: Int) -> Fact { .claim(others[0].id, incarnation: 0, .suspect, accuser: others[accuser].name) }
-        var waits = [try Self.suspicionTimer(play.hear(claim(by: 1), from: others[1])).wait]
-        #expect(Self.timers(play.hear(claim(by: 1), from: others[2])).isEmpty, "the same accuser again confirms nothing")
+        let names = Watchers.ranked(for: others[0].name, among: others.map(\.name))
+        let watchers = names.compactMap { name in others.first { $0.name == name } }
+        func word(by witness: Member, _ finding: Testimony.Finding = .silent, number: UInt32 = 1) -> Fact {
+            .testimony(Testimony(subject: others[0].id, incarnation: 0, witness: witness.name, number: number, finding: finding))
+        }
+        var waits = [try Self.suspicionTimer(play.hear(word(by: watchers[0]), from: watchers[0])).wait]
+        #expect(
+            play.hear(word(by: watchers[0]), from: watchers[1]).allSatisfy {
+                if case .startTimer(.suspicion, _) = $0 { false } else { true }
+            })
+        #expect(play.status(others[0]) == .alive)
         var last: SWIM.Timer?
-        for accuser in 2...5 {
-            let (timer, wait) = try Self.suspicionTimer(play.hear(claim(by: accuser), from: others[accuser]))
+        for watcher in watchers[1...3] {
+            let (timer, wait) = try Self.suspicionTimer(play.hear(word(by: watcher), from: watcher))
             waits.append(wait)
             last = timer
+            #expect(play.status(others[0]) == .suspect)
         }
-        #expect(waits.map(\.milliseconds) == [10_000, 6554, 4539, 3109, 2000])
+        #expect(
+            waits.map(\.milliseconds) == [10_000, 6000, 3660, 1500], "four of six agree, and it is the pause that may still be outlived")
+
+        // A veto makes it as long as it would be without watchers, and counts from there.
+        var vetoed = play
+        let objection = try Self.suspicionTimer(vetoed.hear(word(by: watchers[4], .alive), from: watchers[4], after: .milliseconds(500)))
+        #expect(objection.wait == .seconds(2))
+        // Taken back, it leaves the silence to be counted from where it was said.
+        let agreement = try Self.suspicionTimer(
+            vetoed.hear(word(by: watchers[4], number: 2), from: watchers[4], after: .milliseconds(100)))
+        #expect(agreement.wait == .milliseconds(1400))
+        #expect(vetoed.hear(word(by: watchers[4], .alive), from: watchers[4]).isEmpty, "said earlier, heard later")
+
+        play.pass(.milliseconds(1500))
         let died = play.step(.timer(try #require(last)))
         var dead = others[0]
         dead.status = .dead
         #expect(died.contains(.memberChanged(dead, from: .suspect)))
-        #expect(play.status(others[0]) == .dead)
+        let verdict = try #require(play.swim.verdict(on: others[0].id))
+        #expect(verdict.ground == .silent && verdict.decidedBy == play.swim.local.name && verdict.quorum == 4)
+        #expect(verdict.suspectedBy == watchers[0].name && verdict.confirmedBy == watchers[1...3].map(\.name))
+        #expect(verdict.took == .milliseconds(1500) && !verdict.isRefusal && verdict.vetoedBy.isEmpty)
     }
 
     @Test func aBalancersWordIsNoConfirmation() throws {
@@ -262,8 +309,11 @@ import Testing
         #expect(play.swim.local.incarnation == 1)
 
         _ = play.hear(.claim(others[2].id, incarnation: 0, .suspect, accuser: others[0].name), from: others[0])
-        let number = try play.probeTick(untilPinged: others[2])
-        #expect(number > 0)
+        let asked = play.inquire(into: others[2])
+        #expect(play.status(others[2]) == .suspect)
+        guard case .ping(let number, _) = try #require(Self.sends(asked).first { $0.to == others[2].endpoint }).kind else {
+            throw Missing()
+        }
         var risen = others[2]
         risen.incarnation = 1
         let refuted = play.hear(.member(risen), from: others[2], kind: .ack(number: number))
@@ -274,21 +324,27 @@ import Testing
         let others = try Self.others(4)
         var play = try Play(others: others)
         let refused = play.step(.linkDown(others[0].id, refused: true))
-        let timers = Self.timers(refused).filter { if case .suspicion = $0.0 { true } else { false } }
-        #expect(timers.last?.1 == .milliseconds(150))
-        guard let ping = Self.sends(refused).first(where: { if case .ping = $0.kind { true } else { false } }),
-            case .ping(let number, _) = ping.kind
-        else { throw Missing() }
+        #expect(try Self.suspicionTimer(refused).wait == .seconds(10), "a firewall may refuse one alone")
+        let ping = Self.sends(refused).last { if case .ping = $0.kind { true } else { false } }
+        guard let ping, case .ping(let number, _) = ping.kind else { throw Missing() }
         #expect(ping.facts.contains(.claim(others[0].id, incarnation: 0, .suspect, accuser: play.swim.local.name)))
+        func word(by witness: Member) -> Fact {
+            .testimony(Testimony(subject: others[0].id, incarnation: 0, witness: witness.name, number: 1, finding: .refused))
+        }
+        _ = play.hear(word(by: others[1]), from: others[1])
+        let agreed = try Self.suspicionTimer(play.hear(word(by: others[2]), from: others[2]))
+        #expect(agreed.wait == .milliseconds(150))
 
         var disproved = play
         let longer = try Self.suspicionTimer(disproved.hear(from: others[0], kind: .ack(number: number)))
         #expect(longer.wait > .seconds(1))
-        let last = try #require(timers.last?.0)
-        #expect(disproved.step(.timer(last), after: .milliseconds(150)) == [], "stale now")
+        #expect(disproved.step(.timer(agreed.timer), after: .milliseconds(150)) == [], "stale now")
+        var late = play
+        #expect(late.hear(from: others[0], kind: .ack(number: number &- 1)) == [], "that was asked before")
 
-        _ = play.step(.timer(last), after: .milliseconds(150))
+        _ = play.step(.timer(agreed.timer), after: .milliseconds(150))
         #expect(play.status(others[0]) == .dead)
+        #expect(play.swim.verdict(on: others[0].id)?.ground == .refused)
     }
 
     @Test func aBrokenLinkIsLookedIntoAtOnce() throws {
@@ -327,8 +383,9 @@ import Testing
         _ = try play.probeTick(untilPinged: others[0])
         _ = play.probeTick(late: .milliseconds(200))
         #expect(play.status(others[0]) == .alive)
+        #expect(play.suspicion(of: others[0]) == nil)
         _ = play.probeTick()
-        #expect(play.status(others[0]) == .suspect)
+        #expect(play.suspicion(of: others[0])?.accusers == [play.swim.local.name])
     }
 
     @Test func aPauseVoidsWhatWasWaitedForAndGivesSuspicionsTheirTimeBack() throws {
@@ -644,7 +701,14 @@ import Testing
             for case .send(let sent, _) in directives { #expect(sent.encoded.count <= PacketSealer.payloadBytesMax) }
             let books = play.swim.records.reduce(0 as UInt64) { $0 &+ $1.hash &+ $1.instances.digest }
             #expect(books == play.swim.digest)
-            #expect(play.swim.records.allSatisfy { ($0.suspicion != nil) == ($0.member.status == .suspect) })
+            // What is shown follows from what is held, and nothing is held of the gone.
+            #expect(
+                play.swim.records.allSatisfy {
+                    ($0.member.status == .suspect) == ($0.suspicion?.isConfirmed ?? false && !$0.member.isDegraded)
+                        && ($0.isReachable || $0.suspicion == nil && $0.inquiry == nil)
+                })
+            #expect(play.swim.records.allSatisfy { ($0.suspicion?.words.count ?? 0) <= Suspicion.wordsMax })
+            #expect(play.swim.verdicts.count <= SWIM.verdictsMax && play.swim.degraded.count <= names.count)
         }
         #expect(play.swim.view.members.map(\.name) == play.swim.view.members.map(\.name).sorted())
     }

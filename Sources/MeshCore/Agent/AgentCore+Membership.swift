@@ -111,7 +111,8 @@ extension AgentCore {
             }
         case .checkPort(_, let endpoint): dial(endpoint)
         case .memberChanged(let member, let former):
-            directives.append(.event(.member(member, epoch: swim.epoch)))
+            let verdict = member.status == .dead ? swim.verdict(on: member.id) : nil
+            directives.append(.event(.member(member, epoch: swim.epoch, verdict: verdict)))
             if former == nil { welcome(member.id) }
         case .instancesChanged, .paused: break
         case .instanceRefused(let number, let refusal): directives.append(.event(.instanceRefused(number: number, refusal)))

@@ -110,6 +110,9 @@ public struct AgentCore: Sendable {
     /// Which gossip keys the members accept, as this one sees it.
     public var keyReport: KeyReport { membership.keyReport }
 
+    /// How the last suspicions ended, the oldest first.
+    public var verdicts: [SWIM.Verdict] { swim.verdicts }
+
     /// Takes one input and gives what is to be done about it, in order.
     public mutating func step(_ input: AgentInput, at now: Moment) -> [AgentDirective] {
         self.now = now
@@ -148,7 +151,7 @@ public struct AgentCore: Sendable {
             underReplicatedSlots: 0, leftoverSlots: leftoverSlots.count, isAlone: isAlone,
             mirror: mirror.map { $0.isLost ? .lost : .connected } ?? .none,
             mirrorDirty: mirror?.queue.count ?? 0, mirrorRefused: mirror?.refused ?? 0,
-            packetsDropped: membership.packetsDropped.merging(linkMessagesDropped, uniquingKeysWith: +))
+            packetsDropped: membership.packetsDropped.merging(linkMessagesDropped, uniquingKeysWith: +), membership: swim.counters)
         for state in slots {
             switch state.part {
             case .owner(let ownership):

@@ -41,8 +41,8 @@ public enum MirrorRequest: Hashable, Sendable {
 
 /// Something an operator may want to know at once.
 public enum AgentEvent: Hashable, Sendable {
-    /// A member, this one included, has another status or stage now.
-    case member(Member, epoch: UInt64)
+    /// A member, this one included, has another status or stage now, or is degraded or no longer so. Of one that died, why.
+    case member(Member, epoch: UInt64, verdict: SWIM.Verdict? = nil)
     /// This agent has pulled what it ranks for and serves.
     case serving
     /// The mirror stopped answering; the mesh goes on alone.

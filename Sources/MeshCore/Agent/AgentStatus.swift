@@ -19,6 +19,8 @@ public struct AgentStatus: Hashable, Sendable {
     /// Sessions that the mirror would not take, because what stands under their key is another program's.
     public var mirrorRefused: UInt64
     public var packetsDropped: [String: UInt64]
+    /// Of probes and suspicions, since the start.
+    public var membership: SWIM.Counters
 
     public enum MirrorState: String, Hashable, Sendable {
         case none, connected, lost

@@ -10,6 +10,10 @@ public enum Fact: Hashable, Sendable {
     case instanceRemoved(node: MemberID, number: UInt32, version: UInt32)
     /// A node's own word that within `span` these numbers, and no others, are its instances as of `version`. Goes over peer links only.
     case roster(node: MemberID, version: UInt32, span: ClosedRange<UInt32>, numbers: [UInt32])
+    /// What a member found out itself about another, accusing it or objecting.
+    case testimony(Testimony)
+    /// The member's own word that it has lived through the death that its former life was held for.
+    case survival(MemberID, of: Life)
 }
 
 // MARK: Coding
@@ -21,6 +25,8 @@ extension Fact {
         static let instance: UInt8 = 3
         static let instanceRemoved: UInt8 = 4
         static let roster: UInt8 = 5
+        static let testimony: UInt8 = 6
+        static let survival: UInt8 = 7
     }
 
     /// What the fact takes in a message.
@@ -80,6 +86,13 @@ extension Fact {
             body.write(span.lowerBound)
             body.write(span.upperBound)
             for number in numbers { body.write(number) }
+        case .testimony(let testimony):
+            tag = Tag.testimony
+            body.write(testimony)
+        case .survival(let id, let life):
+            tag = Tag.survival
+            body.write(id)
+            body.write(life)
         }
         writer.write(tag)
         writer.write(UInt16(body.count))
@@ -146,6 +159,8 @@ extension Fact {
                 numbers.append(number)
             }
             self = .roster(node: node, version: version, span: first...last, numbers: numbers)
+        case Tag.testimony: self = .testimony(try reader.readTestimony())
+        case Tag.survival: self = .survival(try reader.readMemberID(), of: try reader.readLife())
         default: return nil
         }
         try reader.finish()
@@ -162,6 +177,25 @@ extension Fact {
             keys.append(key)
         }
         return keys
+    }
+}
+
+extension Fact {
+    func isDeath(of id: MemberID) -> Bool {
+        switch self {
+        case .member(let member, _): member.id == id && member.status == .dead
+        case .claim(let subject, _, let status, _): subject == id && status == .dead
+        default: false
+        }
+    }
+
+    /// The incarnation that the fact says is suspect, if it is about that member.
+    func accusation(of id: MemberID) -> UInt32? {
+        switch self {
+        case .claim(id, let incarnation, .suspect, _): incarnation
+        case .testimony(let word) where word.subject == id && word.accuses: word.incarnation
+        default: nil
+        }
     }
 }
 

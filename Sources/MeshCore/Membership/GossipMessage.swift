@@ -23,6 +23,8 @@ public struct GossipMessage: Hashable, Sendable {
         case state(isLast: Bool, asking: Bool)
         /// "The name you go by is this living member's."
         case taken(MemberID)
+        /// The receiver's ping request of that number: `subject` has not answered the helper.
+        case nack(number: UInt32, subject: MemberID)
     }
 
     public init(sender: MemberID, digest: UInt64, kind: Kind, facts: [Fact] = []) {
@@ -71,6 +73,7 @@ extension GossipMessage {
             guard flags <= 3 else { throw .unknownValue }
             kind = .state(isLast: flags & 1 != 0, asking: flags & 2 != 0)
         case 16: kind = .taken(try reader.readMemberID())
+        case 8: kind = .nack(number: try reader.read(), subject: try reader.readMemberID())
         default: throw .unknownValue
         }
         facts = []
@@ -113,6 +116,10 @@ extension GossipMessage {
         case .taken(let holder):
             writer.write(16 as UInt8)
             writer.write(holder)
+        case .nack(let number, let subject):
+            writer.write(8 as UInt8)
+            writer.write(number)
+            writer.write(subject)
         }
     }
 }

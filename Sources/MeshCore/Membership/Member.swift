@@ -49,6 +49,10 @@ public struct Member: Hashable, Sendable {
     /// The gossip keys it accepts, at most ``keysMax``; the last is the one it seals with.
     public var keys: [KeyMark]
 
+    /// Alive, but it was silent too often of late, or is just back from a death that was none: who has a choice leaves it alone. This
+    /// observer's own judgement; never told to others, and placement ignores it.
+    public var isDegraded = false
+
     public static let tagsBytesMax = 512
     /// Of a full ring and one kept beside it.
     public static let keysMax = 2 * GossipKeyRing.keysMax

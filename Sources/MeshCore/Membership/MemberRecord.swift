@@ -2,8 +2,19 @@
 struct MemberRecord: Sendable {
     var member: Member
     var instances = InstanceRoll()
-    /// Only while the status is suspect.
+    /// From the first word against it until it refutes or dies. Shown, as its status, only once it is confirmed.
     var suspicion: Suspicion?
+    /// While this member wants to know whether it lives.
+    var inquiry: SWIM.Inquiry?
+    /// When anything came from it last, and what a ping and its answer took when last measured, in nanoseconds.
+    var heardAt: Int64?
+    var roundTrip: Int64?
+    var steadiness = Steadiness()
+    /// Of a dead one: whether this member declared it without enough others agreeing, and whether nobody found its port to refuse.
+    var deathIsOwnWord = false
+    var deathWasSilent = false
+    /// Of its name; see ``Watchers``.
+    let seed: UInt64
     /// When it died or left, on this observer's monotonic clock. It may be before our own start. Nil while reachable.
     var goneAt: Int64?
     /// What it adds to the view's digest; 0 when it has been gone for too long.
@@ -14,6 +25,18 @@ struct MemberRecord: Sendable {
     /// When a dead one is pinged next, and how long it waits then.
     var reunionDue: Int64 = 0
     var reunionInterval: Duration = .seconds(1)
+
+    init(member: Member, hash: UInt64 = 0) {
+        self.member = member
+        self.hash = hash
+        seed = Watchers.seed(of: member.name)
+    }
+
+    /// A later life in the place of `former`. What was learnt of its steadiness stays with the name.
+    init(member: Member, after former: MemberRecord) {
+        self.init(member: member)
+        steadiness = former.steadiness
+    }
 
     var id: MemberID { member.id }
     var isReachable: Bool { member.status.isReachable }
@@ -30,32 +53,5 @@ struct MemberRecord: Sendable {
             writer.write(member.status.rawValue)
         }
         return Mix.hash(writer.bytes)
-    }
-}
-
-/// A suspicion as Lifeguard times it: long while one observer alone holds it, short once others have confirmed it independently.
-///
-/// Source: Dadgar, Phillips and Currey, "Lifeguard: Local Health Awareness for More Accurate Failure Detection", 2018, section IV-B.
-struct Suspicion: Sendable {
-    /// Nodes that found it silent themselves. Balancers are not counted. No more than can matter are kept.
-    var accusers: [NodeName]
-    var startedAt: Int64
-    /// Names the timer that counts; an earlier one is stale.
-    var generation: UInt64
-    var deadline: Int64
-    /// Since when its peer port has refused connections, with the number of the last ping sent before: an ack of a later one disproves it.
-    var gone: (at: Int64, lastPing: UInt32)?
-
-    /// One more than the most confirmations that can be asked for.
-    static let accusersMax = 5
-
-    /// How long a suspicion lasts with `confirmations` of the `needed` ones.
-    static func timeout(confirmations: Int, needed: Int, min: Duration, max: Duration) -> Duration {
-        guard confirmations < needed else { return min }
-        // ln(1...5): the core has no logarithm, and two builds must agree on the digits.
-        let logarithms = [0, 0.693147, 1.098612, 1.386294, 1.609438]
-        let share = logarithms[Swift.min(confirmations, 4)] / logarithms[Swift.min(needed, 4)]
-        let span = Double(max.nanoseconds - min.nanoseconds)
-        return .nanoseconds(max.nanoseconds - Int64(span * share))
     }
 }

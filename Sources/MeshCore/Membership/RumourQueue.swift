@@ -4,6 +4,8 @@ struct RumourQueue: Sendable {
     enum Subject: Hashable, Sendable {
         case member(NodeName)
         case instance(NodeName, UInt32)
+        case testimony(of: NodeName, on: NodeName)
+        case survival(NodeName)
     }
 
     private struct Rumour: Sendable {
@@ -40,6 +42,11 @@ struct RumourQueue: Sendable {
         index[subject] = rumours.count
         rumours.append(Rumour(subject: subject, fact: fact, byteCount: fact.encodedBytes, isUrgent: isUrgent, order: count))
         if isUrgent { urgentCount += 1 }
+    }
+
+    /// What it says has been overtaken.
+    mutating func remove(_ subject: Subject) {
+        if let known = index[subject] { remove(at: known) }
     }
 
     mutating func removeAll() {

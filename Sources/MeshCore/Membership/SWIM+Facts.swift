@@ -25,18 +25,30 @@ extension SWIM {
                 if let endpoint { sync(with: endpoint) }
             case .known(let index):
                 guard records[index].member.status < .dead || status == .left else { break }
-                var member = records[index].member
-                guard status == .suspect else {
-                    guard member.status != status else { break }
-                    member.status = status
-                    settle(index, as: member, goneFor: 0)
-                    tell(fact, about: .member(member.name))
+                guard status != .suspect else {
+                    let word = Testimony(subject: id, incarnation: incarnation, witness: accuser, finding: .silent)
+                    hear(word, on: index, from: sender, at: endpoint)
                     break
                 }
-                // A refuted suspicion counts for nothing. One of an incarnation not heard of yet comes again with what else is new in it.
-                if incarnation == member.incarnation { suspect(index, accuser: accuser) }
-                if incarnation > member.incarnation, let endpoint { sync(with: endpoint) }
+                var member = records[index].member
+                guard member.status != status else { break }
+                member.status = status
+                settle(index, as: member, goneFor: 0, by: accuser)
+                tell(fact, about: .member(member.name))
             }
+        case .testimony(let word):
+            switch relation(to: word.subject, sender: sender, at: endpoint, outdated: &outdated) {
+            case .over: break
+            case .own: if word.accuses { hearOfMyself(incarnation: word.incarnation, status: .suspect, from: sender, at: endpoint) }
+            case .unknown, .later: if word.accuses, let endpoint { sync(with: endpoint) }
+            case .known(let index): hear(word, on: index, from: sender, at: endpoint)
+            }
+        case .survival(let id, let life):
+            // Of a life not heard of yet it comes again.
+            guard id != local.id, let index = find(id), records[index].isReachable else { break }
+            guard records[index].steadiness.outlived.map({ $0 < life }) ?? true else { break }
+            noteSurvival(index, of: life)
+            tell(fact, about: .survival(id.name))
         case .instance(let instance, let version):
             change(instancesOf: instance.node, telling: fact, about: instance.number) { $0.put(instance, version: version) }
         case .instanceRemoved(let node, let number, let version):
@@ -83,11 +95,14 @@ extension SWIM {
             return
         }
         let index: Int
+        var isBack: Life?
         if let known = find(member.name) {
             index = known
             digest &-= records[index].hash &+ records[index].instances.digest
             let hadInstances = !records[index].instances.entries.isEmpty
-            records[index] = MemberRecord(member: fresh)
+            let former = records[index]
+            records[index] = MemberRecord(member: fresh, after: former)
+            isBack = former.member.status == .dead && former.deathWasSilent ? former.id.life : nil
             if hadInstances { directives.append(.instancesChanged) }
         } else {
             guard makePlace() else {
@@ -108,7 +123,8 @@ extension SWIM {
         }
         directives.append(.memberChanged(fresh, from: nil))
         tell(fact(about: records[index]), about: .member(fresh.name), isUrgent: isUrgent || !fresh.status.isReachable)
-        if member.status == .suspect { suspect(index, accuser: sender.name) }
+        // It was silent, not gone; perhaps it stood still. Its own word on that may come later.
+        if fresh.status.isReachable, let isBack { noteSurvival(index, of: isBack) }
     }
 
     private mutating func merge(_ member: Member, goneFor: UInt32, into index: Int, from sender: MemberID) {
@@ -117,18 +133,18 @@ extension SWIM {
         case (true, true):
             guard member.incarnation >= known.incarnation else { return }
             if member.incarnation > known.incarnation {
-                records[index].suspicion = nil
                 var news = member
-                news.status = .alive
+                news.status = known.status
+                news.isDegraded = known.isDegraded
                 update(index, to: news)
                 tell(.member(news), about: .member(news.name))
+                refuted(index, isDirect: sender == member.id)
             }
-            if member.status == .suspect { suspect(index, accuser: sender.name) }
         case (_, false):
             guard member.status > known.status else { return }
             var gone = known
             gone.status = member.status
-            settle(index, as: gone, goneFor: goneFor)
+            settle(index, as: gone, goneFor: goneFor, by: sender.name)
             tell(fact(about: records[index]), about: .member(gone.name))
         case (false, true): break
         }
@@ -137,13 +153,14 @@ extension SWIM {
     // MARK: About ourselves
 
     /// A suspicion is refuted with a higher incarnation. A death can't be: this life is over for whoever heard of it.
-    private mutating func hearOfMyself(incarnation: UInt32, status: Status, from sender: MemberID, at endpoint: Endpoint?) {
+    mutating func hearOfMyself(incarnation: UInt32, status: Status, from sender: MemberID, at endpoint: Endpoint?) {
         switch status {
         case .alive:
             if incarnation > local.incarnation { raiseIncarnation(above: incarnation) }
         case .suspect:
             if incarnation >= local.incarnation { raiseIncarnation(above: incarnation) }
         case .dead, .left:
+            if status == .dead { outlived = local.id.life }
             phase = .disowned(by: endpoint ?? find(sender).map { records[$0].member.endpoint })
             directives.append(.declaredDead)
         }
@@ -268,7 +285,8 @@ extension SWIM {
     }
 
     /// The member is dead or has left. Its instances go with it.
-    mutating func settle(_ index: Int, as member: Member, goneFor: UInt32) {
+    mutating func settle(_ index: Int, as member: Member, goneFor: UInt32, by decider: NodeName? = nil, ground: Verdict.Ground = .told) {
+        if member.status == .dead { conclude(index, by: decider, ground: ground) }
         let before = records[index].member.status
         let hadInstances = !records[index].instances.entries.isEmpty
         digest &-= records[index].hash &+ records[index].instances.digest
@@ -299,7 +317,7 @@ extension SWIM {
         return true
     }
 
-    private mutating func forget(_ index: Int) {
+    mutating func forget(_ index: Int) {
         digest &-= records[index].hash
         records.remove(at: index)
         epoch += 1

@@ -10,6 +10,8 @@ extension SWIM {
         var ticks = 0
         /// A second ping went out, so an ack doesn't say how long the way is (Karn and Partridge, SIGCOMM 1987).
         var wasResent = false
+        /// Those asked to try as well who have said nothing yet.
+        var helpers: [NodeName] = []
     }
 
     /// A ping on another's behalf.
@@ -53,19 +55,23 @@ extension SWIM {
         let isLate = now.uptime - probeDue > configuration.ackTimeoutMin.nanoseconds
         slowness = isLate ? min(4, slowness + 1) : max(0, slowness - 1)
         scheduleProbe()
+        releaseDegraded()
         if let unanswered = probe {
+            // Helpers that answer neither way are silent too. Rather than all of them, it is ourselves (Lifeguard, section IV-A).
+            if unanswered.ticks == 0 { slowness = min(4, slowness + unanswered.helpers.count) }
             guard unanswered.ticks >= slowness else {
                 probe?.ticks += 1
                 return
             }
             probe = nil
-            if let index = find(unanswered.target) { suspectOnOwnEvidence(index) }
+            counters.unanswered += 1
+            if let index = find(unanswered.target) { accuse(index, finding: .silent, pings: unanswered.wasResent ? 2 : 1) }
         }
         guard let target = nextTarget() else { return }
         let number = sendPing(to: target)
         probe = Probe(number: number, target: records[target].id, sentAt: now.uptime)
-        let timeout = roundTrip.timeout(min: configuration.ackTimeoutMin, max: configuration.ackTimeoutMax)
-        directives.append(.startTimer(.ackTimeout(number: number), after: timeout))
+        counters.probes += 1
+        directives.append(.startTimer(.ackTimeout(number: number), after: ackTimeout))
     }
 
     /// Each in a shuffled turn, so that nobody waits longer than two rounds; every second probe may go to one that should not wait.
@@ -115,7 +121,8 @@ extension SWIM {
         for helper in helpers {
             send(.pingRequest(number: number, target: target.id, at: target.endpoint), to: records[helper].member.endpoint)
         }
-        directives.append(.checkPort(of: target.id, at: target.endpoint))
+        probe?.helpers = helpers.map { records[$0].member.name }
+        checkPort(index)
     }
 
     // MARK: Messages
@@ -135,7 +142,9 @@ extension SWIM {
         case .ping(let number, let target):
             if target == local.id {
                 hasVouched = true
-                send(.ack(number: number), to: endpoint)
+                // Who has not heard of our refutation hears it now.
+                let accused = message.facts.contains { $0.accusation(of: local.id).map { $0 < local.incarnation } ?? false }
+                send(.ack(number: number), to: endpoint, leading: accused ? [.member(local)] : [])
             } else if target.name == local.name, target.life < local.id.life {
                 send(.stale(local.id), to: endpoint, leading: [.member(local)])
             } else if target.name == local.name {
@@ -147,15 +156,11 @@ extension SWIM {
                 let relay = relays.remove(at: index)
                 send(.relayedAck(number: relay.askedUnder, subject: relay.subject), to: relay.asker)
             }
-            answered(by: message.sender, number: number)
+            answered(by: message.sender, number: number, isDirect: true)
             compareDigests(message)
-        case .pingRequest(let number, let target, let targetEndpoint):
-            lastNumber &+= 1
-            if relays.count >= Self.relaysMax { relays.removeFirst() }
-            relays.append(Relay(number: lastNumber, subject: target, askedUnder: number, asker: endpoint))
-            let suspicion = find(target).flatMap { claim(about: records[$0]) }
-            send(.ping(number: lastNumber, target: target), to: targetEndpoint, leading: suspicion.map { [$0] } ?? [])
-        case .relayedAck(let number, let subject): answered(by: subject, number: number)
+        case .pingRequest(let number, let target, let targetEndpoint): help(endpoint, askedUnder: number, to: target, at: targetEndpoint)
+        case .relayedAck(let number, let subject): answered(by: subject, number: number, isDirect: false)
+        case .nack(let number, let subject): hearNack(from: message.sender.name, number: number, subject: subject)
         case .stale(let known):
             if known.name == local.name { hearOfLaterLife(known.life) }
         case .gossip, .state, .taken: break
@@ -177,22 +182,36 @@ extension SWIM {
             return false
         }
         guard records[index].isReachable else {
-            send(.gossip, to: endpoint, leading: [fact(about: records[index])])
+            // Two that hold each other for dead would tell each other so for ever; the first to hear of it gives in.
+            if message.facts.contains(where: { $0.isDeath(of: local.id) }) {
+                hearOfMyself(incarnation: 0, status: .dead, from: sender, at: endpoint)
+            } else {
+                send(.gossip, to: endpoint, leading: [fact(about: records[index])])
+            }
             return false
         }
+        records[index].heardAt = now.uptime
         return true
     }
 
-    private mutating func answered(by id: MemberID, number: UInt32) {
+    private mutating func answered(by id: MemberID, number: UInt32, isDirect: Bool) {
         contestAnswered(by: id, number: number)
+        guard let index = find(id) else { return }
         if let waiting = probe, waiting.number == number, waiting.target == id {
-            if !waiting.wasResent { roundTrip.record(now.uptime - waiting.sentAt) }
+            if isDirect { counters.acksDirect += 1 } else { counters.acksHelped += 1 }
+            if isDirect, !waiting.wasResent { measured(index, since: waiting.sentAt) }
             probe = nil
+        } else if isDirect, let inquiry = records[index].inquiry, inquiry.pings == 1, inquiry.firstNumber == number {
+            measured(index, since: inquiry.sentAt)
         }
-        guard let index = find(id), let gone = records[index].suspicion?.gone, Int32(bitPattern: number &- gone.lastPing) > 0 else {
-            return
-        }
-        disproveGone(index)
+        foundAlive(index, answering: number)
+    }
+
+    private mutating func measured(_ index: Int, since sentAt: Int64) {
+        let sample = now.uptime - sentAt
+        roundTrip.record(sample)
+        records[index].roundTrip = sample
+        counters.roundTrips.record(.nanoseconds(sample))
     }
 
     /// Different twice, a while apart, from the same peer: facts on their way have arrived by then.
@@ -219,14 +238,16 @@ extension SWIM {
     mutating func noticePause() {
         let late = now.uptime - probeDue
         guard late > configuration.pauseMin.nanoseconds else { return }
+        counters.pauses += 1
         probe = nil
         relays = []
         restartContests()
         lenientUntil = now.uptime + 2 * configuration.probePeriod.nanoseconds
-        for index in records.indices where records[index].suspicion != nil {
-            records[index].suspicion?.startedAt += late
-            records[index].suspicion?.gone?.at += late
-            timeSuspicion(index, anew: true)
+        for index in records.indices {
+            records[index].inquiry?.pings = 0
+            guard records[index].suspicion != nil else { continue }
+            records[index].suspicion?.postpone(by: late)
+            judge(index, anew: true)
         }
         directives.append(.paused(for: .nanoseconds(late)))
         scheduleProbe()

@@ -1,69 +1,118 @@
 // From silence to death, or back.
 
 extension SWIM {
-    /// This member itself found the other silent.
-    mutating func suspectOnOwnEvidence(_ index: Int) {
+    // MARK: Words
+
+    /// This member itself found the other silent, or its port to refuse.
+    mutating func accuse(_ index: Int, finding: Testimony.Finding, pings: Int) {
         guard now.uptime >= lenientUntil, records[index].isReachable else { return }
-        let member = records[index].member
-        directives.append(.checkPort(of: member.id, at: member.endpoint))
-        suspect(index, accuser: local.name)
-    }
-
-    /// Somebody found the member silent, in the incarnation known here.
-    mutating func suspect(_ index: Int, accuser: NodeName) {
+        if let own = records[index].suspicion?.word(of: local.name), own.finding >= finding { return }
         let isNew = records[index].suspicion == nil
-        var suspicion = records[index].suspicion ?? Suspicion(accusers: [], startedAt: now.uptime, generation: 0, deadline: .max)
-        let counts = find(accuser).map { records[$0].member.role == .node && records[$0].isReachable } ?? false
-        let confirms = counts && !suspicion.accusers.contains(accuser) && suspicion.accusers.count < Suspicion.accusersMax
-        if confirms { suspicion.accusers.append(accuser) }
-        guard isNew || confirms else { return }
-        records[index].suspicion = suspicion
-        var member = records[index].member
-        member.status = .suspect
-        update(index, to: member)
-        timeSuspicion(index, anew: isNew)
-        tell(
-            .claim(member.id, incarnation: member.incarnation, .suspect, accuser: accuser), about: .member(member.name),
-            isOwn: accuser == local.name)
-        // Our own probe confirms or clears it soonest.
-        if isNew, accuser != local.name { hurry(member.name) }
+        let word = testify(finding, on: index, pings: pings)
+        let hasSay = council(on: index).contains { records[$0].member.name == local.name }
+        guard file(word, on: index) else { return }
+        records[index].suspicion?.refusedAfterPing = lastNumber
+        if isNew { counters.suspicionsRaised += 1 }
+        // What nobody counts need not be told by everybody who sees a socket close.
+        if isNew || hasSay { say(word, on: index) }
+        if finding == .silent { checkPort(index) }
+        pursue(index)
+        judge(index)
     }
 
-    /// Its peer port refuses connections.
-    mutating func suspectGone(_ index: Int) {
-        guard records[index].suspicion?.gone == nil else { return }
-        if now.uptime >= lenientUntil {
-            if records[index].suspicion == nil { suspect(index, accuser: local.name) }
-            records[index].suspicion?.gone = (now.uptime, lastNumber)
-            timeSuspicion(index, anew: false)
+    /// It answered us. Whoever accused it says so, and so does who was asked, unless another has.
+    /// - Parameter number: of the ping that it answered; nil for another sign of life, given now.
+    mutating func foundAlive(_ index: Int, answering number: UInt32?) {
+        let suspicion = records[index].suspicion
+        let own = suspicion?.word(of: local.name)
+        if own?.finding == .refused, let number, let before = suspicion?.refusedAfterPing, Int32(bitPattern: number &- before) <= 0 {
+            return
         }
-        // Whatever is answered to this was said afterwards.
-        sendPing(to: index)
+        let wasAsked = records[index].inquiry != nil
+        records[index].inquiry = nil
+        guard let suspicion, own?.accuses ?? (wasAsked && local.role == .node && !suspicion.hasVeto) else { return }
+        let word = testify(.alive, on: index, pings: 1)
+        guard file(word, on: index) else { return }
+        say(word, on: index)
+        judge(index)
     }
 
-    /// It answered after all; the suspicion goes on as one of silence.
-    mutating func disproveGone(_ index: Int) {
-        guard records[index].suspicion?.gone != nil else { return }
-        records[index].suspicion?.gone = nil
-        timeSuspicion(index, anew: true)
+    /// Another's word, of the life known here.
+    mutating func hear(_ word: Testimony, on index: Int, from sender: MemberID, at endpoint: Endpoint?) {
+        let isDirect = sender.name == word.witness
+        let member = records[index].member
+        guard records[index].isReachable, word.incarnation == member.incarnation else {
+            // Settled here already, which its witness should know; or about an incarnation that comes with what else is new in it.
+            guard word.accuses, let endpoint else { return }
+            if !records[index].isReachable || word.incarnation < member.incarnation {
+                if isDirect { send(.gossip, to: endpoint, leading: [fact(about: records[index])]) }
+            } else {
+                sync(with: endpoint)
+            }
+            return
+        }
+        let isNew = records[index].suspicion == nil
+        if file(word, on: index) {
+            if isNew { counters.suspicionsHeard += 1 }
+            tell(.testimony(word), about: .testimony(of: word.witness, on: member.name))
+            judge(index)
+        }
+        // Who asks again has not heard our answer, or wants a later one.
+        if word.accuses, isWatcher(of: index, atMost: isDirect ? Watchers.heardCount : Watchers.count) { inquire(index) }
     }
 
-    /// Sets the suspicion's timer, if that has moved nearer or `anew`.
-    mutating func timeSuspicion(_ index: Int, anew: Bool) {
-        guard let suspicion = records[index].suspicion else { return }
-        let voters = records.count {
-            $0.isReachable && $0.member.role == .node && $0.member.name != local.name && $0.member.name != records[index].member.name
+    /// Puts a word to the others. False when it changes nothing here.
+    private mutating func file(_ word: Testimony, on index: Int) -> Bool {
+        guard records[index].suspicion != nil else {
+            guard word.accuses else { return false }
+            records[index].suspicion = Suspicion(first: word, at: now.uptime)
+            return true
         }
-        var timeout = configuration.suspicionAlone
-        if voters > 0 || !suspicion.accusers.contains(local.name) && local.role == .node {
-            timeout = Suspicion.timeout(
-                confirmations: max(0, suspicion.accusers.count - 1), needed: min(4, max(voters, 1) / 2 + 1),
-                min: configuration.suspicionMin, max: configuration.suspicionMax)
+        let isKnown = records[index].suspicion?.word(of: word.witness) != nil
+        guard isKnown || word.witness == local.name || council(on: index).contains(where: { records[$0].member.name == word.witness })
+        else {
+            return false
         }
-        var deadline = suspicion.startedAt + timeout.nanoseconds
-        if let gone = suspicion.gone { deadline = min(deadline, gone.at + configuration.suspicionGone.nanoseconds) }
-        deadline = max(deadline, lenientUntil)
-        guard anew || deadline < suspicion.deadline else { return }
+        let wasVetoed = records[index].suspicion?.wasVetoed ?? false
+        let isNews = records[index].suspicion?.file(word, at: now.uptime) ?? false
+        if isNews, !word.accuses, !wasVetoed { counters.suspicionsVetoed += 1 }
+        return isNews
+    }
+
+    private mutating func testify(_ finding: Testimony.Finding, on index: Int, pings: Int) -> Testimony {
+        lastWord &+= 1
+        let record = records[index]
+        return Testimony(
+            subject: record.id, incarnation: record.member.incarnation, witness: local.name, number: lastWord, finding: finding,
+            pings: UInt8(clamping: pings), heardAgo: record.heardAt.map { .milliseconds((now.uptime - $0) / 1_000_000) },
+            roundTrip: record.roundTrip.map { .microseconds($0 / 1000) })
+    }
+
+    /// Tells our own word to those who should find out, and to some others at once; from there it spreads.
+    private mutating func say(_ word: Testimony, on index: Int) {
+        for watcher in council(on: index) where records[watcher].member.name != local.name {
+            send(.gossip, to: records[watcher].member.endpoint, leading: [.testimony(word)])
+        }
+        tell(.testimony(word), about: .testimony(of: local.name, on: word.subject.name), isOwn: true)
+    }
+
+    func isWatcher(of index: Int, atMost limit: Int) -> Bool {
+        local.role == .node && council(on: index).prefix(limit).contains { records[$0].member.name == local.name }
+    }
+
+    // MARK: Judgement
+
+    /// Weighs the words anew: what is shown of the member, and when it is held for dead.
+    mutating func judge(_ index: Int, anew: Bool = false) {
+        guard let ruling = ruling(on: index), let suspicion = records[index].suspicion else { return }
+        records[index].suspicion?.isConfirmed = ruling.isConfirmed
+        if ruling.isConfirmed, !suspicion.isConfirmed {
+            counters.suspicionsConfirmed += 1
+            noteTrouble(index)
+        }
+        show(index)
+        let deadline = max(ruling.deadline, lenientUntil)
+        guard anew || deadline != suspicion.deadline else { return }
         generation += 1
         records[index].suspicion?.deadline = deadline
         records[index].suspicion?.generation = generation
@@ -71,19 +120,91 @@ extension SWIM {
         directives.append(.startTimer(.suspicion(records[index].id, generation: generation), after: wait))
     }
 
+    private func ruling(on index: Int) -> Suspicion.Ruling? {
+        let patience = records[index].steadiness.patience(at: now.uptime, configuration)
+        return records[index].suspicion?.ruling(
+            council: council(on: index).map { records[$0].member.name }, local: local.name, patience: patience, configuration)
+    }
+
+    /// What is shown of a reachable member. One that is degraded stays so: that it is silent at times is known.
+    mutating func show(_ index: Int) {
+        guard records[index].isReachable, records[index].member.name != local.name else { return }
+        var member = records[index].member
+        member.isDegraded = records[index].steadiness.isDegraded(at: now.uptime)
+        member.status = records[index].suspicion?.isConfirmed ?? false && !member.isDegraded ? .suspect : .alive
+        update(index, to: member)
+    }
+
     mutating func suspicionTimedOut(_ id: MemberID, generation: UInt64) {
-        guard let index = find(id), let suspicion = records[index].suspicion, suspicion.generation == generation else { return }
+        guard let index = find(id), let suspicion = records[index].suspicion, suspicion.generation == generation,
+            let ruling = ruling(on: index)
+        else { return }
+        // Who counts may have changed since.
+        guard max(ruling.deadline, lenientUntil) <= now.uptime else { return judge(index, anew: true) }
+        guard let ground = ruling.ground else { return drop(index) }
         var member = records[index].member
         member.status = .dead
-        settle(index, as: member, goneFor: 0)
+        settle(index, as: member, goneFor: 0, by: local.name, ground: ground)
         tell(.claim(id, incarnation: member.incarnation, .dead, accuser: local.name), about: .member(id.name), isOwn: true)
+    }
+
+    /// The member said something new of itself.
+    mutating func refuted(_ index: Int, isDirect: Bool) {
+        guard let suspicion = records[index].suspicion else { return }
+        counters.suspicionsRefuted += 1
+        if suspicion.isConfirmed { records[index].steadiness.trouble(at: now.uptime, configuration) }
+        remember(.refuted, of: index, ground: .answer, by: records[index].member.name)
+        // Who began it may be the one that can't reach it. A refutation is the best of vetoes.
+        if isDirect, records[index].inquiry != nil, suspicion.firstAccuser != local.name, let asker = find(suspicion.firstAccuser) {
+            send(.gossip, to: records[asker].member.endpoint, leading: [fact(about: records[index])])
+        }
+        drop(index)
+    }
+
+    /// Nobody holds anything against it any more.
+    private mutating func drop(_ index: Int) {
+        forgetWords(on: index)
+        records[index].suspicion = nil
+        records[index].inquiry = nil
+        show(index)
+    }
+
+    private mutating func forgetWords(on index: Int) {
+        let name = records[index].member.name
+        for word in records[index].suspicion?.words ?? [] { rumours.remove(.testimony(of: word.testimony.witness, on: name)) }
+    }
+
+    /// Called for every death, while what led to it is still there.
+    mutating func conclude(_ index: Int, by decider: NodeName?, ground: Verdict.Ground) {
+        counters.deaths += 1
+        remember(.dead, of: index, ground: ground, by: decider ?? records[index].member.name)
+        records[index].deathIsOwnWord = ground == .alone || ground == .timeout
+        records[index].deathWasSilent =
+            records[index].suspicion.map { suspicion in
+                suspicion.words.allSatisfy { $0.testimony.finding != .refused }
+            } ?? false
+        forgetWords(on: index)
+        records[index].inquiry = nil
+    }
+
+    private mutating func remember(_ outcome: Verdict.Outcome, of index: Int, ground: Verdict.Ground, by decider: NodeName) {
+        let suspicion = records[index].suspicion
+        if verdicts.count >= Self.verdictsMax { verdicts.removeFirst() }
+        verdicts.append(
+            Verdict(
+                subject: records[index].id, incarnation: records[index].member.incarnation, outcome: outcome, ground: ground,
+                decidedBy: decider, at: now.wall, took: .nanoseconds(suspicion.map { now.uptime - $0.startedAt } ?? 0),
+                quorum: ruling(on: index)?.quorum ?? 0, testimonies: suspicion?.words.map(\.testimony) ?? [],
+                suspectedBy: suspicion?.firstAccuser))
     }
 
     /// What a ping to it should carry, so that it can refute.
     func claim(about record: MemberRecord) -> Fact? {
-        guard record.member.status != .alive else { return nil }
-        let accuser = record.suspicion?.accusers.first ?? local.name
-        return .claim(record.id, incarnation: record.member.incarnation, record.member.status, accuser: accuser)
+        if let suspicion = record.suspicion {
+            return .claim(record.id, incarnation: record.member.incarnation, .suspect, accuser: suspicion.firstAccuser)
+        }
+        guard !record.isReachable else { return nil }
+        return .claim(record.id, incarnation: record.member.incarnation, record.member.status, accuser: local.name)
     }
 
     // MARK: What peer links tell
@@ -92,7 +213,7 @@ extension SWIM {
         contestPort(of: peer, is: .open)
         guard let index = find(peer), records[index].isReachable, peer != local.id else { return }
         if probe?.target == peer { probe = nil }
-        disproveGone(index)
+        foundAlive(index, answering: nil)
         if records[index].suspicion != nil { sendPing(to: index) }
     }
 
@@ -100,11 +221,11 @@ extension SWIM {
         if refused { contestPort(of: peer, is: .refused) }
         guard let index = find(peer), records[index].isReachable, peer != local.id else { return }
         if refused {
-            suspectGone(index)
-        } else if records[index].suspicion == nil {
+            accuse(index, finding: .refused, pings: records[index].inquiry?.pings ?? 0)
+            // Whatever is answered to this was said afterwards.
             sendPing(to: index)
-            hurry(peer.name)
-            directives.append(.checkPort(of: peer, at: records[index].member.endpoint))
+        } else {
+            inquire(index)
         }
     }
 }

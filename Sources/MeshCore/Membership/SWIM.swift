@@ -46,6 +46,21 @@ public struct SWIM: Sendable {
         public var contestTime: Duration = .milliseconds(300)
         /// How long the dead and the left are remembered. For the first half they count in the digest.
         public var memory: Duration = .seconds(24 * 3600)
+        /// How long a suspicion lasts that enough watchers confirmed and none objected to. A process that stands still for less is not
+        /// mourned; for each bit more, a dead one's sessions wait.
+        public var suspicionSilent: Duration = .milliseconds(1500)
+        /// A watcher that is asked pings so often, so far apart, before it confirms; and accusers go on pinging, so far apart.
+        public var inquiryPings = 3
+        public var inquiryInterval: Duration = .milliseconds(80)
+        public var pursuitInterval: Duration = .milliseconds(250)
+        /// So many confirmed suspicions within that time, and four times the median of all, make a member degraded.
+        public var degradedCount = 3
+        public var degradedWindow: Duration = .seconds(30)
+        /// How long it stays so at first, and at most when that happens again and again.
+        public var degradedHold: Duration = .seconds(5)
+        public var degradedHoldMax: Duration = .seconds(60)
+        /// After each such time without trouble half of what a member's unsteadiness brought it is forgotten.
+        public var calmInterval: Duration = .seconds(60)
 
         public init() {}
     }
@@ -114,6 +129,8 @@ public struct SWIM: Sendable {
         case sweep(round: UInt64)
         case departure(round: UInt64)
         case contest(number: UInt32)
+        case inquiry(MemberID, generation: UInt64)
+        case helpTimeout(number: UInt32)
     }
 
     public enum InstanceRefusal: Hashable, Sendable {
@@ -157,6 +174,9 @@ public struct SWIM: Sendable {
     public internal(set) var digest: UInt64 = 0
     /// New members for whom there was no place.
     public internal(set) var refusedMembers: UInt64 = 0
+    public internal(set) var counters = Counters()
+    /// How the last suspicions ended, the oldest first; at most ``verdictsMax``.
+    public internal(set) var verdicts: [Verdict] = []
 
     /// Can only move down the list, but for a new life, which runs again.
     enum Phase: Hashable, Sendable {
@@ -193,6 +213,12 @@ public struct SWIM: Sendable {
     var slowness = 0
     /// Until when nobody is suspected and nobody declared dead, after a pause of our own.
     var lenientUntil = Int64.min
+    /// Numbers our words on others.
+    var lastWord: UInt32 = 0
+    /// Those whose hold-down is to be ended in time. At most all members.
+    var degraded: [NodeName] = []
+    /// The life that was held for dead, until the next has said so.
+    var outlived: Life?
 
     // Telling
     var rumours = RumourQueue()
@@ -229,6 +255,8 @@ public struct SWIM: Sendable {
         self.local = local
         self.configuration = configuration
         random = SeededGenerator(seed: seed)
+        // In seconds, so that a restarted member's words come after those of its former life.
+        lastWord = UInt32(truncatingIfNeeded: local.id.life.rawValue >> 26)
         self.seeds = seeds.map { Seed(endpoint: $0, isSettled: $0 == local.endpoint) }
         let hash = MemberRecord.hash(of: local)
         records = [MemberRecord(member: local, hash: hash)]
@@ -283,8 +311,17 @@ public struct SWIM: Sendable {
         // Two processes of one name would otherwise outbid each other as fast as packets travel.
         deafToStaleUntil = now.uptime + configuration.syncInterval.nanoseconds
         reannounce(as: MemberID(name: local.name, life: life), stage: stage)
+        var news: [Fact] = [.member(local)]
+        if let former = outlived {
+            counters.ownDeaths += 1
+            forgetOwnVerdicts()
+            let survival = Fact.survival(local.id, of: former)
+            tell(survival, about: .survival(local.name))
+            news.append(survival)
+            outlived = nil
+        }
         restartTimers()
-        if let informer { send(.gossip, to: informer, leading: [.member(local)]) }
+        if let informer { send(.gossip, to: informer, leading: news) }
         return finish()
     }
 
@@ -304,8 +341,23 @@ public struct SWIM: Sendable {
         scheduleSweep(round: sweepRound)
         reunionIsScheduled = false
         if records.contains(where: { $0.member.status == .dead }) { scheduleReunion() }
-        for index in records.indices { timeSuspicion(index, anew: true) }
+        for index in records.indices where records[index].suspicion != nil {
+            if records[index].inquiry != nil {
+                records[index].inquiry = nil
+                pursue(index)
+            }
+            judge(index, anew: true)
+        }
         gossipsNow = true
+    }
+
+    /// Those whom the mesh held for dead were perhaps cut off, and held the others for dead for the same reason. What this member decided with
+    /// nobody agreeing, it had better learn anew, or it would tell living members of their deaths.
+    private mutating func forgetOwnVerdicts() {
+        for index in records.indices.reversed() where records[index].deathIsOwnWord && records[index].member.status == .dead {
+            rumours.remove(.member(records[index].member.name))
+            forget(index)
+        }
     }
 
     private mutating func fire(_ timer: Timer) {
@@ -317,6 +369,8 @@ public struct SWIM: Sendable {
         case .seeds(let round): trySeeds(round: round)
         case .reunion(let round): reunionTick(round: round)
         case .sweep(let round): sweep(round: round)
+        case .inquiry(let id, let generation): inquiryTick(id, generation: generation)
+        case .helpTimeout(let number): helpTimedOut(number)
         case .departure: break
         case .contest(let number): contestTick(number)
         }
@@ -356,6 +410,7 @@ extension SWIM {
     public func statePages(asking: Bool) -> [GossipMessage] {
         var facts: [Fact] = []
         for record in records where record.hash != 0 { facts.append(fact(about: record)) }
+        for record in records { facts += record.suspicion?.words.map { .testimony($0.testimony) } ?? [] }
         for record in records {
             facts += record.instances.facts
             facts += record.instances.removalFacts(of: record.id)
@@ -410,6 +465,8 @@ extension SWIM {
 
     func fact(about record: MemberRecord) -> Fact {
         let seconds = record.goneAt.map { max(0, now.uptime - $0) / 1_000_000_000 } ?? 0
-        return .member(record.member, goneFor: UInt32(clamping: seconds))
+        var member = record.member
+        member.isDegraded = false
+        return .member(member, goneFor: UInt32(clamping: seconds))
     }
 }
