@@ -7,18 +7,25 @@ public struct NodeName: Hashable, Comparable, Sendable, CustomStringConvertible 
 
     /// - Throws: ``InvalidName`` when the text is empty, too long, or has another character.
     public init(_ text: some StringProtocol) throws(InvalidName) {
-        let allowed = text.utf8.allSatisfy { byte in
-            switch byte {
-            case UInt8(ascii: "a")...UInt8(ascii: "z"), UInt8(ascii: "A")...UInt8(ascii: "Z"),
-                UInt8(ascii: "0")...UInt8(ascii: "9"), UInt8(ascii: "."), UInt8(ascii: "_"), UInt8(ascii: "-"):
-                true
-            default: false
-            }
-        }
-        guard allowed, !text.isEmpty, text.utf8.count <= Self.bytesMax else {
+        guard text.utf8.allSatisfy(Self.isAllowed), !text.isEmpty, text.utf8.count <= Self.bytesMax else {
             throw InvalidName(text: String(text.prefix(80)))
         }
         description = String(text)
+    }
+
+    /// Nil for bytes that no name has.
+    init?(bytes: ArraySlice<UInt8>) {
+        guard (1...Self.bytesMax).contains(bytes.count), bytes.allSatisfy(Self.isAllowed) else { return nil }
+        description = String(decoding: bytes, as: UTF8.self)
+    }
+
+    private static func isAllowed(_ byte: UInt8) -> Bool {
+        switch byte {
+        case UInt8(ascii: "a")...UInt8(ascii: "z"), UInt8(ascii: "A")...UInt8(ascii: "Z"),
+            UInt8(ascii: "0")...UInt8(ascii: "9"), UInt8(ascii: "."), UInt8(ascii: "_"), UInt8(ascii: "-"):
+            true
+        default: false
+        }
     }
 
     public static func < (lhs: NodeName, rhs: NodeName) -> Bool { lhs.description < rhs.description }
@@ -64,25 +71,39 @@ public struct MemberID: Hashable, Comparable, Sendable, CustomStringConvertible 
 }
 
 /// An IP address and a port. UDP gossip and TCP peer links of a member share one endpoint.
+///
+/// Held without an array: a large mesh keeps millions of them, and copies one with each packet.
 public struct Endpoint: Hashable, Comparable, Sendable, CustomStringConvertible {
-    /// Four bytes (IPv4) or sixteen (IPv6), in network order.
-    public let address: [UInt8]
+    /// The address's bytes from the left, in network order.
+    fileprivate let high: UInt64
+    fileprivate let low: UInt64
+    fileprivate let isV6: Bool
     public let port: UInt16
 
     /// Nil when `address` has neither 4 nor 16 bytes.
-    public init?(address: [UInt8], port: UInt16) {
+    public init?(address: some Collection<UInt8>, port: UInt16) {
         guard address.count == 4 || address.count == 16 else { return nil }
-        self.address = address
+        isV6 = address.count == 16
+        let first = address.prefix(8).reduce(0) { $0 << 8 | UInt64($1) }
+        high = isV6 ? first : first << 32
+        low = address.dropFirst(8).reduce(0) { $0 << 8 | UInt64($1) }
         self.port = port
     }
 
     public static func loopback(port: UInt16) -> Endpoint {
-        Endpoint(unchecked: [127, 0, 0, 1], port: port)
+        Endpoint(v4: 0x7F00_0001, port: port)
     }
 
-    private init(unchecked address: [UInt8], port: UInt16) {
-        self.address = address
+    private init(v4: UInt32, port: UInt16) {
+        high = UInt64(v4) << 32
+        low = 0
+        isV6 = false
         self.port = port
+    }
+
+    /// Four bytes (IPv4) or sixteen (IPv6), in network order.
+    public var address: [UInt8] {
+        (0..<(isV6 ? 16 : 4)).map { UInt8(truncatingIfNeeded: ($0 < 8 ? high : low) >> UInt64(56 - $0 % 8 * 8)) }
     }
 
     /// `127.0.0.1:7946` or `[fe80:0:0:0:0:0:0:1]:7946`.
@@ -90,13 +111,28 @@ public struct Endpoint: Hashable, Comparable, Sendable, CustomStringConvertible 
 
     /// The address alone, as text without brackets.
     public var host: String {
-        if address.count == 4 { return address.map(String.init).joined(separator: ".") }
+        let address = address
+        guard isV6 else { return address.map(String.init).joined(separator: ".") }
         return stride(from: 0, to: 16, by: 2)
             .map { String(UInt16(address[$0]) << 8 | UInt16(address[$0 + 1]), radix: 16) }
             .joined(separator: ":")
     }
 
     public static func < (lhs: Endpoint, rhs: Endpoint) -> Bool {
-        lhs.address == rhs.address ? lhs.port < rhs.port : lhs.address.lexicographicallyPrecedes(rhs.address)
+        (lhs.high, lhs.low, lhs.isV6 ? 1 : 0, lhs.port) < (rhs.high, rhs.low, rhs.isV6 ? 1 : 0, rhs.port)
+    }
+}
+
+extension ByteWriter {
+    public mutating func write(_ endpoint: Endpoint) {
+        if endpoint.isV6 {
+            write(16 as UInt8)
+            write(endpoint.high)
+            write(endpoint.low)
+        } else {
+            write(4 as UInt8)
+            write(UInt32(endpoint.high >> 32))
+        }
+        write(endpoint.port)
     }
 }

@@ -64,7 +64,7 @@ public struct Ordeal: Sendable {
         self.seed = seed
         self.configuration = configuration
         var settings = World.Configuration()
-        settings.loss = configuration.loss
+        settings.network.loss = configuration.loss
         world = World(seed: seed, configuration: settings)
         generator = SeededGenerator(seed: seed ^ 0x04DE_A100)
         report = Report(

@@ -37,7 +37,12 @@ extension Fact {
     }
 
     func write(to writer: inout ByteWriter) {
-        var body = ByteWriter(reserving: 128)
+        let start = writer.beginFrame()
+        let tag = writeBody(to: &writer)
+        writer.endFrame(from: start, tag: tag)
+    }
+
+    private func writeBody(to body: inout ByteWriter) -> UInt8 {
         let tag: UInt8
         switch self {
         case .member(let member, let goneFor):
@@ -94,9 +99,7 @@ extension Fact {
             body.write(id)
             body.write(life)
         }
-        writer.write(tag)
-        writer.write(UInt16(body.count))
-        writer.write(raw: body.bytes)
+        return tag
     }
 
     /// Nil for a kind of fact that this version doesn't know.

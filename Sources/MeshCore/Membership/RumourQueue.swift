@@ -26,13 +26,14 @@ struct RumourQueue: Sendable {
     private var rumours: [Rumour] = []
     /// Looked up, never walked.
     private var index: [Subject: Int] = [:]
-    private var count: UInt64 = 0
+    private var order: UInt64 = 0
     private(set) var urgentCount = 0
 
     var isEmpty: Bool { rumours.isEmpty }
+    var count: Int { rumours.count }
 
     mutating func add(_ fact: Fact, about subject: Subject, isUrgent: Bool) {
-        count += 1
+        order += 1
         if let known = index[subject] { remove(at: known) }
         if rumours.count >= Self.rumoursMax,
             let most = rumours.indices.max(by: { (rumours[$0].sends, rumours[$1].order) < (rumours[$1].sends, rumours[$0].order) })
@@ -40,7 +41,7 @@ struct RumourQueue: Sendable {
             remove(at: most)
         }
         index[subject] = rumours.count
-        rumours.append(Rumour(subject: subject, fact: fact, byteCount: fact.encodedBytes, isUrgent: isUrgent, order: count))
+        rumours.append(Rumour(subject: subject, fact: fact, byteCount: fact.encodedBytes, isUrgent: isUrgent, order: order))
         if isUrgent { urgentCount += 1 }
     }
 

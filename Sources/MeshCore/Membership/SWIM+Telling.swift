@@ -44,7 +44,7 @@ extension SWIM {
 
     /// One round to a few random members, and the next one after a while if there is more to tell.
     mutating func gossip() {
-        let peers = reachableOthers.shuffled(using: &random).prefix(configuration.gossipFanout)
+        let peers = anyReachable(configuration.gossipFanout)
         guard !peers.isEmpty else {
             // Whoever comes will get the whole state.
             rumours.removeAll()
@@ -55,6 +55,17 @@ extension SWIM {
         gossipRound += 1
         gossipIsScheduled = true
         directives.append(.startTimer(.gossip(round: gossipRound), after: configuration.gossipInterval))
+    }
+
+    /// So many others, at random, or all there are.
+    private mutating func anyReachable(_ count: Int) -> [Int] {
+        var chosen: [Int] = []
+        // Most are reachable as a rule, so a few draws find them; walking a thousand at each round would cost more than the round.
+        for _ in 0..<4 * count where chosen.count < count {
+            let index = Int.random(in: records.indices, using: &random)
+            if records[index].isReachable, records[index].member.name != local.name, !chosen.contains(index) { chosen.append(index) }
+        }
+        return chosen.count == count ? chosen : Array(reachableOthers.shuffled(using: &random).prefix(count))
     }
 
     // MARK: Goodbye

@@ -1,7 +1,7 @@
 // How identities are written, once for every format that carries them.
 
 extension ByteWriter {
-    public mutating func write(_ name: NodeName) { write(short: Array(name.description.utf8)) }
+    public mutating func write(_ name: NodeName) { write(short: name.description.utf8) }
     public mutating func write(_ life: Life) { write(life.rawValue) }
 
     public mutating func write(_ id: MemberID) {
@@ -9,13 +9,8 @@ extension ByteWriter {
         write(id.life)
     }
 
-    public mutating func write(_ endpoint: Endpoint) {
-        write(short: endpoint.address)
-        write(endpoint.port)
-    }
-
     /// Text of at most 255 bytes of UTF-8.
-    public mutating func write(text: String) { write(short: Array(text.utf8)) }
+    public mutating func write(text: String) { write(short: text.utf8) }
 }
 
 extension ByteReader {
@@ -25,9 +20,8 @@ extension ByteReader {
     }
 
     public mutating func readName() throws(WireError) -> NodeName {
-        do { return try NodeName(try readText()) } catch is NodeName.InvalidName { throw .malformedText } catch let error as WireError {
-            throw error
-        } catch { throw .malformedText }
+        guard let name = NodeName(bytes: try readShort()) else { throw .malformedText }
+        return name
     }
 
     public mutating func readLife() throws(WireError) -> Life { Life(rawValue: try read()) }
@@ -37,7 +31,7 @@ extension ByteReader {
     }
 
     public mutating func readEndpoint() throws(WireError) -> Endpoint {
-        let address = Array(try readShort())
+        let address = try readShort()
         guard let endpoint = Endpoint(address: address, port: try read()) else { throw .unknownValue }
         return endpoint
     }

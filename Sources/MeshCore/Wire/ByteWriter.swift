@@ -24,6 +24,20 @@ public struct ByteWriter: Sendable {
         bytes.append(contentsOf: short)
     }
 
+    /// Leaves room for the tag and the length of what is written next; ``endFrame(from:tag:)`` fills it in.
+    mutating func beginFrame() -> Int {
+        for _ in 0..<3 { bytes.append(0) }
+        return bytes.count
+    }
+
+    /// - Precondition: at most 65,535 bytes were written since.
+    mutating func endFrame(from start: Int, tag: UInt8) {
+        let length = UInt16(bytes.count - start)
+        bytes[start - 3] = tag
+        bytes[start - 2] = UInt8(length >> 8)
+        bytes[start - 1] = UInt8(truncatingIfNeeded: length)
+    }
+
     /// A byte string behind a 32-bit length.
     public mutating func write(long: some Collection<UInt8>) {
         write(UInt32(long.count))

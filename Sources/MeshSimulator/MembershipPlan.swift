@@ -1,0 +1,115 @@
+/// What happens to the members of a ``MembershipWorld``, and when. As text it fits on a command line: `1.5:crash:n3:2,4:cut:n1:n2:8` kills n3
+/// after 1.5 s and starts it again 2 s later, and lets nothing through from n1 to n2 for 8 s, beginning at 4 s.
+public struct MembershipPlan: Hashable, Sendable, CustomStringConvertible {
+    public var faults: [Fault] = []
+
+    public struct Fault: Hashable, Sendable {
+        public enum Kind: String, Hashable, Sendable, CaseIterable {
+            /// Killed, and started again with nothing but its name.
+            case crash
+            /// Killed for good.
+            case kill
+            /// Killed, and started again with its snapshot.
+            case restart
+            /// Killed, and started again with a clock that was set back an hour.
+            case rewind
+            /// Killed, and started again under its name at another address; the old one is silent.
+            case move
+            /// Says goodbye, and comes back.
+            case leave
+            /// Off the processor.
+            case pause
+            /// Its wall clock jumps an hour ahead, and back.
+            case clock
+            /// Nothing gets from the second to the first.
+            case cut
+            /// Nothing reaches it, though it can be heard.
+            case deaf
+            /// Four of five packets from it and to it are lost.
+            case lossy
+            /// Those up to it are parted from the rest.
+            case split
+        }
+
+        public var kind: Kind
+        /// Counted from 1, as in their names.
+        public var member: Int
+        /// Of a cut: who is not heard.
+        public var other: Int?
+        /// Milliseconds since the world began, and for how many it lasts.
+        public var at: Int64
+        public var length: Int64
+
+        public init(_ kind: Kind, member: Int, other: Int? = nil, at: Int64, length: Int64) {
+            self.kind = kind
+            self.member = member
+            self.other = other
+            self.at = at
+            self.length = length
+        }
+
+        public var end: Int64 { at + length }
+    }
+
+    public init(faults: [Fault] = []) {
+        self.faults = faults
+    }
+
+    /// When the last fault is over, in milliseconds.
+    public var end: Int64 { faults.map(\.end).max() ?? 0 }
+
+    // MARK: Text
+
+    public var description: String { faults.map(Self.text).joined(separator: ",") }
+
+    private static func text(of fault: Fault) -> String {
+        var words = [seconds(fault.at), fault.kind.rawValue, "n\(fault.member)"]
+        if let other = fault.other { words.append("n\(other)") }
+        if fault.kind != .kill { words.append(seconds(fault.length)) }
+        return words.joined(separator: ":")
+    }
+
+    private static func seconds(_ milliseconds: Int64) -> String {
+        let (whole, rest) = milliseconds.quotientAndRemainder(dividingBy: 1000)
+        guard rest > 0 else { return "\(whole)" }
+        let digits = String(rest + 1000).dropFirst()
+        return "\(whole).\(digits.prefix(digits.hasSuffix("00") ? 1 : digits.hasSuffix("0") ? 2 : 3))"
+    }
+
+    /// Nil unless it is such a text.
+    public init?(_ text: String) {
+        for word in text.split(separator: ",") {
+            guard let fault = Self.fault(word.split(separator: ":", omittingEmptySubsequences: false)) else { return nil }
+            faults.append(fault)
+        }
+    }
+
+    /// A week; more is a slip.
+    private static let timeMax: Int64 = 7 * 24 * 3_600_000
+
+    private static func fault(_ words: [Substring]) -> Fault? {
+        guard words.count >= 3, let at = milliseconds(words[0]), let kind = Fault.Kind(rawValue: String(words[1])),
+            let member = member(words[2])
+        else { return nil }
+        let rest = words.dropFirst(3)
+        let other = kind == .cut ? rest.first.flatMap(Self.member) : nil
+        if kind == .cut, other == nil || other == member { return nil }
+        let tail = kind == .cut ? rest.dropFirst() : rest
+        if kind == .kill { return tail.isEmpty ? Fault(kind, member: member, at: at, length: 0) : nil }
+        guard tail.count == 1, let length = tail.first.flatMap(milliseconds) else { return nil }
+        return Fault(kind, member: member, other: other, at: at, length: length)
+    }
+
+    private static func member(_ word: Substring) -> Int? {
+        guard word.first == "n", let number = Int(word.dropFirst()), number >= 1 else { return nil }
+        return number
+    }
+
+    private static func milliseconds(_ word: Substring) -> Int64? {
+        let parts = word.split(separator: ".", omittingEmptySubsequences: false)
+        guard parts.count <= 2, let whole = parts.first.flatMap({ Int64($0) }), (0...timeMax / 1000).contains(whole) else { return nil }
+        guard parts.count == 2 else { return whole * 1000 }
+        guard (1...3).contains(parts[1].count), let digits = Int64((parts[1] + "00").prefix(3)), digits >= 0 else { return nil }
+        return whole * 1000 + digits
+    }
+}
