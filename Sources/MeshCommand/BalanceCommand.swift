@@ -84,16 +84,15 @@ struct BalanceCommand: AsyncParsableCommand {
             return try await Services.run([service])
         }
         let agent = plan.agent(companion: service.companion)
-        var router = MeshRouter(service: self.service, cookieRing: sticky == .mesh ? plan.keys.cookie : [], logger: logger)
+        let router = MeshRouter(service: self.service, cookieRing: sticky == .mesh ? plan.keys.cookie : [], logger: logger)
         let events = BalancerEvents(listen: balancer.address, isPrinting: member.events != nil)
-        let following = Task {
-            for await view in agent.views {
-                guard let table = router.table(for: view) else { continue }
-                balancer.update(table)
-                service.updated(table)
-                events.routes(table, epoch: view.epoch)
-            }
+        let follower = RouteFollower(router: router, logger: logger, events: events) { table in
+            balancer.update(table)
+            service.routed(table)
+        } onBrake: { brake in
+            service.braked(brake != nil)
         }
+        let following = Task { await follower.follow(agent.views) }
         let printing = Task { await events.print(agent.notices) }
         try await Services.run([agent, service])
         following.cancel()
@@ -151,57 +150,13 @@ struct BalanceCommand: AsyncParsableCommand {
     }
 }
 
-/// Makes routing tables of views, the placement only when who ranks has changed.
-struct MeshRouter {
-    private var service: String?
-    private let isServiceGiven: Bool
-    private let cookieRing: [CookieKey]
-    private let logger: Logger
-    private var candidates: [PlacementCandidate] = []
-    private var placement = PlacementTable()
-    private var servicesTold: Set<String> = []
-
-    init(service: String?, cookieRing: [CookieKey], logger: Logger) {
-        self.service = service
-        isServiceGiven = service != nil
-        self.cookieRing = cookieRing
-        self.logger = logger
-    }
-
-    /// Nil while it isn't known whose instances to route to.
-    mutating func table(for view: MeshView) -> RoutingTable? {
-        guard let service = chosenService(in: view) else { return nil }
-        let candidates = view.placementCandidates
-        if candidates != self.candidates {
-            self.candidates = candidates
-            placement = PlacementTable(candidates)
-        }
-        return RoutingTable(view: view, placement: placement, service: service, cookieRing: cookieRing)
-    }
-
-    /// The only service, once there is one, and then for good: a second one that appears must not take the first one's visitors.
-    private mutating func chosenService(in view: MeshView) -> String? {
-        if isServiceGiven { return service }
-        let services = Set(view.instances.map(\.service))
-        if service == nil, services.count == 1, let only = services.first {
-            logger.info("requests go to the service \(only), the only one there is")
-            service = only
-        }
-        if services.count > 1, services != servicesTold {
-            servicesTold = services
-            logger.warning(
-                "the mesh has several services (\(services.sorted().joined(separator: ", "))), requests go to \(service ?? "none"): say --service"
-            )
-        }
-        return service
-    }
-}
-
 /// The balancer for as long as the process runs, and what its admin listener shows of it.
 final class BalancerService: Service {
     private let balancer: Balancer
     private let drain: Duration
     private let targets = Atomic<Int>(0)
+    private let updates = Atomic<Int>(0)
+    private let isBraked = Atomic<Bool>(false)
     private let isDraining = Atomic<Bool>(false)
 
     init(balancer: Balancer, drain: Duration) {
@@ -209,7 +164,12 @@ final class BalancerService: Service {
         self.drain = drain
     }
 
-    func updated(_ table: RoutingTable) { targets.store(table.targets.count, ordering: .relaxed) }
+    func routed(_ table: RoutingTable) {
+        targets.store(table.targets.count, ordering: .relaxed)
+        updates.add(1, ordering: .relaxed)
+    }
+
+    func braked(_ isOn: Bool) { isBraked.store(isOn, ordering: .relaxed) }
 
     func run() async throws {
         try? await gracefulShutdown()
@@ -220,7 +180,12 @@ final class BalancerService: Service {
     /// Ready when a request would find somebody.
     var companion: AgentCompanion {
         AgentCompanion { [self] in
-            BalancerMetrics.metrics(balancer.counters, targets: targets.load(ordering: .relaxed))
+            BalancerMetrics.metrics(balancer.counters, targets: targets.load(ordering: .relaxed)) + [
+                .init("routing_updates_total", .counter, "Views that were let through to the loops.", updates.load(ordering: .relaxed)),
+                .init(
+                    "routing_brake", .gauge, "Whether so much died at once that the dead are still routed to.",
+                    isBraked.load(ordering: .relaxed) ? 1 : 0),
+            ]
         } isReady: { [self] in
             !isDraining.load(ordering: .relaxed) && targets.load(ordering: .relaxed) > 0
         }
@@ -299,6 +264,17 @@ final class BalancerEvents: Sendable {
             JSON.object([
                 ("time", .number(Int64.now())), ("event", .text("routes")), ("targets", .number(table.targets.count)),
                 ("epoch", .number(epoch)),
+            ]).line)
+    }
+
+    /// Says that so much died at once that it isn't believed, or that it is over.
+    func brake(_ brake: ViewGate.Brake?) {
+        guard isPrinting else { return }
+        continuation.yield(
+            JSON.object([
+                ("time", .number(Int64.now())), ("event", .text("brake")), ("on", .bool(brake != nil)),
+                ("reason", brake.map { .text($0.reason.rawValue) }), ("dead", brake.map { .number($0.dead) }),
+                ("nodes", brake.map { .number($0.nodes) }),
             ]).line)
     }
 
