@@ -16,7 +16,8 @@ struct ExplainCommand: AsyncParsableCommand {
     @Option(help: "A slot, 0 to 4095.")
     var slot: UInt16?
 
-    @Option(help: "The value of a session cookie.")
+    // One in 64 begins with a dash.
+    @Option(parsing: .unconditional, help: "The value of a session cookie.")
     var cookie: String?
 
     @Option(help: "A channel's name.")

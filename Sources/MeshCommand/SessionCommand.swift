@@ -10,13 +10,13 @@ struct SessionCommand: ParsableCommand {
         subcommands: [SessionGetCommand.self, SessionSetCommand.self, SessionDestroyCommand.self])
 }
 
-/// Which session is meant.
+/// Which session is meant. Cookies and keys are base64url, one in 64 begins with a dash, and is no flag.
 struct SessionChoice: ParsableArguments {
-    @Option(help: "The value of the browser's session cookie.")
+    @Option(parsing: .unconditional, help: "The value of the browser's session cookie.")
     var cookie: String?
 
     @Option(
-        help: "The session's key, as logs and /v1/sessions show it: 43 characters.",
+        parsing: .unconditional, help: "The session's key, as logs and /v1/sessions show it: 43 characters.",
         transform: { text in
             guard let key = SessionKey(text: text) else { throw ValidationError("a key is 43 characters of base64url") }
             return key

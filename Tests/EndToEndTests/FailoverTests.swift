@@ -62,7 +62,8 @@ import Testing
         let token = try #require(page.firstMatch(of: /name="csrf" content="([0-9a-f]+)"/)?.1)
         let victim = try mesh.node(before.node)
         #expect(try browser.post("/kill", fields: [("X-CSRF-Token", "guess")]).status == 403)
-        #expect(try browser.post("/kill", fields: [("X-CSRF-Token", String(token))]).status == 202)
+        // On a busy machine it may die before its answer has left.
+        #expect([202, 502].contains(try browser.post("/kill", fields: [("X-CSRF-Token", String(token))]).status))
         try eventually("\(victim.name) was started again") { try mesh.node(victim.name).agent_pid != victim.agent_pid }
         try mesh.waitUntilWhole()
         #expect(try Count(browser.post("/counter")).count == before.count + 1)

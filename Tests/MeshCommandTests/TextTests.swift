@@ -40,6 +40,15 @@ import Testing
         #expect(try Values.duration(text) == duration)
     }
 
+    @Test func aKeyOrCookieMayBeginWithADash() throws {
+        let key = "-" + String(repeating: "A", count: 42)
+        let get = try SessionMeshCommand.parseAsRoot(["session", "get", "--key", key, "--json"]) as? SessionGetCommand
+        #expect(get?.choice.key?.description == key)
+        #expect(get?.client.json == true)
+        let explain = try SessionMeshCommand.parseAsRoot(["explain", "--cookie", "-a.1.b"]) as? ExplainCommand
+        #expect(explain?.cookie == "-a.1.b")
+    }
+
     @Test(arguments: ["", "m", "-1s", "1d", "1.5s", "99999999999999999999", "1 s"])
     func whatIsNoTimeIsRefused(text: String) {
         #expect(throws: (any Error).self) { try Values.duration(text) }

@@ -122,9 +122,10 @@ actor DemoMesh {
         }
     }
 
-    /// Kills a node, agent and application, as a power cut would.
-    func kill(_ name: String) {
+    /// Kills a node, agent and application, as a power cut would. Who asked is served by that very node, so its answer gets a moment to leave.
+    func kill(_ name: String) async {
         guard let node = configuration.nodes.firstIndex(of: name) else { return }
+        try? await Task.sleep(for: .milliseconds(200))
         for role in [Role.agent(node), .application(node)] { states[role]?.child?.send(SIGKILL) }
     }
 

@@ -35,39 +35,38 @@ extension AgentCore {
 
     // MARK: Gossip
 
-    mutating func receive(_ packet: [UInt8], from source: Endpoint) {
-        do {
-            let message = try GossipMessage(decoding: try sealer.open(packet))
-            gossip(.message(message, from: source))
-        } catch {
-            packetsDropped["\(error)", default: 0] += 1
-        }
-    }
+    mutating func gossip(_ input: SWIM.Input) { gossip(.membership(input)) }
 
-    /// Lets the membership machine take a step, and carries out what it asks for.
-    mutating func gossip(_ input: SWIM.Input) {
+    /// Lets the gossip layer take a step, and carries out what it asks for.
+    mutating func gossip(_ input: Gossip.Input) {
         let epoch = swim.epoch
-        perform(swim.step(input, at: now))
+        perform(membership.step(input, at: now))
         if swim.epoch != epoch { viewChanged() }
     }
 
-    private mutating func perform(_ asked: [SWIM.Directive]) {
+    private mutating func perform(_ asked: [Gossip.Directive]) {
         for directive in asked {
             switch directive {
-            case .send(let message, let endpoint):
-                if let packet = sealer.seal(message.encoded) { directives.append(.datagram(packet, to: endpoint)) }
-            case .startTimer(let timer, let delay): directives.append(.timer(.swim(timer), after: delay))
-            case .syncWith(let endpoint): exchangeState(with: endpoint)
-            case .sendState(let member, let asking):
-                for page in swim.statePages(asking: asking) { send(.membership(page.encoded), to: member.name) }
-            case .checkPort(_, let endpoint): dial(endpoint)
-            case .memberChanged(let member, _): directives.append(.event(.member(member, epoch: swim.epoch)))
-            case .instancesChanged, .paused: break
-            case .instanceRefused(let number, let refusal): directives.append(.event(.instanceRefused(number: number, refusal)))
-            case .declaredDead: beginNewLife(after: nil)
-            case .becameStale(let known): beginNewLife(after: known)
-            case .departed: directives.append(.departed)
+            case .packet(let packet, let endpoint): directives.append(.datagram(packet, to: endpoint))
+            case .membership(let directive): perform(directive)
             }
+        }
+    }
+
+    private mutating func perform(_ directive: SWIM.Directive) {
+        switch directive {
+        case .send: break  // Never here: the gossip layer has sealed it.
+        case .startTimer(let timer, let delay): directives.append(.timer(.swim(timer), after: delay))
+        case .syncWith(let endpoint): exchangeState(with: endpoint)
+        case .sendState(let member, let asking):
+            for page in swim.statePages(asking: asking) { send(.membership(page.encoded), to: member.name) }
+        case .checkPort(_, let endpoint): dial(endpoint)
+        case .memberChanged(let member, _): directives.append(.event(.member(member, epoch: swim.epoch)))
+        case .instancesChanged, .paused: break
+        case .instanceRefused(let number, let refusal): directives.append(.event(.instanceRefused(number: number, refusal)))
+        case .declaredDead: beginNewLife(after: nil)
+        case .becameStale(let known): beginNewLife(after: known)
+        case .departed: directives.append(.departed)
         }
     }
 
@@ -83,7 +82,7 @@ extension AgentCore {
 
     private mutating func beginNewLife(after known: Life?) {
         let isBalancer = configuration.role == .balancer
-        perform(swim.beginNewLife(at: now, stage: isBalancer ? .serving : .syncing, after: known))
+        perform(membership.beginNewLife(at: now, stage: isBalancer ? .serving : .syncing, after: known))
         stage = .syncing
         pulledAt = nil
         // A link introduces a life; those of the old one are closed and dialled anew.
@@ -254,7 +253,7 @@ extension AgentCore {
         let message: PeerMessage
         do { message = try PeerMessage(decoding: bytes) } catch {
             // The frame was sealed by a member, so this is another version of us, not noise. Skipping would lose order.
-            packetsDropped["link-\(error)", default: 0] += 1
+            linkMessagesDropped["link-\(error)", default: 0] += 1
             directives.append(.closeLink(link))
             return
         }
@@ -262,7 +261,7 @@ extension AgentCore {
         case .membership(let state): receiveState(state, from: peer)
         case .clock(let wall): clock.heard(name, saying: wall, at: now)
         // A balancer has no slots, and whoever speaks to it of some is mistaken.
-        case _ where configuration.role == .balancer: packetsDropped["link-notForABalancer", default: 0] += 1
+        case _ where configuration.role == .balancer: linkMessagesDropped["link-notForABalancer", default: 0] += 1
         case .forward(let id, let operation): accept(operation, from: link, id: id)
         case .answer(let id, let result): answered(id, result, by: peer)
         case .delta(let slot, let ticket, let key, let state, let whole):
@@ -287,7 +286,7 @@ extension AgentCore {
 
     private mutating func receiveState(_ state: [UInt8], from peer: MemberID) {
         do { gossip(.state(try GossipMessage(decoding: state), from: peer)) } catch {
-            packetsDropped["state-\(error)", default: 0] += 1
+            linkMessagesDropped["state-\(error)", default: 0] += 1
         }
     }
 }

@@ -22,9 +22,9 @@ public struct AgentCore: Sendable {
     var directives: [AgentDirective] = []
 
     // Members and links.
-    var swim: SWIM
-    var sealer: PacketSealer
-    var packetsDropped: [String: UInt64] = [:]
+    var membership: Gossip
+    /// What came over peer links and could not be used, by reason. Packets are counted by ``Gossip``.
+    var linkMessagesDropped: [String: UInt64] = [:]
     var peers: [NodeName: Peer] = [:]
     var linkNames: [LinkID: NodeName] = [:]
     var dials = Dials()
@@ -76,13 +76,15 @@ public struct AgentCore: Sendable {
         var generator = SeededGenerator(seed: seed)
         secrets = SecretGenerator(seed: secretSeed)
         cookies = CookieCodec(ring: keys.cookie)
-        sealer = PacketSealer(ring: keys.gossip, label: configuration.label, sid: generator.next())
+        let sid = generator.next()
         let life = Life(startedAt: now.wall, salt: UInt16(truncatingIfNeeded: generator.next()))
         let member = Member(
             id: MemberID(name: configuration.name, life: life), role: configuration.role,
             stage: configuration.role == .balancer ? .serving : .syncing, endpoint: configuration.endpoint,
             weight: configuration.weight, tags: configuration.tags)
-        swim = try SWIM(local: member, seeds: configuration.seeds, seed: generator.next(), configuration: configuration.swim)
+        membership = try Gossip(
+            local: member, seeds: configuration.seeds, seed: generator.next(), configuration: configuration.swim, ring: keys.gossip,
+            label: configuration.label, sid: sid)
         slots = configuration.role == .node ? Array(repeating: SlotState(), count: Slot.count) : []
         mirror = configuration.mirrors ? MirrorQueue(generator: SeededGenerator(seed: generator.next())) : nil
         self.generator = generator
@@ -94,13 +96,15 @@ public struct AgentCore: Sendable {
 
     public var view: MeshView { swim.view }
 
+    var swim: SWIM { membership.swim }
+
     /// Takes one input and gives what is to be done about it, in order.
     public mutating func step(_ input: AgentInput, at now: Moment) -> [AgentDirective] {
         self.now = now
         noticePause()
         switch input {
         case .start: start()
-        case .datagram(let packet, let source): receive(packet, from: source)
+        case .datagram(let packet, let source): gossip(.packet(packet, from: source))
         case .timer(.swim(let timer)): gossip(.timer(timer))
         case .timer(.housekeeping): keepHouse()
         case .linkUp(let link, let peer, let endpoint): linkUp(link, peer: peer, endpoint: endpoint)
@@ -128,7 +132,8 @@ public struct AgentCore: Sendable {
         var status = AgentStatus(
             stage: stage, isReady: stage == .serving && verifying.isEmpty, sessions: sessionCount, primarySlots: 0, backupSlots: 0,
             underReplicatedSlots: 0, isAlone: isAlone, mirror: mirror.map { $0.isLost ? .lost : .connected } ?? .none,
-            mirrorDirty: mirror?.queue.count ?? 0, mirrorRefused: mirror?.refused ?? 0, packetsDropped: packetsDropped)
+            mirrorDirty: mirror?.queue.count ?? 0, mirrorRefused: mirror?.refused ?? 0,
+            packetsDropped: membership.packetsDropped.merging(linkMessagesDropped, uniquingKeysWith: +))
         for state in slots {
             switch state.part {
             case .owner(let ownership):
