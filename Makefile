@@ -1,5 +1,5 @@
 # The commands of this project. `make` alone lists them.
-.PHONY: help demo test check format bench clean
+.PHONY: help demo test check format bench bench-membership clean
 
 help:
 	@echo "make demo     build, then run a whole mesh on this machine; open the printed address"
@@ -7,6 +7,7 @@ help:
 	@echo "make check    format, warnings as errors, purity of the core"
 	@echo "make format   bring all Swift files into shape"
 	@echo "make bench    the balancer beside HAProxy; prints a table"
+	@echo "make bench-membership   agents beside serf; needs root, an hour; ARGS=\"kill-10 idle-32\" for some of it"
 	@echo "make clean    remove what was built"
 
 demo:
@@ -29,6 +30,10 @@ format:
 bench:
 	@.ci/setup bench
 	Tests/Benchmarks/balancer/run.sh
+
+bench-membership:
+	@.ci/setup bench
+	Tests/Benchmarks/membership/run.sh $(ARGS)
 
 clean:
 	rm -rf .build Tests/Benchmarks/.build
