@@ -118,7 +118,7 @@ let package = Package(
             swiftSettings: settings
         ),
         .testTarget(name: "MeshCoreTests", dependencies: ["MeshCore"], swiftSettings: settings),
-        .testTarget(name: "MeshSimulatorTests", dependencies: ["MeshSimulator"], swiftSettings: settings),
+        .testTarget(name: "MeshSimulatorTests", dependencies: ["MeshCore", "MeshSimulator"], swiftSettings: settings),
         .testTarget(
             name: "MeshAgentTests",
             dependencies: [

@@ -21,6 +21,8 @@ final class AgentDriver {
     private var unflushed: [any Flushing] = []
     private(set) var troubles: TroubleLedger
     private var questions = AdminQuestions()
+    /// Who wants to know what came of a reload, in the order they asked. At most one an admin connection.
+    private var keyReloads: Deque<(KeyReload) -> Void> = []
 
     private var gossip: GossipSocket?
     private var links: PeerLinks?
@@ -102,6 +104,13 @@ final class AgentDriver {
         feed(.request(questions.add(answer), request))
     }
 
+    /// Tells the core what the key file says now. Not answered by an agent that is leaving.
+    func reload(_ keys: KeyFile, force: Bool, then answer: @escaping (KeyReload) -> Void = { _ in }) {
+        guard phase == .running else { return }
+        keyReloads.append(answer)
+        feed(.reloadKeys(keys, force: force))
+    }
+
     private func drain() {
         isStepping = true
         batch {
@@ -131,6 +140,8 @@ final class AgentDriver {
         case .mirror(let request): ask(request)
         case .event(let event): tell(event)
         case .view(let view): outlets.views.yield(view)
+        case .ring(let ring): links?.replaceKeys(ring)
+        case .keysReloaded(let outcome): reloaded(outcome)
         case .departed: depart()
         case .nameTaken(let holder): depart(.nameTaken(by: holder))
         }
@@ -177,9 +188,19 @@ final class AgentDriver {
         case .mirrorBack: logger.info("the mirror answers again")
         case .instanceRefused(_, let reason):
             logger.warning("an application's registration was not taken", metadata: [LogKeys.reason: "\(reason)"])
+        case .keys(let report): logger.info("gossip keys changed", metadata: [LogKeys.reason: "\(report.summary)"])
         case .newLife: logger.warning("this agent was believed dead and goes on as a new life")
         }
         outlets.notices.yield(AgentNotice(time: SystemClock.now().wall, kind: .agent(event)))
+    }
+
+    private func reloaded(_ outcome: KeyReload) {
+        switch outcome {
+        case .done(let report): logger.info("the key file was read again", metadata: [LogKeys.reason: "\(report.summary)"])
+        case .refused(let problem):
+            logger.error("the key file was read again and not taken", metadata: [LogKeys.reason: "\(problem)"])
+        }
+        keyReloads.popFirst()?(outcome)
     }
 
     private func depart(_ signal: AgentSignal = .departed) {

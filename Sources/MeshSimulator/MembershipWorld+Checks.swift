@@ -12,7 +12,7 @@ public struct Violation: Hashable, Sendable, CustomStringConvertible {
         case twoLives
         /// An observer's epoch only rises.
         case epoch
-        /// A life that an observer saw end is never reachable for it again.
+        /// A life that an observer saw end is never reachable for it again, as long as its own life lasts.
         case returned
         /// Two digests are equal exactly when the views are.
         case digest
@@ -57,7 +57,7 @@ extension MembershipWorld {
         /// Until when a verdict on it, or by it, is put down to faults that have ended.
         var excusedUntil = Int64.min
         var epoch: UInt64 = 0
-        /// The latest life of each name that this host's present run saw end.
+        /// The latest life of each name that this host's present life saw end.
         var ended: [NodeName: Life] = [:]
         var snapshotDue: Int64 = 0
     }
@@ -81,6 +81,9 @@ extension MembershipWorld {
         hosts[host].faults.ended = [:]
         hosts[host].faults.snapshotDue = uptime
     }
+
+    /// Who was held for dead itself may learn anew whom it held for dead.
+    mutating func beganNewLife(_ host: Int) { hosts[host].faults.ended = [:] }
 
     mutating func woke(_ host: Int, after time: Int64) {
         if time > Self.pauseTolerated.nanoseconds { excuse(host) }

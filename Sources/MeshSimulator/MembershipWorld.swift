@@ -111,6 +111,7 @@ public struct MembershipWorld: Sendable {
             case packet([UInt8], from: Int, Endpoint)
             case state([[UInt8]], from: Int, MemberID)
             case dialled(Endpoint, since: Int64)
+            case syncOpened(Endpoint, MemberID)
             case linkBroke(MemberID)
             case links
         }
@@ -258,6 +259,7 @@ public struct MembershipWorld: Sendable {
         case .timer(let timer): deliver(.membership(.timer(timer)), to: host)
         case .state(let pages, let sender, let id): if !network.isCut(sender, host) { receive(pages, from: id, at: host) }
         case .dialled(let endpoint, let since): connect(host, to: endpoint, since: since)
+        case .syncOpened(let endpoint, let peer): deliver(.membership(.syncOpened(endpoint, peer: peer)), to: host)
         case .linkBroke(let peer):
             deliver(.membership(.linkDown(peer, refused: false)), to: host)
             holdLinks(host)
@@ -321,6 +323,7 @@ public struct MembershipWorld: Sendable {
 
     private mutating func beginNewLife(_ host: Int, after known: Life?) {
         note(3, host)
+        beganNewLife(host)
         // A link introduces a life; those of the old one are closed, and dialled anew when links are looked after.
         closeLinks(of: host)
         let now = moment(of: host)
@@ -454,12 +457,12 @@ public struct MembershipWorld: Sendable {
         }
     }
 
-    /// A linked peer is asked at once.
+    /// A linked peer is asked as soon as what is being done has been done: one step's directives never come between another's.
     private mutating func exchangeState(_ host: Int, with endpoint: Endpoint) {
         if let target = places[endpoint], hosts[target].endpoint == endpoint, linkNumbers[Self.way(host, target)] != nil,
             let peer = hosts[target].process?.swim.local.id
         {
-            deliver(.membership(.syncOpened(endpoint, peer: peer)), to: host)
+            schedule(0, host, .syncOpened(endpoint, peer))
         } else {
             dial(endpoint, from: host, isForSync: true)
         }

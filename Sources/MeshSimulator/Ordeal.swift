@@ -210,12 +210,13 @@ public struct Ordeal: Sendable {
         return isSettled
     }
 
-    /// Whether the mesh is in quiet: everybody serves, sees the same, and every slot is held twice.
+    /// Whether the mesh is in quiet: everybody serves and sees the same, and every slot is held twice and answered for by its primary.
     public static func isWhole(_ world: World) -> Bool {
         let cores = world.running.compactMap { world.core(of: $0) }
         guard Set(cores.map(\.view.digest)).count == 1 else { return false }
         let states = cores.map(\.status)
-        return states.allSatisfy { $0.isReady && $0.underReplicatedSlots == 0 && $0.leftoverSlots == 0 } && states.reduce(0) { $0 + $1.primarySlots } == Slot.count
+        return states.allSatisfy { $0.isReady && $0.isPlanned && $0.underReplicatedSlots + $0.leftoverSlots + $0.handOffSlots == 0 }
+            && states.reduce(0) { $0 + $1.primarySlots } == Slot.count
     }
 
     private mutating func check() {

@@ -436,7 +436,7 @@ import Testing
             #expect(play.step(.message(message, from: peer.endpoint)) == [.becameStale(known: known)])
             #expect(play.step(.message(message, from: peer.endpoint)) == [], "it is said once")
             let reborn = play.swim.beginNewLife(at: play.now, stage: .syncing, after: known)
-            #expect(play.swim.local.id.life == Life(rawValue: known.rawValue + 1))
+            #expect(play.swim.local.id.life > known && play.swim.local.id.life.rawValue <= known.rawValue + 1 << 16)
             #expect(play.swim.local.stage == .syncing)
             #expect(reborn.contains(.memberChanged(play.swim.local, from: nil)))
             // Two processes of one name don't outbid each other at the speed of packets.

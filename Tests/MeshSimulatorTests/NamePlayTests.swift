@@ -6,7 +6,7 @@ import Testing
 @Suite struct NamePlayTests {
     @Test(arguments: [0, 0.1]) func aNodeKilledAndStartedElsewhereIsBackWithItsSlots(loss: Double) throws {
         var settings = World.Configuration()
-        settings.loss = loss
+        settings.network.loss = loss
         var play = try Play(seed: 21, "n1", "n2", "n3", with: settings)
         let session = try play.create(at: "n1")
         _ = try play.increment(session, at: "n1")
@@ -28,7 +28,7 @@ import Testing
 
     @Test(arguments: [0, 0.1]) func aDuplicateIsRefusedAndTheFormerOneServesOn(loss: Double) throws {
         var settings = World.Configuration()
-        settings.loss = loss
+        settings.network.loss = loss
         var play = try Play(seed: 22, "n1", "n2", "n3", with: settings)
         let session = try play.create(at: "n1")
         var counted: Int64 = 0

@@ -33,6 +33,7 @@ extension AgentNotice.Kind {
         case .agent(.mirrorBack): "mirror-back"
         case .agent(.newLife): "new-life"
         case .agent(.instanceRefused): "instance-refused"
+        case .agent(.keys): "keys"
         }
     }
 
@@ -58,6 +59,12 @@ extension AgentNotice.Kind {
         case .agent(.newLife(let life)): [("life", .text(String(life.rawValue, radix: 16)))]
         case .agent(.instanceRefused(let number, let reason)):
             [("number", .number(Int64(number))), ("reason", .text("\(reason)"))]
+        case .agent(.keys(let report)):
+            [
+                ("wanted", .number(Int64(report.wanted.number))),
+                ("used", .number(Int64(report.used.number))),
+                ("lacking", .array(report.lacking.map { .text($0.description) })),
+            ]
         case .agent(.serving), .agent(.mirrorBack): []
         }
     }

@@ -39,6 +39,9 @@ final class PeerLinkHandler: ChannelInboundHandler {
         self.driver = driver
     }
 
+    /// What the link was proven with; nil before.
+    var key: GossipKey? { machine.key }
+
     func send(_ message: [UInt8]) {
         guard case .proven = state, let context else { return }
         let pending = (try? context.channel.syncOptions?.getOption(.bufferedWritableBytes)) ?? 0

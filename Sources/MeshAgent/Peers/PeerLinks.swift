@@ -14,7 +14,7 @@ import NIOPosix
 /// memory and one of few places; whoever doesn't hold the key can take nothing else.
 final class PeerLinks {
     private let driver: AgentDriver
-    private let keys: GossipKeyRing
+    private var keys: GossipKeyRing
     private let label: String
     private let local: Endpoint
     private let endpoint: Endpoint
@@ -79,6 +79,13 @@ final class PeerLinks {
 
     func close(_ link: LinkID) {
         proven[link]?.close()
+    }
+
+    /// What was proven with a key that is accepted no more is closed, and so is what may yet be; members dial again.
+    func replaceKeys(_ ring: GossipKeyRing) {
+        keys = ring
+        for handler in unproven.values { handler.close() }
+        for handler in proven.values where !(handler.key.map(ring.keys.contains) ?? false) { handler.close() }
     }
 
     func closeAll() {

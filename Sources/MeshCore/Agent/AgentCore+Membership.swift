@@ -65,12 +65,20 @@ extension AgentCore {
 
     mutating func gossip(_ input: SWIM.Input) { gossip(.membership(input)) }
 
-    /// Lets the gossip layer take a step, and carries out what it asks for.
+    /// Lets the gossip layer take a step, and carries out what it asks for. What comes of that for the gossip layer itself waits until all is
+    /// carried out, so that no step's directives come between another's.
     mutating func gossip(_ input: Gossip.Input) {
-        let (epoch, ringCount) = (swim.epoch, membership.ringCount)
-        perform(membership.step(input, at: now))
-        if membership.ringCount != ringCount { ringChanged() }
-        if swim.epoch != epoch { viewChanged() }
+        gossipWaiting.append(input)
+        guard !isGossiping else { return }
+        isGossiping = true
+        defer { isGossiping = false }
+        while !gossipWaiting.isEmpty {
+            let next = gossipWaiting.removeFirst()
+            let (epoch, ringCount) = (swim.epoch, membership.ringCount)
+            perform(membership.step(next, at: now))
+            if membership.ringCount != ringCount { ringChanged() }
+            if swim.epoch != epoch { viewChanged() }
+        }
     }
 
     /// The cookie ring is as the file has it from now on; the gossip ring follows as the members allow.

@@ -23,6 +23,9 @@ public struct AgentCore: Sendable {
 
     // Members and links.
     var membership: Gossip
+    /// Empty between steps. No step leaves more than a few.
+    var gossipWaiting: [Gossip.Input] = []
+    var isGossiping = false
     /// What came over peer links and could not be used, by reason. Packets are counted by ``Gossip``.
     var linkMessagesDropped: [String: UInt64] = [:]
     var peers: [NodeName: Peer] = [:]
@@ -148,14 +151,15 @@ public struct AgentCore: Sendable {
         let stage = configuration.role == .balancer ? swim.local.stage : stage
         var status = AgentStatus(
             stage: stage, isReady: stage == .serving && verifying.isEmpty, sessions: sessionCount, primarySlots: 0, backupSlots: 0,
-            underReplicatedSlots: 0, leftoverSlots: leftoverSlots.count, isAlone: isAlone,
+            underReplicatedSlots: 0, leftoverSlots: leftoverSlots.count, handOffSlots: 0, isPlanned: !reachIsStale, isAlone: isAlone,
             mirror: mirror.map { $0.isLost ? .lost : .connected } ?? .none,
             mirrorDirty: mirror?.queue.count ?? 0, mirrorRefused: mirror?.refused ?? 0,
             packetsDropped: membership.packetsDropped.merging(linkMessagesDropped, uniquingKeysWith: +), membership: swim.counters)
-        for state in slots {
+        for (slot, state) in zip(Slot.all, slots) {
             switch state.part {
             case .owner(let ownership):
                 status.primarySlots += 1
+                if table.primary(of: slot) != id.name { status.handOffSlots += 1 }
                 if !status.isAlone, ownership.synced.isEmpty { status.underReplicatedSlots += 1 }
             case .replica(let replica): if replica.isSynced { status.backupSlots += 1 }
             case .none: break

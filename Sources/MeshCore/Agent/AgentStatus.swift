@@ -11,6 +11,10 @@ public struct AgentStatus: Hashable, Sendable {
     public var underReplicatedSlots: Int
     /// Slots that this agent answered for until another did, and whose present owner is not yet known to have all that was acknowledged here.
     public var leftoverSlots: Int
+    /// Slots this agent answers for though another ranks first: they are handed off as soon as that one is ready.
+    public var handOffSlots: Int
+    /// Whether slots are planned by the present view; after newcomers that may wait for a round of housekeeping.
+    public var isPlanned: Bool
     /// Whether the second copy can't be had at all, because no other node is alive.
     public var isAlone: Bool
     public var mirror: MirrorState

@@ -44,14 +44,15 @@ public struct Member: Hashable, Sendable {
     public var endpoint: Endpoint
     /// Its share of slots, 1 to 16.
     public var weight: UInt8
+    /// Alive, but it was silent too often of late, or is just back from a death that was none: who has a choice leaves it alone. This
+    /// observer's own judgement; never told to others, and placement ignores it.
+    ///
+    /// Not the last of the fields: the optimizer of Swift 6.3 then reads what stands beside a member in an enum's case from a wrong place.
+    public var isDegraded = false
     /// An operator's labels, at most 512 bytes when encoded; see ``Member/tagsBytesMax``.
     public var tags: [String: String]
     /// The gossip keys it accepts, at most ``keysMax``; the last is the one it seals with.
     public var keys: [KeyMark]
-
-    /// Alive, but it was silent too often of late, or is just back from a death that was none: who has a choice leaves it alone. This
-    /// observer's own judgement; never told to others, and placement ignores it.
-    public var isDegraded = false
 
     public static let tagsBytesMax = 512
     /// Of a full ring and one kept beside it.

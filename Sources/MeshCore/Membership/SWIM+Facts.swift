@@ -40,7 +40,7 @@ extension SWIM {
             switch relation(to: word.subject, sender: sender, at: endpoint, outdated: &outdated) {
             case .over: break
             case .own: if word.accuses { hearOfMyself(incarnation: word.incarnation, status: .suspect, from: sender, at: endpoint) }
-            case .unknown, .later: if word.accuses, let endpoint { sync(with: endpoint) }
+            case .unknown, .later, .laterSelf: if word.accuses, let endpoint { sync(with: endpoint) }
             case .known(let index): hear(word, on: index, from: sender, at: endpoint)
             }
         case .survival(let id, let life):

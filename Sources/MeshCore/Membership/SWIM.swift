@@ -290,7 +290,8 @@ public struct SWIM: Sendable {
         return finish()
     }
 
-    /// Starts over as a later run of the same name, with an empty record of refutations but all else that is known. Instances come along.
+    /// Starts over as a later run of the same name, with an empty record of refutations but all else that is known, except deaths that nobody
+    /// else agreed to, when it was held for dead itself. Instances come along.
     /// - Parameters:
     ///   - stage: how far this node is with its slots in its new life.
     ///   - known: the life named in ``Directive/becameStale(known:)``.
@@ -299,8 +300,10 @@ public struct SWIM: Sendable {
         self.now = now
         let started = Life(startedAt: now.wall, salt: UInt16.random(in: 0...UInt16.max, using: &random))
         let latest = max(local.id.life, known ?? local.id.life).rawValue
-        // At the very end of the 64 bits there is no later life to be had; only a holder of the key can have claimed that one.
-        let life = Life(rawValue: max(started.rawValue, latest == .max ? latest : latest + 1))
+        // By chance, because two of one name may both have been told of the same life. At the very end of the 64 bits there is no later one
+        // to be had; only a holder of the key can have claimed that.
+        let (later, isBeyond) = latest.addingReportingOverflow(UInt64.random(in: 1...1 << 16, using: &random))
+        let life = Life(rawValue: max(started.rawValue, isBeyond ? .max : later))
         var informer: Endpoint?
         if case .disowned(let endpoint) = phase { informer = endpoint }
         phase = .running
