@@ -19,6 +19,15 @@ import Testing
             facts: [.claim(try id("n3", 3), incarnation: 4, .suspect, accuser: try NodeName("n1"))])
     }
 
+    private static func testimony() throws -> GossipMessage {
+        let word = Testimony(
+            subject: try id("n3", 3), incarnation: 4, witness: try NodeName("n1"), number: 9, finding: .silent, pings: 3,
+            heardAgo: .milliseconds(1500), roundTrip: .microseconds(250))
+        return GossipMessage(
+            sender: try id("n1", 1), digest: 0x1122_3344_5566_7788, kind: .gossip,
+            facts: [.testimony(word), .survival(try id("n4", 5), of: Life(startedAt: day, salt: 4))])
+    }
+
     private static func state() throws -> GossipMessage {
         let n1 = try id("n1", 1)
         let member = Member(
@@ -59,7 +68,9 @@ import Testing
     // MARK: Examples
 
     @Test func theGossipExamplesDecode() throws {
-        for (name, message) in [("gossip ping", try Self.ping()), ("gossip state", try Self.state())] {
+        for (name, message) in [
+            ("gossip ping", try Self.ping()), ("gossip testimony", try Self.testimony()), ("gossip state", try Self.state()),
+        ] {
             let bytes = try Self.example(name, is: message.encoded)
             #expect(try GossipMessage(decoding: bytes) == message)
         }

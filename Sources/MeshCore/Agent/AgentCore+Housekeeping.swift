@@ -71,17 +71,18 @@ extension AgentCore {
         clock.keep { swim.member(named: $0) != nil }
     }
 
-    /// To a few peers in turn: what it costs doesn't grow with the mesh, and a wrong clock is outvoted all the same.
+    /// To one peer in turn: what it costs doesn't grow with the mesh, and a wrong clock is outvoted all the same. Each new link begins with
+    /// it, so this is for clocks that are set or drift meanwhile.
     private mutating func tellTime() {
+        guard now.uptime >= timeToldAt + Self.timeInterval.nanoseconds else { return }
+        timeToldAt = now.uptime
         let names = peers.keys.sorted()
-        let next = names.filter { name in lastToldTime.map { name > $0 } ?? true } + names
-        for name in next.prefix(min(names.count, Self.toldTimeASecond)) {
-            send(.clock(now.wall), to: name)
-            lastToldTime = name
-        }
+        guard let name = names.first(where: { name in lastToldTime.map { name > $0 } ?? true }) ?? names.first else { return }
+        send(.clock(now.wall), to: name)
+        lastToldTime = name
     }
 
-    private static let toldTimeASecond = 3
+    private static let timeInterval: Duration = .seconds(5)
 
     /// A node that ranks, or is gone, pulls no more; what it holds beyond its ranks is released.
     private mutating func forgetFormerPullers() {

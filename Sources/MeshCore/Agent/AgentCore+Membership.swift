@@ -200,9 +200,9 @@ extension AgentCore {
         dialMissingPeers()
         // A silent peer's link may stand for long; what it was asked is asked elsewhere now.
         for (number, operation) in operations.sorted(by: { $0.key < $1.key }) {
-            if let name = operation.sentTo, !otherNodes.contains(where: { $0.name == name }) { park(number) }
+            if let name = operation.sentTo, !otherNames.contains(name) { park(number) }
         }
-        verifying.removeAll { name in !otherNodes.contains { $0.name == name } }
+        verifying.removeAll { !otherNames.contains($0) }
         rank((nodes + [swim.local]).filter(\.ranks))
         planIfChanged()
         retryParked()
@@ -334,7 +334,7 @@ extension AgentCore {
     /// There is another link to be used than before.
     private mutating func linkInUse(_ name: NodeName) {
         send(.clock(now.wall), to: name)
-        if verifying.contains(name) { inquire(of: name) }
+        if verifying.contains(name) { inquire(of: [name]) }
         guard configuration.role == .node else { return }
         planSlots(touching: name)
         retryParked()
@@ -394,6 +394,14 @@ extension AgentCore {
         guard let link = peers[name]?.links.first else { return false }
         directives.append(.linkMessage(link, message.encoded))
         return true
+    }
+
+    /// The same to several, encoded once.
+    mutating func send(_ message: PeerMessage, to names: [NodeName]) {
+        let encoded = message.encoded
+        for name in names {
+            if let link = peers[name]?.links.first { directives.append(.linkMessage(link, encoded)) }
+        }
     }
 
     mutating func receive(_ bytes: [UInt8], over link: LinkID) {

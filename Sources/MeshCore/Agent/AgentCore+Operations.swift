@@ -449,10 +449,7 @@ extension AgentCore {
     private mutating func publish(_ number: UInt64, _ channel: String, _ payload: [UInt8]) {
         let position = channels.next(in: channel, using: &generator)
         let message = ChannelMessage(channel: channel, position: position, payload: payload)
-        let encoded = PeerMessage.message(message).encoded
-        for member in otherNodes {
-            if let link = peers[member.name]?.links.first { directives.append(.linkMessage(link, encoded)) }
-        }
+        send(.message(message), to: otherNodes.map(\.name))
         deliver(message)
         finish(number, .published(position))
     }

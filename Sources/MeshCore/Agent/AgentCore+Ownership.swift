@@ -104,11 +104,8 @@ extension AgentCore {
         for name in [table.primary(of: slot), table.backup(of: slot)] {
             if let name, name != id.name, let member = swim.member(named: name) { wanted.append(member.id) }
         }
-        for puller in pullers.values.sorted(by: { $0.member < $1.member })
-        where puller.slots.contains(slot) && isReachable(puller.member) && !wanted.contains(puller.member) {
-            wanted.append(puller.member)
-        }
-        return wanted
+        let pulling = pullers.values.filter { $0.slots.contains(slot) && isReachable($0.member) && !wanted.contains($0.member) }
+        return wanted + pulling.map(\.member).sorted()
     }
 
     private mutating func grantIfDue(_ slot: Slot) {
@@ -133,7 +130,7 @@ extension AgentCore {
         // A grant comes by itself; ask only when it doesn't.
         var claim = slots[index].claim ?? newClaim(waitsForGrant: ownerAnswers)
         if claim.waitsForGrant, !ownerAnswers { claim = newClaim(waitsForGrant: false) }
-        claim.outstanding.removeAll { name in !otherNodes.contains { $0.name == name } }
+        claim.outstanding.removeAll { !otherNames.contains($0) }
         slots[index].claim = claim
         // Nobody has it, not even who is said to be owner.
         if claim.outstanding.isEmpty { takeOver(slot) }
@@ -460,12 +457,12 @@ extension AgentCore {
     mutating func verifyOwnership() {
         guard configuration.role == .node, slots.contains(where: \.isOwner) else { return }
         verifying = otherNodes.map(\.name)
-        for name in verifying { inquire(of: name) }
+        inquire(of: verifying)
     }
 
-    mutating func inquire(of name: NodeName) {
-        let owned = Slot.all.filter { slots[Int($0.rawValue)].isOwner }
-        send(.inquire(owned.map { SlotTenure(slot: $0, tenure: slots[Int($0.rawValue)].tenure) }), to: name)
+    mutating func inquire(of names: [NodeName]) {
+        let owned = zip(Slot.all, slots).filter { $1.isOwner }.map { SlotTenure(slot: $0, tenure: $1.tenure) }
+        send(.inquire(owned), to: names)
     }
 
     mutating func answerInquiry(_ asked: [SlotTenure], from name: NodeName) {
@@ -497,11 +494,9 @@ extension AgentCore {
             if swim.seedsSettled, verifying.isEmpty { serve() }
             return
         }
-        var future = table
-        future.insert(PlacementCandidate(name: id.name, weight: Int(configuration.weight)))
-        let missing = Slot.all.filter { slot in
+        let missing = slotsToRankFor().filter { slot in
             let state = slots[Int(slot.rawValue)]
-            return (future.primary(of: slot) == id.name || future.backup(of: slot) == id.name) && !state.isOwner && !state.isSyncedReplica
+            return !state.isOwner && !state.isSyncedReplica
         }
         if missing.isEmpty {
             serve()
@@ -511,7 +506,18 @@ extension AgentCore {
         }
     }
 
+    /// What this agent would hold if it served. Worked out anew only when those who serve have changed: it is asked for in every round.
+    private mutating func slotsToRankFor() -> [Slot] {
+        if let pulled, pulled.candidates == table.candidates { return pulled.slots }
+        var future = table
+        future.insert(PlacementCandidate(name: id.name, weight: Int(configuration.weight)))
+        let slots = Slot.all.filter { future.primary(of: $0) == id.name || future.backup(of: $0) == id.name }
+        pulled = (table.candidates, slots)
+        return slots
+    }
+
     private mutating func serve() {
+        pulled = nil
         stage = .serving
         gossip(.setStage(.serving))
         reachChanged()

@@ -35,12 +35,17 @@ public struct AgentCore: Sendable {
     /// Lives whose peer port refused: placement passes them over before gossip has settled it.
     var gone: Set<MemberID> = []
     /// Every other node within reach, in the order of names.
-    var otherNodes: [MemberID] = []
+    var otherNodes: [MemberID] = [] {
+        didSet { otherNames = Set(otherNodes.map(\.name)) }
+    }
+    /// Theirs; looked up, never walked.
+    private(set) var otherNames: Set<NodeName> = []
     var reachChangedAt = Int64.min / 2
     /// Somebody came within reach who is not among those yet: the next round of housekeeping sees to it, once for a whole burst.
     var reachIsStale = false
     /// The last peer that was told what time it is here; they have their turn.
     var lastToldTime: NodeName?
+    var timeToldAt = Int64.min / 2
     var lastStepAt: Int64
 
     // Slots.
@@ -54,6 +59,8 @@ public struct AgentCore: Sendable {
     /// Members whose word is still missing on whether this agent, after a pause, is owner of anything.
     var verifying: [NodeName] = []
     var pulledAt: Int64?
+    /// What it pulls, and for which others that was worked out.
+    var pulled: (candidates: [PlacementCandidate], slots: [Slot])?
     var pullers: [NodeName: Puller] = [:]
     /// New owners' words to replicas, gathered over a step.
     var leads: [NodeName: [SlotTenure]] = [:]
