@@ -1,19 +1,20 @@
 import ArgumentParser
-import Foundation
-import MeshAgent
 import MeshSimulator
-import Synchronization
 
 struct SimulateCommand: ParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "simulate",
-        abstract: "Puts a simulated mesh through faults while clients count, and holds it to its promises.",
+        abstract: "Puts a simulated mesh through faults and holds it to its promises.",
         discussion: """
-            The same seed and flags give the same trace, on any machine. A broken promise is printed with the command that repeats it.
+            Whole agents while clients count or, with --membership, up to thousands of members that do nothing but gossip.
+            The same seed and flags give the same trace, on any machine. A broken promise is printed with the command that repeats it;
+            a membership's seed is first made as small as it can be and still break that promise.
 
             Examples:
               sessionmesh simulate --seed 7
               sessionmesh simulate --seeds 1...200 --faults crash,pause --loss 0.3
+              sessionmesh simulate --membership --nodes 1000 --seconds 60
+              sessionmesh simulate --membership --nodes 8 --plan 5:cut:n1:n2:8,9.5:crash:n3:2
             """)
 
     @Option(help: "The seed of the world and everything that happens in it. (default: 1)")
@@ -23,25 +24,49 @@ struct SimulateCommand: ParsableCommand {
         help: ArgumentHelp("Seeds one after the other, on all cores, such as 1...200.", valueName: "first...last"), transform: Self.range)
     var seeds: ClosedRange<UInt64>?
 
-    @Option(help: "Nodes, 2 to 64.")
-    var nodes = Ordeal.Configuration().nodes
+    @Option(help: "Nodes, 2 to 64; with --membership 1 to 2000 members. (default: 5; with --membership 10)")
+    var nodes: Int?
 
-    @Option(help: "Faults, one a round.")
-    var rounds = Ordeal.Configuration().rounds
+    @Option(help: "Faults that are drawn, one a round. (default: 4; with --membership 8)")
+    var rounds: Int?
 
-    @Option(help: "The share of packets that are lost, 0 to 0.9.")
-    var loss = Ordeal.Configuration().loss
+    @Option(help: "The share of packets that are lost, 0 to 0.9. (default: 0.2; with --membership 0.05)")
+    var loss: Double?
 
     @Option(
-        help: ArgumentHelp("What may happen: crash, pause, clock, cut. (default: crash,pause,clock)", valueName: "list"),
-        transform: Self.faults)
-    var faults: Set<Ordeal.Fault> = Ordeal.Configuration().faults
+        help: ArgumentHelp(
+            "What may happen: crash, pause, clock, cut; with --membership \(Self.kinds). (default: crash,pause,clock; with --membership all)",
+            valueName: "list"))
+    var faults: String?
+
+    @Flag(help: "A mesh that does nothing but gossip.")
+    var membership = false
+
+    @Option(help: "With --membership: how many of the members are balancers. (default: 1)")
+    var balancers: Int?
+
+    @Option(help: "With --membership: seconds simulated, 1 to 604800; longer if the faults last longer. (default: 60)")
+    var seconds: Int?
+
+    @Option(help: "With --membership: the share of packets that come twice, 0 to 0.9. (default: 0.02)")
+    var duplication: Double?
+
+    @Option(help: "With --membership: the share of packets that are overtaken, 0 to 0.9. (default: 0.05)")
+    var reordering: Double?
+
+    @Option(
+        help: ArgumentHelp(
+            "With --membership: what happens, instead of what the seed would draw: each fault as SECOND:KIND:nI:LENGTH, "
+                + "a cut as SECOND:cut:nI:nJ:LENGTH, a kill as SECOND:kill:nI.",
+            valueName: "list"))
+    var plan: String?
 
     @Flag(help: "Prints JSON, one object a seed.")
     var json = false
 
     /// More would take weeks.
     private static let seedsMax: UInt64 = 1_000_000
+    private static let kinds = MembershipPlan.Fault.Kind.allCases.map(\.rawValue).joined(separator: ", ")
 
     @Sendable private static func range(_ text: String) throws -> ClosedRange<UInt64> {
         let ends = text.split(separator: "...", omittingEmptySubsequences: false).map { UInt64($0) }
@@ -51,129 +76,100 @@ struct SimulateCommand: ParsableCommand {
         return first...last
     }
 
-    @Sendable private static func faults(_ text: String) throws -> Set<Ordeal.Fault> {
-        try Set(
-            text.split(separator: ",").map { word in
-                guard let fault = Ordeal.Fault(rawValue: String(word)) else {
-                    throw ValidationError("faults are \(Ordeal.Fault.allCases.map(\.rawValue).joined(separator: ", "))")
-                }
-                return fault
-            })
+    private func faults<Kind: RawRepresentable & CaseIterable & Hashable>(of _: Kind.Type) throws -> Set<Kind>?
+    where Kind.RawValue == String {
+        try faults.map { words in
+            try Set(
+                words.split(separator: ",").map { word in
+                    guard let fault = Kind(rawValue: String(word)) else {
+                        throw ValidationError("faults are \(Kind.allCases.map(\.rawValue).joined(separator: ", "))")
+                    }
+                    return fault
+                })
+        }
     }
 
     func validate() throws {
         guard seed == nil || seeds == nil else { throw ValidationError("give --seed or --seeds, not both") }
-        guard (2...64).contains(nodes) else { throw ValidationError("--nodes is a whole number from 2 to 64") }
-        guard (0...1000).contains(rounds) else { throw ValidationError("--rounds is a whole number from 0 to 1000") }
-        guard !faults.isEmpty else { throw ValidationError("--faults names one or more; for none, say --rounds 0") }
-        guard (0...0.9).contains(loss) else { throw ValidationError("--loss is a number from 0 to 0.9") }
+        guard (0...1000).contains(rounds ?? 0) else { throw ValidationError("--rounds is a whole number from 0 to 1000") }
+        guard faults.map({ !$0.isEmpty }) ?? true else { throw ValidationError("--faults names one or more; for none, say --rounds 0") }
+        for (flag, share) in [("loss", loss), ("duplication", duplication), ("reordering", reordering)] {
+            guard (0...0.9).contains(share ?? 0) else { throw ValidationError("--\(flag) is a number from 0 to 0.9") }
+        }
+        if membership { _ = try membershipTrial() } else { _ = try sessionTrial() }
     }
 
     func run() throws {
-        var configuration = Ordeal.Configuration()
-        configuration.nodes = nodes
-        configuration.rounds = rounds
-        configuration.loss = loss
-        configuration.faults = faults
+        if membership { try run(membershipTrial()) } else { try run(sessionTrial()) }
+    }
+
+    private func run<T: Trial>(_ trial: T) throws {
         let single = seed ?? 1
-        let trials = Trials(seeds: seeds ?? single...single, configuration: configuration)
+        let trials = Trials(seeds: seeds ?? single...single, of: trial)
         var broken = 0
-        trials.run { report in
-            if !report.violations.isEmpty { broken += 1 }
-            if json { Output.line(Self.json(of: report, replay: replay(report.seed))) } else { Output.write(text(of: report)) }
+        trials.run { result in
+            if result.isBroken { broken += 1 }
+            if json { Output.line(trial.json(of: result)) } else { Output.write(trial.text(of: result)) }
         }
         guard broken == 0 else {
             throw CommandFailure.failed("promises were broken with \(broken) of \(trials.count) seeds: see above for how to repeat them")
         }
     }
 
-    func replay(_ seed: UInt64) -> String {
-        let faults = faults.map(\.rawValue).sorted().joined(separator: ",")
-        return "sessionmesh simulate --seed \(seed) --nodes \(nodes) --rounds \(rounds) --loss \(loss) --faults \(faults)"
+    // MARK: Sessions
+
+    func sessionTrial() throws -> SessionTrial {
+        let foreign: [(String, Bool)] = [
+            ("balancers", balancers != nil), ("seconds", seconds != nil), ("duplication", duplication != nil),
+            ("reordering", reordering != nil), ("plan", plan != nil),
+        ]
+        if let (flag, _) = foreign.first(where: \.1) { throw ValidationError("--\(flag) goes with --membership") }
+        var configuration = Ordeal.Configuration()
+        if let nodes { configuration.nodes = nodes }
+        if let rounds { configuration.rounds = rounds }
+        if let loss { configuration.loss = loss }
+        if let faults = try faults(of: Ordeal.Fault.self) { configuration.faults = faults }
+        guard (2...64).contains(configuration.nodes) else { throw ValidationError("--nodes is a whole number from 2 to 64") }
+        return SessionTrial(configuration: configuration)
     }
 
-    func text(of report: Ordeal.Report) -> String {
-        let seconds = Double(report.virtualTime.components.seconds) + Double(report.virtualTime.components.attoseconds) / 1e18
-        var text = "seed \(report.seed)  trace \(Self.hex(report.traceHash))  \(String(format: "%.1f", seconds)) s simulated  "
-        text += "\(report.commitsAcknowledged) commits, \(report.commitsRepeated) repeats  \(report.faults.joined(separator: ", "))  "
-        text += report.violations.isEmpty ? "all promises held\n" : "BROKEN\n"
-        if !report.violations.isEmpty {
-            text += report.violations.map { "  \($0)\n" }.joined() + "  again: \(replay(report.seed))\n"
+    // MARK: Membership
+
+    /// More would not fit this machine's memory: each keeps a record of each.
+    private static let membersMax = 2000
+    private static let secondsMax = 7 * 24 * 3600
+
+    func membershipTrial() throws -> MembershipTrial {
+        var configuration = MembershipOrdeal.Configuration()
+        if let nodes { configuration.nodes = nodes }
+        if let rounds { configuration.rounds = rounds }
+        if let loss { configuration.loss = loss }
+        if let duplication { configuration.duplication = duplication }
+        if let reordering { configuration.reordering = reordering }
+        if let faults = try faults(of: MembershipPlan.Fault.Kind.self) { configuration.faults = faults }
+        guard (1...Self.membersMax).contains(configuration.nodes) else {
+            throw ValidationError("--nodes is a whole number from 1 to \(Self.membersMax)")
         }
-        return text
-    }
-
-    static func json(of report: Ordeal.Report, replay: String) -> JSON {
-        .object([
-            ("seed", .number(report.seed)), ("trace", .text(hex(report.traceHash))),
-            ("virtualMilliseconds", .number(Int64(report.virtualTime / .milliseconds(1)))),
-            ("faults", .array(report.faults.map { .text($0) })), ("commitsAcknowledged", .number(report.commitsAcknowledged)),
-            ("commitsRepeated", .number(report.commitsRepeated)), ("violations", .array(report.violations.map { .text($0) })),
-            ("replay", .text(replay)),
-        ])
-    }
-
-    private static func hex(_ hash: UInt64) -> String {
-        let digits = String(hash, radix: 16)
-        return String(repeating: "0", count: 16 - digits.count) + digits
-    }
-}
-
-/// Runs an ordeal for each seed, a thread a core, and hands the reports out in the order of the seeds.
-final class Trials: Sendable {
-    private struct State {
-        var next: UInt64?
-        var reports: [UInt64: Ordeal.Report] = [:]
-    }
-
-    private let seeds: ClosedRange<UInt64>
-    private let configuration: Ordeal.Configuration
-    private let state: Mutex<State>
-    private let done = DispatchSemaphore(value: 0)
-
-    /// After how long a person is told that something happens.
-    private static let progressInterval = DispatchTimeInterval.seconds(2)
-
-    var count: Int { Int(seeds.upperBound - seeds.lowerBound) + 1 }
-
-    init(seeds: ClosedRange<UInt64>, configuration: Ordeal.Configuration) {
-        self.seeds = seeds
-        self.configuration = configuration
-        state = Mutex(State(next: seeds.lowerBound))
-    }
-
-    func run(_ show: (Ordeal.Report) -> Void) {
-        for _ in 0..<min(count, ProcessInfo.processInfo.activeProcessorCount) {
-            Thread.detachNewThread { [self] in
-                while let seed = take() {
-                    var ordeal = Ordeal(seed: seed, configuration: configuration)
-                    let report = ordeal.run()
-                    state.withLock { $0.reports[seed] = report }
-                    done.signal()
-                }
+        configuration.balancers = balancers ?? min(configuration.balancers, configuration.nodes - 1)
+        guard (0..<configuration.nodes).contains(configuration.balancers) else {
+            throw ValidationError("--balancers is a whole number from 0 to \(configuration.nodes - 1): one member at least is a node")
+        }
+        if let seconds {
+            guard (1...Self.secondsMax).contains(seconds) else {
+                throw ValidationError("--seconds is a whole number from 1 to \(Self.secondsMax)")
             }
+            configuration.length = .seconds(seconds)
         }
-        var finished = 0
-        var shown = 0
-        let start = ContinuousClock.now
-        while shown < count {
-            if done.wait(timeout: .now() + Self.progressInterval) == .success {
-                finished += 1
-            } else {
-                Output.note("\(finished) of \(count) seeds after \((ContinuousClock.now - start).components.seconds) s")
-            }
-            while shown < count, let report = state.withLock({ $0.reports.removeValue(forKey: seeds.lowerBound + UInt64(shown)) }) {
-                show(report)
-                shown += 1
-            }
-        }
+        return MembershipTrial(configuration: configuration, plan: try plan.map { try Self.plan($0, members: configuration.nodes) })
     }
 
-    private func take() -> UInt64? {
-        state.withLock { state in
-            guard let seed = state.next else { return nil }
-            state.next = seed == seeds.upperBound ? nil : seed + 1
-            return seed
+    private static func plan(_ text: String, members: Int) throws -> MembershipPlan {
+        guard let plan = MembershipPlan(text) else {
+            throw ValidationError("--plan is a list such as 5:cut:n1:n2:8,9.5:crash:n3:2,12:kill:n4; kinds are \(kinds)")
         }
+        guard plan.faults.allSatisfy({ max($0.member, $0.other ?? 0) <= members }) else {
+            throw ValidationError("--plan names a member above n\(members); raise --nodes")
+        }
+        return plan
     }
 }

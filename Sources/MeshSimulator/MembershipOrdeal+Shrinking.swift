@@ -6,21 +6,30 @@ extension MembershipOrdeal {
         public var report: Report
         /// How many runs it took.
         public var runs: Int
+
+        public init(report: Report, runs: Int) {
+            self.report = report
+            self.runs = runs
+        }
     }
 
-    /// No more than this many runs are spent; what was found by then is given.
+    /// No more than this many runs are spent, nor more members put through them, since one run of a thousand takes as long as all of a small
+    /// mesh; what was found by then is given.
     public static let shrinkingRunsMax = 600
+    static let shrinkingMembersMax = 30_000
 
     /// Takes members, faults and time away from a run that broke a promise for as long as it still breaks the same one.
     public static func shrink(_ failing: Report, promise: Promise? = nil) -> Shrunk {
         var shrunk = Shrunk(report: failing, runs: 0)
         guard let broken = failing.violations.first?.promise else { return shrunk }
+        var members = 0
         var isSmaller = true
         while isSmaller {
             isSmaller = false
             for (configuration, plan) in candidates(shrunk.report) {
-                guard shrunk.runs < shrinkingRunsMax else { return shrunk }
+                guard shrunk.runs < shrinkingRunsMax, members < shrinkingMembersMax else { return shrunk }
                 shrunk.runs += 1
+                members += configuration.nodes
                 var ordeal = MembershipOrdeal(seed: failing.seed, configuration: configuration, plan: plan, promise: promise)
                 let report = ordeal.run()
                 guard report.violations.first?.promise == broken else { continue }

@@ -36,6 +36,21 @@ public struct MembershipOrdeal: Sendable {
         public var agreedAfter: Duration?
         /// What was broken; empty when every promise held.
         public var violations: [Violation]
+
+        public init(
+            seed: UInt64, configuration: Configuration, plan: MembershipPlan, traceHash: UInt64, virtualTime: Duration,
+            traffic: MembershipWorld.Traffic, joinedAfter: Duration? = nil, agreedAfter: Duration? = nil, violations: [Violation]
+        ) {
+            self.seed = seed
+            self.configuration = configuration
+            self.plan = plan
+            self.traceHash = traceHash
+            self.virtualTime = virtualTime
+            self.traffic = traffic
+            self.joinedAfter = joinedAfter
+            self.agreedAfter = agreedAfter
+            self.violations = violations
+        }
     }
 
     /// A promise of a test's own, looked at a hundred times in a run: nil, or how it is broken.
@@ -45,6 +60,7 @@ public struct MembershipOrdeal: Sendable {
     public let configuration: Configuration
     public let plan: MembershipPlan
     private let promise: Promise?
+    private var progress: @Sendable (Duration) -> Void = { _ in }
     private var world: MembershipWorld
 
     /// - Parameter plan: what happens; nil draws it from the seed.
@@ -105,9 +121,11 @@ public struct MembershipOrdeal: Sendable {
     }
 
     /// Runs it to the end, or until a promise is broken.
-    public mutating func run() -> Report {
+    /// - Parameter progress: told now and then how much time has passed in the world.
+    public mutating func run(progress: @escaping @Sendable (Duration) -> Void = { _ in }) -> Report {
+        self.progress = progress
         var joined: Duration?
-        join(noticing: &joined)
+        join()
         for act in acts() {
             pass(until: act.at, noticing: &joined)
             guard world.violations.isEmpty else { break }
@@ -129,12 +147,13 @@ public struct MembershipOrdeal: Sendable {
 
     private func name(_ member: Int) -> NodeName? { try? NodeName("n\(member)") }
 
-    private mutating func join(noticing joined: inout Duration?) {
+    private mutating func join() {
         let step = configuration.joining.nanoseconds / Int64(max(1, configuration.nodes))
         for member in 1...max(1, configuration.nodes) {
             guard let name = name(member) else { continue }
             world.start(name, role: member > configuration.nodes - configuration.balancers ? .balancer : .node)
             world.run(for: .nanoseconds(step))
+            progress(.nanoseconds(world.uptime))
         }
     }
 
@@ -142,6 +161,7 @@ public struct MembershipOrdeal: Sendable {
         let end = milliseconds * 1_000_000
         while world.uptime < end, world.violations.isEmpty {
             world.run(for: .nanoseconds(min(Self.look, end - world.uptime)))
+            progress(.nanoseconds(world.uptime))
             if let promise, let broken = promise(world) { world.violated(.planted, broken) }
             if joined == nil, world.disagreement == nil { joined = .nanoseconds(world.uptime) }
         }

@@ -33,6 +33,12 @@ public struct Violation: Hashable, Sendable, CustomStringConvertible {
     public let at: Duration
     public let text: String
 
+    public init(promise: Promise, at: Duration, text: String) {
+        self.promise = promise
+        self.at = at
+        self.text = text
+    }
+
     public var description: String { "\(promise.rawValue) at \(Double(at.milliseconds) / 1000) s: \(text)" }
 }
 

@@ -36,6 +36,8 @@ public struct MembershipWorld: Sendable {
         public var states = 0
         public var stateBytes = 0
         public var lostInBuffers = 0
+
+        public init() {}
     }
 
     var network: Network

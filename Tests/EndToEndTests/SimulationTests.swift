@@ -21,4 +21,17 @@ import Testing
         #expect(traces[0] == traces[1])
         #expect(traces[0].contains { $0.contains("trace") })
     }
+
+    @Test func theSameSeedGivesTheSameTraceOfMembersInTwoProcesses() throws {
+        let traces = try (0..<2).map { _ in
+            let simulation = try Program(
+                Program.path(of: "sessionmesh"), ["simulate", "--membership", "--seed", "42", "--nodes", "20", "--json"])
+            try eventually("the simulation ends", within: 120) { simulation.exitCode != nil }
+            // The time it took is the process's own.
+            let words = simulation.lines.joined().split(separator: ",")
+            return words.filter { !$0.hasPrefix("\"wallMilliseconds\"") }
+        }
+        #expect(traces[0] == traces[1])
+        #expect(traces[0].contains { $0.contains("trace") })
+    }
 }

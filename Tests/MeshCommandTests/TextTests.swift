@@ -70,7 +70,7 @@ import Testing
             seed: 9, traceHash: 0xAB, virtualTime: .milliseconds(1500), faults: ["crash n1"], commitsAcknowledged: 3, commitsRepeated: 1,
             violations: ["n1 lost a session"])
         #expect(
-            command.text(of: report) == """
+            try command.sessionTrial().text(of: report) == """
                 seed 9  trace 00000000000000ab  1.5 s simulated  3 commits, 1 repeats  crash n1  BROKEN
                   n1 lost a session
                   again: sessionmesh simulate --seed 9 --nodes 3 --rounds 4 --loss 0.2 --faults crash,pause
@@ -78,13 +78,51 @@ import Testing
                 """)
     }
 
-    @Test func reportsComeInTheOrderOfTheirSeeds() {
+    @Test func aMembershipsBrokenPromiseComesWithTheSmallerPlanThatRepeatsIt() throws {
+        let parsed = try SessionMeshCommand.parseAsRoot([
+            "simulate", "--membership", "--nodes", "12", "--seconds", "50", "--plan", "5:cut:n1:n2:8,9.5:crash:n3:2",
+        ])
+        let trial = try #require(parsed as? SimulateCommand).membershipTrial()
+        var report = MembershipOrdeal.Report(
+            seed: 9, configuration: trial.configuration, plan: try #require(trial.plan), traceHash: 0xAB, virtualTime: .milliseconds(1500),
+            traffic: .init(), violations: [])
+        #expect(trial.text(of: .init(report: report, wallTime: .zero)).hasSuffix("all promises held\n"))
+        report.violations = [Violation(promise: .planted, at: .seconds(1), text: "a star fell")]
+        var smaller = report
+        smaller.plan.faults.removeFirst()
+        smaller.configuration.nodes = 3
+        smaller.configuration.length = .zero
+        let outcome = MembershipTrial.Outcome(report: report, wallTime: .zero, shrunk: .init(report: smaller, runs: 7))
+        let lines = trial.text(of: outcome).split(separator: "\n").map { $0.drop { $0 == " " } }
+        #expect(
+            lines.last == """
+                again: sessionmesh simulate --membership --seed 9 --nodes 3 --balancers 1 --seconds 1 --loss 0.05 \
+                --duplication 0.02 --reordering 0.05 --plan '9.5:crash:n3:2'
+                """)
+        #expect(lines.contains("made smaller in 7 runs:"))
+        #expect(lines.contains("planted at 1.0 s: a star fell"))
+    }
+
+    @Test(arguments: [
+        ["--plan", "5:fall:n1:2"], ["--plan", "5:crash:n11:2"], ["--nodes", "0"], ["--nodes", "2001"], ["--seconds", "0"],
+        ["--balancers", "10"], ["--faults", "rain"], ["--faults", ""], ["--duplication", "1"], ["--seeds", "2...1"],
+    ])
+    func whatNoMembershipCanBePutThroughIsRefused(arguments: [String]) {
+        #expect(throws: (any Error).self) { try SessionMeshCommand.parseAsRoot(["simulate", "--membership"] + arguments) }
+    }
+
+    @Test(arguments: ["--plan", "--balancers", "--seconds", "--duplication", "--reordering"])
+    func whatIsForMembersOnlyIsRefusedWithoutThem(flag: String) {
+        #expect(throws: (any Error).self) { try SessionMeshCommand.parseAsRoot(["simulate", flag, "1"]) }
+    }
+
+    @Test func outcomesComeInTheOrderOfTheirSeeds() {
         var configuration = Ordeal.Configuration()
         configuration.nodes = 2
         configuration.rounds = 0
         configuration.sessions = 1
         var seeds: [UInt64] = []
-        Trials(seeds: 3...6, configuration: configuration).run { seeds.append($0.seed) }
+        Trials(seeds: 3...6, of: SessionTrial(configuration: configuration)).run { seeds.append($0.seed) }
         #expect(seeds == [3, 4, 5, 6])
     }
 }

@@ -1,0 +1,1 @@
+../../MeshCoreTests/Fuzz/FuzzDecoder.swift
