@@ -62,6 +62,8 @@ let package = Package(
         .target(
             name: "MeshAgent",
             dependencies: [
+                // Asks name servers for services. The agent does without elsewhere.
+                .target(name: "CMeshSystem", condition: .when(platforms: [.linux])),
                 "MeshCore", collections, logging, nioCore, nioHTTP1, nioPosix, serviceLifecycle,
             ],
             swiftSettings: settings
@@ -75,7 +77,8 @@ let package = Package(
             ],
             swiftSettings: settings
         ),
-        .target(name: "CMeshSystem"),
+        // Reading the answers of name servers is not in glibc itself.
+        .target(name: "CMeshSystem", linkerSettings: [.linkedLibrary("resolv")]),
         .target(name: "MeshBalancer", dependencies: ["CMeshSystem", "MeshCore"], swiftSettings: settings),
         .target(
             name: "SessionMesh",

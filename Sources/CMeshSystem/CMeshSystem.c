@@ -1,12 +1,16 @@
 #define _GNU_SOURCE
 #include "CMeshSystem.h"
 
+#include <arpa/nameser.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
+#include <netdb.h>
+#include <resolv.h>
 #include <signal.h>
 #include <spawn.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
@@ -234,6 +238,45 @@ int mesh_spawn(const char *path, char *const arguments[], char *const environmen
     posix_spawnattr_destroy(&attributes);
     posix_spawn_file_actions_destroy(&actions);
     return -error;
+}
+
+int mesh_services(const char *name, const struct mesh_address *server, struct mesh_service *services, int count) {
+    struct __res_state state;
+    memset(&state, 0, sizeof state);
+    if (res_ninit(&state) < 0) return MESH_SERVICES_UNKNOWN;
+    if (server) {
+        struct sockaddr_storage storage;
+        mesh_sockaddr(server, &storage);
+        memcpy(&state.nsaddr_list[0], &storage, sizeof state.nsaddr_list[0]);
+        state.nscount = 1;
+        // One try: a test that gives no answer means it.
+        state.retry = 1;
+    }
+    static const int answer_bytes = 16384;
+    unsigned char *answer = malloc(answer_bytes);
+    int found = MESH_SERVICES_UNKNOWN;
+    int length = answer ? res_nquery(&state, name, ns_c_in, ns_t_srv, answer, answer_bytes) : -1;
+    if (length < 0 && answer && (state.res_h_errno == HOST_NOT_FOUND || state.res_h_errno == NO_DATA)) found = 0;
+    ns_msg message;
+    // An answer that was longer than the room for it counts as none: its records can't be told from garbage.
+    if (length >= 0 && length <= answer_bytes && ns_initparse(answer, length, &message) == 0) {
+        found = 0;
+        for (int i = 0; i < ns_msg_count(message, ns_s_an) && found < count; i++) {
+            ns_rr record;
+            if (ns_parserr(&message, ns_s_an, i, &record) < 0) break;
+            // Priority, weight and port stand before the target (RFC 2782); aliases on the way there are skipped.
+            if (ns_rr_type(record) != ns_t_srv || ns_rr_rdlen(record) < 7) continue;
+            struct mesh_service *service = &services[found];
+            if (dn_expand(ns_msg_base(message), ns_msg_end(message), ns_rr_rdata(record) + 6, service->target, sizeof service->target) < 0)
+                continue;
+            service->priority = ns_get16(ns_rr_rdata(record));
+            service->port = ns_get16(ns_rr_rdata(record) + 4);
+            found++;
+        }
+    }
+    free(answer);
+    res_nclose(&state);
+    return found;
 }
 
 int mesh_die_with_parent(void) {

@@ -28,6 +28,8 @@ final class AgentDriver {
     private var links: PeerLinks?
     private var clients: ClientTable?
     private var admin: AdminTable?
+    private var seeds: SeedFinder?
+    private var snapshot: SnapshotKeeper?
     private var listeners: [any Channel] = []
 
     enum Phase {
@@ -52,6 +54,7 @@ final class AgentDriver {
     var view: MeshView { core.view }
     var status: AgentStatus { core.status }
     var id: MemberID { core.id }
+    var seedsMissing: [Endpoint] { core.seedsMissing }
     var figures: AgentFigures {
         AgentFigures(
             status: core.status, view: core.view, troubles: troubles.counts.map { ($0.0.rawValue, $0.1) }, links: links?.count ?? 0,
@@ -61,7 +64,11 @@ final class AgentDriver {
     // MARK: Inputs
 
     /// The doors exist before they are open, so that what comes through one at once finds the others.
-    func equip(gossip: GossipSocket, links: PeerLinks, clients: ClientTable?, admin: AdminTable?) {
+    func equip(
+        gossip: GossipSocket, links: PeerLinks, clients: ClientTable?, admin: AdminTable?, seeds: SeedFinder?, snapshot: SnapshotKeeper?
+    ) {
+        self.seeds = seeds
+        self.snapshot = snapshot
         self.gossip = gossip
         self.links = links
         self.clients = clients
@@ -78,6 +85,8 @@ final class AgentDriver {
         phase = .running
         inbox.prepend(.start)
         drain()
+        seeds?.start()
+        snapshot?.start()
     }
 
     func feed(_ input: AgentInput) {
@@ -142,7 +151,9 @@ final class AgentDriver {
         case .view(let view): outlets.views.yield(view)
         case .ring(let ring): links?.replaceKeys(ring)
         case .keysReloaded(let outcome): reloaded(outcome)
-        case .departed: depart()
+        case .departed:
+            snapshot?.finish()
+            depart()
         case .nameTaken(let holder): depart(.nameTaken(by: holder))
         }
     }
@@ -220,8 +231,10 @@ final class AgentDriver {
         links?.closeAll()
         clients?.closeAll()
         admin?.closeAll()
+        seeds?.close()
+        snapshot?.close()
         // The doors hold the driver; without this neither would ever go.
-        (gossip, links, clients, admin) = (nil, nil, nil, nil)
+        (gossip, links, clients, admin, seeds, snapshot) = (nil, nil, nil, nil, nil, nil)
     }
 
     // MARK: For the doors

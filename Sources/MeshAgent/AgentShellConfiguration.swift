@@ -6,6 +6,8 @@ public struct AgentShellConfiguration: Sendable {
     public var bind: Endpoint
     /// What other members dial, when it is not what is bound: behind a NAT, or when every address is bound. Port 0 stands for the bound one.
     public var advertise: Endpoint?
+    /// Where other members may be found; looked up again and again while nobody is found behind them, at most ``SeedAddress/countMax``.
+    public var seeds: [SeedAddress]
     /// Separates meshes that could hear each other. Must be the core's.
     public var label: String
     /// Where applications are listened to; nil for a balancer that serves none.
@@ -16,6 +18,9 @@ public struct AgentShellConfiguration: Sendable {
     public var admin: ListenAddress?
     /// How long a graceful shutdown waits for the hand-off. Default 3 seconds; longer delays a restart, shorter leaves more to the backups.
     public var leaveTimeout: Duration
+    /// A directory in which the agent keeps, under its name, whom it knew, and finds the mesh again by them when no seed leads to anybody. Nil
+    /// keeps nothing.
+    public var dataDirectory: String?
     /// What shares this process and shows through its admin listener; nil for an agent by itself.
     public var companion: AgentCompanion?
 
@@ -26,19 +31,26 @@ public struct AgentShellConfiguration: Sendable {
     /// sends the slots anew when it is back. A test has less patience.
     var linkPendingBytesMax = 64 << 20
 
+    /// Between two lookups of a seed.
+    var seedInterval: Duration = .seconds(10)
+    var seedLookup = SeedLookup()
+    var snapshot: SnapshotFile?
+
     public static let clientTokenBytes = 16...128
 
     public init(
-        bind: Endpoint, advertise: Endpoint? = nil, label: String = "sessionmesh", client: ListenAddress? = nil,
-        clientToken: String? = nil, admin: ListenAddress? = nil, leaveTimeout: Duration = .seconds(3)
+        bind: Endpoint, advertise: Endpoint? = nil, seeds: [SeedAddress] = [], label: String = "sessionmesh", client: ListenAddress? = nil,
+        clientToken: String? = nil, admin: ListenAddress? = nil, leaveTimeout: Duration = .seconds(3), dataDirectory: String? = nil
     ) {
         self.bind = bind
         self.advertise = advertise
+        self.seeds = seeds
         self.label = label
         self.client = client
         self.clientToken = clientToken
         self.admin = admin
         self.leaveTimeout = leaveTimeout
+        self.dataDirectory = dataDirectory
     }
 }
 

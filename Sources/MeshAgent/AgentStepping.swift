@@ -9,7 +9,14 @@ public protocol AgentStepping: Sendable {
     var view: MeshView { get }
     var status: AgentStatus { get }
 
+    /// The seeds that nobody within reach stands behind.
+    var seedsMissing: [Endpoint] { get }
+
     mutating func step(_ input: AgentInput, at now: Moment) -> [AgentDirective]
+}
+
+extension AgentStepping {
+    public var seedsMissing: [Endpoint] { [] }
 }
 
 extension AgentCore: AgentStepping {}

@@ -48,22 +48,32 @@ extension Endpoint {
     }
 
     /// The first address of `HOST:PORT`, asking the system's resolver when the host is a name. Blocks the calling thread while it asks.
+    /// - Parameter local: where a socket is bound that is to be reached there; an address of its family comes first.
     /// - Throws: ``AgentStartError`` of code `invalidAddress`; a retry can help when a name server was away.
-    public static func resolving(_ text: String) throws(AgentStartError) -> Endpoint {
+    public static func resolving(_ text: String, for local: Endpoint? = nil) throws(AgentStartError) -> Endpoint {
         if let endpoint = try? Endpoint(parsing: text) { return endpoint }
         let (host, port) = try split(text)
-        guard let address = try? SocketAddress.makeAddressResolvingHost(host, port: Int(port)), let endpoint = Endpoint(address) else {
+        let answer = SeedLookup.host(host, port: port)
+        let fitting = answer.endpoints.first { $0.address.count == local?.address.count }
+        guard let endpoint = fitting ?? answer.endpoints.first else {
             throw AgentStartError(.invalidAddress, "host \"\(host.prefix(120))\" has no address: check the name and the name server")
         }
         return endpoint
     }
 
-    private static func split(_ text: String) throws(AgentStartError) -> (host: String, port: UInt16) {
-        guard let colon = text.lastIndex(of: ":"), let port = UInt16(text[text.index(after: colon)...]) else {
+    static func split(_ text: String) throws(AgentStartError) -> (host: String, port: UInt16) {
+        guard let colon = text.lastIndex(of: ":"), text[colon...].dropFirst().allSatisfy({ $0.isASCII && $0.isNumber }),
+            let port = UInt16(text[text.index(after: colon)...])
+        else {
             throw AgentStartError(.invalidAddress, "\"\(text.prefix(120))\" is not HOST:PORT, such as 127.0.0.1:7946")
         }
         var host = text[..<colon]
         if host.hasPrefix("["), host.hasSuffix("]") { host = host.dropFirst().dropLast() }
+        guard !host.contains("%") else {
+            throw AgentStartError(
+                .invalidAddress,
+                "\"\(text.prefix(120))\" has a scope, which means something on one machine only: use an address that all members can dial")
+        }
         guard !host.isEmpty else {
             throw AgentStartError(.invalidAddress, "\"\(text.prefix(120))\" names no host: write HOST:PORT, such as 127.0.0.1:7946")
         }
@@ -84,9 +94,6 @@ extension Endpoint {
         self.init(address: bytes.starts(with: Self.mappedPrefix) ? Array(bytes[12...]) : bytes, port: port)
     }
 
-    /// `::ffff:0:0/96` (RFC 4291, section 2.5.5.2).
-    private static let mappedPrefix: [UInt8] = [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xFF, 0xFF]
-
     /// The address to give to a socket of the family of `local`; nil when such a socket can't reach it.
     func socketAddress(fromSocketBoundTo local: Endpoint) -> SocketAddress? {
         if local.address.count == address.count { return socketAddress }
@@ -104,7 +111,7 @@ extension Endpoint {
     }
 
     /// Bound to every address of the machine.
-    var isUnspecified: Bool { address.allSatisfy { $0 == 0 } }
+    public var isUnspecified: Bool { address.allSatisfy { $0 == 0 } }
 
     func with(port: UInt16) -> Endpoint { Endpoint(address: address, port: port) ?? self }
 }

@@ -101,7 +101,13 @@ extension AgentDriver {
         let admin = configuration.admin.map {
             AdminTable(driver: self, isLocalSocket: $0.isLocalSocket, companion: configuration.companion)
         }
-        equip(gossip: gossip, links: links, clients: clients, admin: admin)
+        let seeds =
+            configuration.seeds.isEmpty
+            ? nil
+            : SeedFinder(
+                driver: self, seeds: configuration.seeds, interval: configuration.seedInterval, lookup: configuration.seedLookup)
+        let snapshot = configuration.snapshot.map { SnapshotKeeper(driver: self, file: $0) }
+        equip(gossip: gossip, links: links, clients: clients, admin: admin, seeds: seeds, snapshot: snapshot)
 
         var opening = [gossip.open(), accept(on: listeners.peers) { try $0.addPeerLink(links) }]
         if let socket = listeners.client, let clients { opening.append(accept(on: socket) { try $0.addClient(clients) }) }

@@ -58,13 +58,24 @@ public final class MeshAgent: Service {
             mirrorRequests: mirror == nil ? nil : requestsContinuation)
     }
 
-    /// An agent that decides by ``MeshCore/AgentCore``. The endpoint and label of `agent` are taken from what is bound and configured here.
+    /// An agent that decides by ``MeshCore/AgentCore``. The endpoint and label of `agent` are taken from what is bound and configured here, and
+    /// the seeds of both are one list.
     public convenience init(
         configuration: AgentShellConfiguration, agent: AgentConfiguration, keys: KeyFile, mirror: (any Mirror)? = nil, logger: Logger,
         eventLoop: any EventLoop = MultiThreadedEventLoopGroup.singleton.next()
     ) {
-        self.init(configuration: configuration, keys: keys, mirror: mirror, logger: logger, eventLoop: eventLoop) { endpoint, now in
+        var configuration = configuration
+        configuration.seeds += agent.seeds.map { .endpoint($0) }
+        configuration.seedInterval = agent.swim.seedInterval
+        configuration.snapshot = configuration.dataDirectory.map {
+            SnapshotFile(path: "\($0)/\(agent.name).snapshot", label: configuration.label)
+        }
+        self.init(configuration: configuration, keys: keys, mirror: mirror, logger: logger, eventLoop: eventLoop) {
+            [configuration] endpoint, now in
             var agent = agent
+            agent.seeds = configuration.seeds.compactMap { if case .endpoint(let endpoint) = $0 { endpoint } else { nil } }
+            agent.remembered = configuration.snapshot?.read(logger) ?? []
+            agent.seedsAreComplete = agent.seeds.count == configuration.seeds.count
             agent.endpoint = endpoint
             agent.label = configuration.label
             var random = SystemRandomNumberGenerator()

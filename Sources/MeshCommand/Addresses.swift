@@ -7,8 +7,21 @@ import MeshCore
 /// The values of flags, read so that the parser says what is wrong with them.
 enum Values {
     @Sendable static func endpoint(_ text: String) throws -> Endpoint { try Endpoint(parsing: text) }
+    @Sendable static func seed(_ text: String) throws -> SeedAddress { try SeedAddress(parsing: text) }
+
+    /// What is looked up once, at the start.
+    @Sendable static func advertised(_ text: String) throws -> String {
+        if Endpoint(text: text) != nil { return text }
+        guard case .host = try SeedAddress(parsing: text) else { throw ValidationError("write HOST:PORT, as others dial it") }
+        return text
+    }
+
     @Sendable static func listenAddress(_ text: String) throws -> ListenAddress { try ListenAddress(parsing: text) }
-    @Sendable static func nodeName(_ text: String) throws -> NodeName { try NodeName(text) }
+    /// What can't be a name is the command line's mistake; one that is merely too long is the configuration's, and found later.
+    @Sendable static func nodeName(_ text: String) throws -> String {
+        _ = try NodeName(text.prefix(NodeName.bytesMax))
+        return text
+    }
 
     @Sendable static func tag(_ text: String) throws -> Tag {
         guard let equals = text.firstIndex(of: "="), equals != text.startIndex else {

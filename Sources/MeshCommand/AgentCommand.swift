@@ -17,6 +17,7 @@ struct AgentCommand: AsyncParsableCommand {
               sessionmesh agent --name n1
               sessionmesh agent --name n2 --bind 127.0.0.1:7947 --seed 127.0.0.1:7946
               sessionmesh agent --name n1 --bind 10.0.0.1:7946 --seed 10.0.0.2:7946 --seed 10.0.0.3:7946 --key-file mesh.key
+              sessionmesh agent --name n1 --bind 10.0.0.1:7946 --seed srv:_sessionmesh._udp.example.org --key-file mesh.key
               sessionmesh agent --mirror redis://127.0.0.1:6379
             """)
 
@@ -61,21 +62,21 @@ struct AgentCommand: AsyncParsableCommand {
         let logger = log.logger()
         DescriptorLimit.raise()
         let directory = try RunDirectory.open()
-        let name = try member.name ?? MemberOptions.defaultName()
+        let name = try member.nodeName() ?? MemberOptions.defaultName()
         let bind = try member.bind ?? Endpoint(parsing: Addresses.gossip)
-        let seeds = try Addresses.resolve(member.seed, flag: "--seed")
-        let keys = try member.keys(bind: bind, in: directory, logger: logger)
+        let advertise = try member.advertised(bind: bind)
+        let keys = try member.keys(bind: bind, advertise: advertise, in: directory, logger: logger)
         let mirror = try mirror.map { try MirrorURI($0).makeMirror(logger: logger) }
 
         let agent = MeshAgent(
             configuration: AgentShellConfiguration(
-                bind: bind, advertise: member.advertise, label: member.label,
+                bind: bind, advertise: advertise, seeds: member.seed, label: member.label,
                 client: client ?? .unix(directory.clientSocket(of: name.description)), clientToken: try clientTokenFile.map(TokenFile.read),
-                admin: member.admin ?? .unix(directory.adminSocket(of: name.description))),
+                admin: member.admin ?? .unix(directory.adminSocket(of: name.description)), dataDirectory: try member.dataDirectory()),
             agent: AgentConfiguration(
-                name: name, endpoint: bind, role: role == .node ? .node : .balancer, seeds: seeds, label: member.label,
+                name: name, endpoint: bind, role: role == .node ? .node : .balancer, label: member.label,
                 tags: Dictionary(uniqueKeysWithValues: tag.map { ($0.name, $0.value) }), weight: weight, mirrors: mirror != nil,
-                idleDefault: idleTimeout),
+                idleDefault: idleTimeout, swim: SWIM.Configuration(member.profile)),
             keys: keys, mirror: mirror, logger: logger)
 
         let printsEvents = member.events != nil

@@ -86,7 +86,8 @@ struct BalanceCommand: AsyncParsableCommand {
         let agent = plan.agent(companion: service.companion)
         let router = MeshRouter(service: self.service, cookieRing: sticky == .mesh ? plan.keys.cookie : [], logger: logger)
         let events = BalancerEvents(listen: balancer.address, isPrinting: member.events != nil)
-        let follower = RouteFollower(router: router, logger: logger, events: events) { table in
+        let follower = RouteFollower(router: router, gate: ViewGate.Configuration(under: plan.agent.swim), logger: logger, events: events) {
+            table in
             balancer.update(table)
             service.routed(table)
         } onBrake: { brake in
@@ -133,19 +134,21 @@ struct BalanceCommand: AsyncParsableCommand {
 
     private func meshPlan(_ logger: Logger) throws -> MeshPlan {
         let directory = try RunDirectory.open()
-        let name = try member.name ?? NodeName("\(try MemberOptions.defaultName().description.prefix(55))-balancer")
-        let seeds = try Addresses.resolve(member.seed.isEmpty ? [Addresses.gossip] : member.seed, flag: "--seed")
+        let name = try member.nodeName() ?? NodeName("\(try MemberOptions.defaultName().description.prefix(55))-balancer")
+        let seeds = member.seed.isEmpty ? [.endpoint(try Endpoint(parsing: Addresses.gossip))] : member.seed
         guard let bind = member.bind ?? (seeds.allSatisfy(\.isLoopback) ? .loopback(port: 0) : nil) else {
             throw CommandFailure.configuration(
-                "the seed \(seeds.first { !$0.isLoopback } ?? seeds[0]) is not on this machine: say with --bind which HOST:PORT of this one "
+                "the seed \(seeds.first { !$0.isLoopback } ?? seeds[0]) may be on another machine: say with --bind which HOST:PORT of this one "
                     + "the others reach")
         }
-        let keys = try member.keys(bind: bind, in: directory, logger: logger)
+        let advertise = try member.advertised(bind: bind)
+        let keys = try member.keys(bind: bind, advertise: advertise, in: directory, logger: logger)
         return MeshPlan(
             shell: AgentShellConfiguration(
-                bind: bind, advertise: member.advertise, label: member.label,
-                admin: member.admin ?? .unix(directory.adminSocket(of: name.description))),
-            agent: AgentConfiguration(name: name, endpoint: bind, role: .balancer, seeds: seeds, label: member.label),
+                bind: bind, advertise: advertise, seeds: seeds, label: member.label,
+                admin: member.admin ?? .unix(directory.adminSocket(of: name.description)), dataDirectory: try member.dataDirectory()),
+            agent: AgentConfiguration(
+                name: name, endpoint: bind, role: .balancer, label: member.label, swim: SWIM.Configuration(member.profile)),
             keys: keys, logger: logger)
     }
 }

@@ -17,6 +17,8 @@ struct LogOptions: ParsableArguments {
 
 extension Logger.Level: @retroactive ExpressibleByArgument {}
 
+extension Profile: @retroactive ExpressibleByArgument {}
+
 enum EventFormat: String, ExpressibleByArgument, CaseIterable {
     case json
 }
@@ -26,17 +28,31 @@ struct MemberOptions: ParsableArguments {
     @Option(
         help: ArgumentHelp("This member's name, unique in the mesh: letters, digits and . _ -", valueName: "name"),
         transform: Values.nodeName)
-    var name: NodeName?
+    var name: String?
 
     @Option(
         help: "Where gossip (UDP) and peer links (TCP) listen, as HOST:PORT; port 0 lets the system choose.", transform: Values.endpoint)
     var bind: Endpoint?
 
-    @Option(help: "The HOST:PORT that others dial, when it is not the one bound.", transform: Values.endpoint)
-    var advertise: Endpoint?
+    @Option(help: "The HOST:PORT that others dial, when it is not the one bound. A name is looked up once.", transform: Values.advertised)
+    var advertise: String?
 
-    @Option(help: "HOST:PORT of a member to ask for the others; may be given more than once.")
-    var seed: [String] = []
+    @Option(
+        help: """
+            A member to ask for the others, as HOST:PORT; srv:NAME for what an SRV record names; file:PATH for a file with one a line. Looked up \
+            until found; may be given more than once.
+            """, transform: Values.seed)
+    var seed: [SeedAddress] = []
+
+    @Option(
+        help: """
+            The network that the times of gossip are made for: lan; wan, for sites up to half a second apart; patient, for processes that may \
+            stand still for 5 s; test. The same for all members.
+            """)
+    var profile: Profile = .lan
+
+    @Option(help: "A directory where this member keeps whom it knew, to find the mesh again without a seed.")
+    var dataDir: String?
 
     @Option(help: "Keeps meshes apart that could hear each other.")
     var label = "sessionmesh"
@@ -53,6 +69,12 @@ struct MemberOptions: ParsableArguments {
 
     func validate() throws {
         guard (1...255).contains(label.utf8.count) else { throw ValidationError("--label has 1 to 255 bytes") }
+        guard seed.count <= SeedAddress.countMax else { throw ValidationError("--seed may be given \(SeedAddress.countMax) times") }
+    }
+
+    /// Nil when none was given.
+    func nodeName() throws -> NodeName? {
+        do { return try name.map { try NodeName($0) } } catch { throw CommandFailure.configuration("--name: \(error)") }
     }
 
     /// The host's name without its domain, as far as it can be a node's.
@@ -64,8 +86,28 @@ struct MemberOptions: ParsableArguments {
         }
     }
 
+    /// The directory, made if need be, with a test whether something can be written there: a member that can't is told at the start.
+    func dataDirectory() throws -> String? {
+        guard let dataDir else { return nil }
+        guard mkdir(dataDir, 0o700) == 0 || errno == EEXIST else {
+            throw CommandFailure.configuration("--data-dir: \(dataDir) can't be made (\(String(cString: strerror(errno)))): choose another")
+        }
+        var status = stat()
+        guard stat(dataDir, &status) == 0, status.st_mode & S_IFMT == S_IFDIR, access(dataDir, W_OK | X_OK) == 0 else {
+            throw CommandFailure.configuration("--data-dir: \(dataDir) is no directory that this user may write to: choose another")
+        }
+        return dataDir
+    }
+
+    /// What others dial, if it is not what is bound. Blocks while it asks a name server.
+    func advertised(bind: Endpoint) throws -> Endpoint? {
+        try advertise.map { text in
+            do { return try Endpoint.resolving(text, for: bind) } catch { throw CommandFailure.configuration("--advertise: \(error)") }
+        }
+    }
+
     /// The keys by which this member is one, and whether they were made just now.
-    func keys(bind: Endpoint, in directory: RunDirectory, logger: Logger) throws -> KeyFile {
+    func keys(bind: Endpoint, advertise: Endpoint?, in directory: RunDirectory, logger: Logger) throws -> KeyFile {
         if let keyFile { return try KeyFiles.read(keyFile) }
         guard bind.isLoopback, advertise?.isLoopback ?? true else {
             throw CommandFailure.configuration(

@@ -4,7 +4,7 @@ import MeshCore
 
 /// Follows the views of the balancer's agent: what the gate lets through becomes the loops' routing table.
 actor RouteFollower {
-    private var gate = ViewGate()
+    private var gate: ViewGate
     private var router: MeshRouter
     private let logger: Logger
     private let events: BalancerEvents
@@ -14,10 +14,12 @@ actor RouteFollower {
     private var timer: Task<Void, Never>?
 
     init(
-        router: MeshRouter, logger: Logger, events: BalancerEvents, onTable: @escaping @Sendable (RoutingTable) -> Void,
+        router: MeshRouter, gate: ViewGate.Configuration, logger: Logger, events: BalancerEvents,
+        onTable: @escaping @Sendable (RoutingTable) -> Void,
         onBrake: @escaping @Sendable (ViewGate.Brake?) -> Void
     ) {
         self.router = router
+        self.gate = ViewGate(configuration: gate)
         self.logger = logger
         self.events = events
         self.onTable = onTable

@@ -1,6 +1,6 @@
 extension Endpoint {
     /// Reads `127.0.0.1:7946`, `[::1]:7946` or `localhost:7946`; nil for anything else. Other names are the business of whoever can
-    /// ask a resolver.
+    /// ask a resolver. An IPv4 address in the clothes of IPv6, `[::ffff:10.0.0.1]:7946`, is taken for what it is: a member has one endpoint.
     public init?(text: some StringProtocol) {
         guard let colon = text.lastIndex(of: ":"), let port = Self.decimal(text[text.index(after: colon)...], as: UInt16.self) else {
             return nil
@@ -9,8 +9,11 @@ extension Endpoint {
         if host == "localhost" { host = "127.0.0.1" }
         let isBracketed = host.hasPrefix("[") && host.hasSuffix("]")
         guard let address = isBracketed ? Self.addressV6(host.dropFirst().dropLast()) : Self.addressV4(host) else { return nil }
-        self.init(address: address, port: port)
+        self.init(address: address.starts(with: Self.mappedPrefix) ? Array(address[12...]) : address, port: port)
     }
+
+    /// `::ffff:0:0/96` (RFC 4291, section 2.5.5.2).
+    public static let mappedPrefix: [UInt8] = [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xFF, 0xFF]
 
     private static func addressV4(_ text: Substring) -> [UInt8]? {
         let parts = text.split(separator: ".", omittingEmptySubsequences: false)
@@ -19,6 +22,12 @@ extension Endpoint {
     }
 
     private static func addressV6(_ text: Substring) -> [UInt8]? {
+        // The last four bytes may be written as in IPv4 (RFC 4291, section 2.2).
+        if text.contains("."), let colon = text.lastIndex(of: ":") {
+            guard let tail = addressV4(text[text.index(after: colon)...]) else { return nil }
+            let words = [UInt16(tail[0]) << 8 | UInt16(tail[1]), UInt16(tail[2]) << 8 | UInt16(tail[3])]
+            return addressV6(text[...colon] + words.map { String($0, radix: 16) }.joined(separator: ":"))
+        }
         guard let gap = text.firstRange(of: "::") else {
             guard let words = words(text), words.count == 8 else { return nil }
             return bytes(words)

@@ -82,12 +82,14 @@ struct RealAgent: Sendable {
     private let task: Task<Void, any Error>
 
     static func start(
-        _ name: String, in directory: String, seeds: [Endpoint] = [], tcpClients token: String? = nil, logger: Logger = quietLogger
+        _ name: String, in directory: String, seeds: [Endpoint] = [], tcpClients token: String? = nil, logger: Logger = quietLogger,
+        configure: (inout AgentShellConfiguration, inout AgentConfiguration) throws -> Void = { _, _ in }
     ) async throws -> RealAgent {
-        let configuration = AgentShellConfiguration(
+        var configuration = AgentShellConfiguration(
             bind: .loopback(port: 0), client: token == nil ? .unix("\(directory)/\(name).sock") : .tcp(.loopback(port: 0)),
             clientToken: token, admin: .tcp(.loopback(port: 0)))
-        let core = AgentConfiguration(name: try NodeName(name), endpoint: configuration.bind, seeds: seeds)
+        var core = AgentConfiguration(name: try NodeName(name), endpoint: configuration.bind, seeds: seeds)
+        try configure(&configuration, &core)
         let threads = MultiThreadedEventLoopGroup(numberOfThreads: 1)
         let agent = MeshAgent(configuration: configuration, agent: core, keys: TestKeys.mesh, logger: logger, eventLoop: threads.next())
         let task = Task {

@@ -45,7 +45,9 @@ struct GossipWorld {
     var packets = 0
     var bytes = 0
     var syncs = 0
-    var configuration = SWIM.Configuration()
+    var configuration: SWIM.Configuration
+    /// What a packet takes, in microseconds.
+    var delay = 100...2000
     private var random: SeededGenerator
     private var events: [Event] = []
     private var order = 0
@@ -53,8 +55,9 @@ struct GossipWorld {
 
     static let wallAtStart: Int64 = 1_700_000_000_000
 
-    init(_ count: Int, seed: UInt64, balancers: Int = 0, loss: Double = 0) throws {
+    init(_ count: Int, seed: UInt64, balancers: Int = 0, loss: Double = 0, configuration: SWIM.Configuration = .init()) throws {
         self.seed = seed
+        self.configuration = configuration
         self.loss = loss
         random = SeededGenerator(seed: seed)
         for index in 0..<count { try add(role: index < count - balancers ? .node : .balancer) }
@@ -73,18 +76,23 @@ struct GossipWorld {
     }
 
     /// Kills if need be, and starts again with nothing but the name.
-    mutating func restart(_ index: Int, clockSetBackBy back: Int64 = 0) throws {
+    /// - Parameter remembered: members of its former run, in the place of seeds.
+    mutating func restart(_ index: Int, clockSetBackBy back: Int64 = 0, remembering remembered: [Member]? = nil) throws {
         let role = nodes[index].swim.local.role
         nodes[index] = Node(
-            swim: try swim(index, role: role, life: Life(startedAt: wall(-back), salt: 1)), run: nodes[index].run + 1, wallOffset: -back)
+            swim: try swim(index, role: role, life: Life(startedAt: wall(-back), salt: 1), remembered: remembered),
+            run: nodes[index].run + 1, wallOffset: -back)
         feed(index, .start)
     }
 
-    private func swim(_ index: Int, role: Role, life: Life, named: String? = nil, seeds: [Int]? = nil) throws -> SWIM {
+    private func swim(
+        _ index: Int, role: Role, life: Life, named: String? = nil, seeds: [Int]? = nil, remembered: [Member]? = nil
+    ) throws -> SWIM {
         let name = try NodeName(named ?? "n\(index)")
         let local = Member(id: MemberID(name: name, life: life), role: role, stage: .serving, endpoint: Self.endpoint(index))
         return try SWIM(
-            local: local, seeds: (seeds ?? [0, 1]).map(Self.endpoint), seed: seed &* 1000 &+ UInt64(index), configuration: configuration)
+            local: local, seeds: remembered == nil ? (seeds ?? [0, 1]).map(Self.endpoint) : [], remembered: remembered ?? [],
+            seed: seed &* 1000 &+ UInt64(index), configuration: configuration)
     }
 
     private func wall(_ offset: Int64) -> Int64 { Self.wallAtStart + now / 1_000_000 + offset }
@@ -198,7 +206,7 @@ struct GossipWorld {
                 if packets % 8 == 0 {
                     do { received = try GossipMessage(decoding: encoded) } catch { Issue.record("\(message) does not decode: \(error)") }
                 }
-                let latency = Duration.microseconds(Int.random(in: 100...2000, using: &random))
+                let latency = Duration.microseconds(Int.random(in: delay, using: &random))
                 push(target, .message(received, from: Self.endpoint(index)), after: latency)
             case .startTimer(let timer, let wait): push(index, .timer(timer), after: wait)
             case .syncWith(let endpoint):

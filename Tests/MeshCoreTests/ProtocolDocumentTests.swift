@@ -113,6 +113,12 @@ import Testing
         }
     }
 
+    @Test func theSnapshotExampleDecodes() throws {
+        let members = try Self.state().facts.compactMap { if case .member(let member, _) = $0 { member } else { nil } }
+        let snapshot = Snapshot(label: "sessionmesh", members: members)
+        #expect(try Snapshot(decoding: try Self.example("snapshot", is: snapshot.encoded)) == snapshot)
+    }
+
     @Test func theSessionExampleDecodes() throws {
         var writer = ByteWriter()
         writer.write(try Self.session())

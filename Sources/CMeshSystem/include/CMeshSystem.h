@@ -51,6 +51,17 @@ uint64_t mesh_descriptor_limit(void);
 int mesh_spawn(const char *path, char *const arguments[], char *const environment[], int output, int *pid);
 // A pipe that no program which is started meanwhile inherits.
 int mesh_pipe(int *reading, int *writing);
+// What an SRV record of the name system says (RFC 2782): a host's name and a port.
+struct mesh_service {
+    char target[256];
+    uint16_t priority;
+    uint16_t port;
+};
+// The name server gave no answer, or one that makes no sense.
+#define MESH_SERVICES_UNKNOWN (-1)
+// Asks the system's name servers, or `server` (IPv4) when it isn't null, for the SRV records of a name; blocks for as long as resolv.conf says.
+// At most `count` records are given; 0 says that there is none.
+int mesh_services(const char *name, const struct mesh_address *server, struct mesh_service *services, int count);
 // From now on, and after an exec, the death of the thread that started this process kills it.
 int mesh_die_with_parent(void);
 

@@ -6,6 +6,11 @@ public struct AgentConfiguration: Sendable {
     public var role: Role
     /// Members to ask for the rest. May hold this agent's own endpoint, so that all agents can be given one list.
     public var seeds: [Endpoint]
+    /// False when there are seeds yet to be looked up, which an ``AgentInput/seeds(_:isComplete:)`` is going to name: until then this agent
+    /// can't know that nobody else is there, and forms no mesh of its own. Default true.
+    public var seedsAreComplete = true
+    /// Members of an earlier run, the dead included, to be asked when no seed leads to anybody; see ``Snapshot``. Default none.
+    public var remembered: [Member] = []
     /// Separates meshes that could hear each other; part of everything that is sealed. Default "sessionmesh".
     public var label: String
     public var tags: [String: String]
@@ -17,7 +22,7 @@ public struct AgentConfiguration: Sendable {
     /// Idle time after which a session expires unless it says otherwise. Default 30 minutes. Longer holds more in memory.
     public var idleDefault: Duration
     /// How long a request waits for a primary in transition before it is answered `unavailable`. Default 3 seconds, so that a
-    /// silent death is outlived; longer holds a browser longer.
+    /// silent death is outlived, and more where such takes longer; see ``requestDeadline(under:)``. Longer holds a browser longer.
     public var requestDeadline: Duration
     /// Sessions held at most, in either rank; beyond it new ones are refused and none is dropped. Default 1,000,000, about 1 GB of small ones.
     public var sessionsMax: Int
@@ -26,7 +31,7 @@ public struct AgentConfiguration: Sendable {
     public init(
         name: NodeName, endpoint: Endpoint, role: Role = .node, seeds: [Endpoint] = [], label: String = "sessionmesh",
         tags: [String: String] = [:], weight: UInt8 = 1, mirrors: Bool = false, idleDefault: Duration = .seconds(1800),
-        requestDeadline: Duration = .seconds(3), sessionsMax: Int = 1_000_000, swim: SWIM.Configuration = .init()
+        requestDeadline: Duration? = nil, sessionsMax: Int = 1_000_000, swim: SWIM.Configuration = .init()
     ) {
         self.name = name
         self.endpoint = endpoint
@@ -37,7 +42,7 @@ public struct AgentConfiguration: Sendable {
         self.weight = weight
         self.mirrors = mirrors
         self.idleDefault = idleDefault
-        self.requestDeadline = requestDeadline
+        self.requestDeadline = requestDeadline ?? Self.requestDeadline(under: swim)
         self.sessionsMax = sessionsMax
         self.swim = swim
     }

@@ -102,7 +102,8 @@ public struct AgentCore: Sendable {
             stage: configuration.role == .balancer ? .serving : .syncing, endpoint: configuration.endpoint,
             weight: configuration.weight, tags: configuration.tags)
         membership = try Gossip(
-            local: member, seeds: configuration.seeds, seed: generator.next(), configuration: configuration.swim, ring: keys.gossip,
+            local: member, seeds: configuration.seeds, seedsAreComplete: configuration.seedsAreComplete,
+            remembered: configuration.remembered, seed: generator.next(), configuration: configuration.swim, ring: keys.gossip,
             label: configuration.label, sid: sid)
         slots = configuration.role == .node ? Array(repeating: SlotState(), count: Slot.count) : []
         mirror = configuration.mirrors ? MirrorQueue(generator: SeededGenerator(seed: generator.next())) : nil
@@ -114,6 +115,9 @@ public struct AgentCore: Sendable {
     public var id: MemberID { swim.local.id }
 
     public var view: MeshView { swim.view }
+
+    /// The seeds that nobody within reach stands behind.
+    public var seedsMissing: [Endpoint] { swim.seedsMissing }
 
     var swim: SWIM { membership.swim }
 
@@ -139,6 +143,7 @@ public struct AgentCore: Sendable {
         case .request(let request, let body): receive(request, body)
         case .clientClosed(let client): clientClosed(client)
         case .mirror(let answer): receive(answer)
+        case .seeds(let endpoints, let isComplete): gossip(.seeds(endpoints, isComplete: isComplete))
         case .leave: leave()
         case .reloadKeys(let keys, let force): reload(keys, force: force)
         }

@@ -20,6 +20,8 @@ public enum AgentInput: Hashable, Sendable {
     case clientClosed(ClientID)
     /// The mirror answered.
     case mirror(MirrorAnswer)
+    /// What the seeds were found to stand for, all of them; `isComplete` is false while one is yet to be looked up.
+    case seeds([Endpoint], isComplete: Bool)
     /// Hand off and leave; the end is ``AgentDirective/departed``.
     case leave
     /// The key file was read again. Answered by one ``AgentDirective/keysReloaded(_:)``.

@@ -28,16 +28,19 @@ public struct Gossip: Sendable {
     private var undecodable: [WireError: UInt64] = [:]
 
     /// - Parameters:
-    ///   - local, seeds, seed, configuration: see ``SWIM/init(local:seeds:seed:configuration:)``.
+    ///   - local, seeds, seedsAreComplete, remembered, seed, configuration: see
+    ///     ``SWIM/init(local:seeds:seedsAreComplete:remembered:seed:configuration:)``.
     ///   - ring, label, sid: see ``PacketSealer/init(ring:label:sid:)``.
     public init(
-        local: Member, seeds: [Endpoint], seed: UInt64, configuration: SWIM.Configuration = .init(), ring: GossipKeyRing, label: String,
-        sid: UInt64
+        local: Member, seeds: [Endpoint], seedsAreComplete: Bool = true, remembered: [Member] = [], seed: UInt64,
+        configuration: SWIM.Configuration = .init(), ring: GossipKeyRing, label: String, sid: UInt64
     ) throws(SWIM.InvalidLocalMember) {
         var local = local
         local.keys = ring.marks
         rotation = KeyRotation(ring)
-        swim = try SWIM(local: local, seeds: seeds, seed: seed, configuration: configuration)
+        swim = try SWIM(
+            local: local, seeds: seeds, seedsAreComplete: seedsAreComplete, remembered: remembered, seed: seed, configuration: configuration
+        )
         sealer = PacketSealer(ring: ring, label: label, sid: sid)
     }
 

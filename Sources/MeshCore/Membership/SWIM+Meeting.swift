@@ -13,11 +13,11 @@ extension SWIM {
 
     /// Seeds are tried for ever while nobody stands behind them: every second until they have answered and while we are alone, seldom after.
     mutating func trySeeds(round: UInt64) {
-        guard round == seedRound, !seeds.isEmpty else { return }
+        guard round == seedRound, !seeds.isEmpty || !remembered.isEmpty else { return }
         let others = reachableOthers
-        for index in seeds.indices where seeds[index].endpoint != local.endpoint && seeds[index].peer != local.id {
-            let isCovered = others.contains { records[$0].member.endpoint == seeds[index].endpoint || records[$0].id == seeds[index].peer }
-            guard !isCovered || !seeds[index].isSettled else { continue }
+        tryRemembered(besides: others)
+        for index in seeds.indices where !isOwn(seeds[index]) {
+            guard !seeds[index].isSettled || !isCovered(seeds[index], by: others) else { continue }
             let isPressing = others.isEmpty || !seeds[index].isSettled
             guard isPressing || now.uptime >= seeds[index].due else { continue }
             seeds[index].due = now.uptime + configuration.seedInterval.nanoseconds
@@ -28,7 +28,27 @@ extension SWIM {
         directives.append(.startTimer(.seeds(round: seedRound), after: wait))
     }
 
+    private func isOwn(_ seed: Seed) -> Bool { seed.endpoint == local.endpoint || seed.peer == local.id }
+
+    /// Whether one of those records, or this member, stands behind it.
+    func isCovered(_ seed: Seed, by others: [Int]) -> Bool {
+        isOwn(seed) || others.contains { records[$0].member.endpoint == seed.endpoint || records[$0].id == seed.peer }
+    }
+
+    mutating func setSeeds(_ endpoints: [Endpoint], isComplete: Bool) {
+        seedsAreComplete = isComplete
+        let former = seeds
+        seeds = []
+        for endpoint in endpoints where seeds.count < Self.seedsMax && !seeds.contains(where: { $0.endpoint == endpoint }) {
+            let known = former.first { $0.endpoint == endpoint }
+            seeds.append(known ?? Seed(endpoint: endpoint, isSettled: endpoint == local.endpoint))
+        }
+        let hasNew = seeds.contains { seed in !former.contains { $0.endpoint == seed.endpoint } }
+        if hasNew, phase == .running { trySeeds(round: seedRound) }
+    }
+
     mutating func syncOpened(_ endpoint: Endpoint, peer: MemberID) {
+        settleRemembered(endpoint)
         for index in seeds.indices where seeds[index].endpoint == endpoint {
             seeds[index].peer = peer
             if peer == local.id { seeds[index].isSettled = true }
@@ -44,7 +64,40 @@ extension SWIM {
 
     mutating func syncFailed(_ endpoint: Endpoint, refused: Bool) {
         guard refused else { return }
+        settleRemembered(endpoint)
         for index in seeds.indices where seeds[index].endpoint == endpoint { seeds[index].isSettled = true }
+    }
+
+    // MARK: Remembered
+
+    /// Those that were within reach come first.
+    static func choose(from members: [Member], for local: Member, using random: inout SeededGenerator) -> [Seed] {
+        let others = members.filter { $0.name != local.name && $0.endpoint != local.endpoint }
+        guard !others.isEmpty else { return [] }
+        let shuffled = others.shuffled(using: &random)
+        let best = shuffled.filter(\.status.isReachable) + shuffled.filter { !$0.status.isReachable }
+        return best.prefix(rememberedMax).map { Seed(endpoint: $0.endpoint, isSettled: false) }
+    }
+
+    var rememberedHadTheirChance: Bool { startedAt < .max && now.uptime - startedAt >= 3 * configuration.syncInterval.nanoseconds }
+
+    /// A few at a time while we are alone, one now and then otherwise: the mesh may have found together without some of them. Who is a member
+    /// by now needs no remembering.
+    private mutating func tryRemembered(besides others: [Int]) {
+        guard !remembered.isEmpty else { return }
+        let isOld = now.uptime - startedAt >= configuration.memory.nanoseconds
+        remembered = remembered.filter { !isOld && !isCovered($0, by: others) }
+        let due = remembered.indices.filter { others.isEmpty || remembered[$0].due <= now.uptime }.sorted {
+            remembered[$0].due < remembered[$1].due
+        }
+        for index in due.prefix(others.isEmpty ? Self.rememberedAtOnce : 1) {
+            remembered[index].due = now.uptime + configuration.seedInterval.nanoseconds
+            directives.append(.syncWith(remembered[index].endpoint))
+        }
+    }
+
+    private mutating func settleRemembered(_ endpoint: Endpoint) {
+        for index in remembered.indices where remembered[index].endpoint == endpoint { remembered[index].isSettled = true }
     }
 
     mutating func receiveState(_ page: GossipMessage, from peer: MemberID) {

@@ -6,6 +6,8 @@ extension SWIM {
         var number: UInt32
         var target: MemberID
         var sentAt: Int64
+        /// Its helpers have been asked, and had their time, by then: where round trips take as long as a period, that is not by the next tick.
+        var dueAt: Int64
         /// Periods it has waited for.
         var ticks = 0
         /// A second ping went out, so an ack doesn't say how long the way is (Karn and Partridge, SIGCOMM 1987).
@@ -59,7 +61,7 @@ extension SWIM {
         if let unanswered = probe {
             // Helpers that answer neither way are silent too. Rather than all of them, it is ourselves (Lifeguard, section IV-A).
             if unanswered.ticks == 0 { slowness = min(4, slowness + unanswered.helpers.count) }
-            guard unanswered.ticks >= slowness else {
+            guard unanswered.ticks >= slowness, now.uptime >= unanswered.dueAt else {
                 probe?.ticks += 1
                 return
             }
@@ -69,7 +71,8 @@ extension SWIM {
         }
         guard let target = nextTarget() else { return }
         let number = sendPing(to: target)
-        probe = Probe(number: number, target: records[target].id, sentAt: now.uptime)
+        let dueAt = now.uptime + (ackTimeout + configuration.ackTimeoutMin).nanoseconds
+        probe = Probe(number: number, target: records[target].id, sentAt: now.uptime, dueAt: dueAt)
         counters.probes += 1
         directives.append(.startTimer(.ackTimeout(number: number), after: ackTimeout))
     }

@@ -89,6 +89,9 @@ public struct SWIM: Sendable {
         case leave
         /// Other gossip keys are accepted here, or another is used; the last is the one used.
         case setKeys([KeyMark])
+        /// What the seeds were found to stand for, in the place of what they stood for before. What is known of those that stay is kept.
+        /// `isComplete` is false while one of them is yet to be looked up.
+        case seeds([Endpoint], isComplete: Bool)
     }
 
     public enum Directive: Hashable, Sendable {
@@ -162,6 +165,12 @@ public struct SWIM: Sendable {
     static let relaysMax = 256
     /// Members to be probed out of turn. When full the next must wait for its turn.
     static let hurriedMax = 64
+    /// Each is tried every second while this member is alone. Of more the first count.
+    public static let seedsMax = 256
+    /// Of the members remembered from an earlier run, drawn by chance: they can't all be gone unless the mesh is.
+    static let rememberedMax = 64
+    /// How many of them are tried a second, while this member is alone.
+    static let rememberedAtOnce = 8
     /// Syncs begun within one ``Configuration/syncInterval``. When full a difference waits for the next ack.
     static let syncsMax = 16
 
@@ -230,6 +239,10 @@ public struct SWIM: Sendable {
 
     // Finding each other
     var seeds: [Seed]
+    var seedsAreComplete: Bool
+    /// Where members were when this one last ran: seeds of last resort.
+    var remembered: [Seed]
+    var startedAt = Int64.max
     var syncs: [(endpoint: Endpoint, until: Int64)] = []
     var seedRound: UInt64 = 0
     var sweepRound: UInt64 = 0
@@ -248,8 +261,13 @@ public struct SWIM: Sendable {
     /// - Parameters:
     ///   - local: this member: alive, incarnation 0, in the stage it starts with.
     ///   - seeds: where others may be found; may contain this member's own endpoint.
+    ///   - seedsAreComplete: false when an ``Input/seeds(_:isComplete:)`` is going to name more.
+    ///   - remembered: members of an earlier run. None is believed to live; they are asked when nobody else can be.
     ///   - seed: of all chance in here.
-    public init(local: Member, seeds: [Endpoint], seed: UInt64, configuration: Configuration = Configuration()) throws(InvalidLocalMember) {
+    public init(
+        local: Member, seeds: [Endpoint], seedsAreComplete: Bool = true, remembered: [Member] = [], seed: UInt64,
+        configuration: Configuration = Configuration()
+    ) throws(InvalidLocalMember) {
         guard local.tagsFit else { throw .tagsTooLong }
         guard (1...16).contains(local.weight) else { throw .weightOutOfBounds }
         self.local = local
@@ -257,7 +275,9 @@ public struct SWIM: Sendable {
         random = SeededGenerator(seed: seed)
         // In seconds, so that a restarted member's words come after those of its former life.
         lastWord = UInt32(truncatingIfNeeded: local.id.life.rawValue >> 26)
-        self.seeds = seeds.map { Seed(endpoint: $0, isSettled: $0 == local.endpoint) }
+        self.seeds = seeds.prefix(Self.seedsMax).map { Seed(endpoint: $0, isSettled: $0 == local.endpoint) }
+        self.seedsAreComplete = seedsAreComplete
+        self.remembered = Self.choose(from: remembered, for: local, using: &random)
         let hash = MemberRecord.hash(of: local)
         records = [MemberRecord(member: local, hash: hash)]
         digest = hash
@@ -276,6 +296,8 @@ public struct SWIM: Sendable {
         case (.running, .leave): leave()
         case (.running, .setStage(let stage)), (.waiting, .setStage(let stage)): setStage(stage)
         case (.running, .setKeys(let keys)), (.waiting, .setKeys(let keys)): setKeys(keys)
+        case (.running, .seeds(let endpoints, let isComplete)), (.waiting, .seeds(let endpoints, let isComplete)):
+            setSeeds(endpoints, isComplete: isComplete)
         case (.running, .syncOpened(let endpoint, let peer)): syncOpened(endpoint, peer: peer)
         case (.running, .syncFailed(let endpoint, let refused)): syncFailed(endpoint, refused: refused)
         case (.running, .register(let instance)), (.waiting, .register(let instance)): register(instance)
@@ -330,6 +352,7 @@ public struct SWIM: Sendable {
 
     private mutating func start() {
         phase = .running
+        startedAt = now.uptime
         epoch += 1
         directives.append(.memberChanged(local, from: nil))
         scheduleProbe()
@@ -406,8 +429,17 @@ extension SWIM {
         records.lazy.map(\.member).filter { $0.name != local.name }
     }
 
-    /// Whether every seed has answered, or has refused: nobody listens there. Silence is no answer, it may be a partition.
-    public var seedsSettled: Bool { seeds.allSatisfy(\.isSettled) }
+    /// Whether every seed has answered, or has refused: nobody listens there. Silence is no answer, it may be a partition. Those remembered from
+    /// an earlier run have had their chance after a while: they may be gone for good, and no operator says that they are there.
+    public var seedsSettled: Bool {
+        seedsAreComplete && seeds.allSatisfy(\.isSettled) && (remembered.allSatisfy(\.isSettled) || rememberedHadTheirChance)
+    }
+
+    /// The seeds that nobody within reach stands behind.
+    public var seedsMissing: [Endpoint] {
+        let others = reachableOthers
+        return seeds.filter { !isCovered($0, by: others) }.map(\.endpoint)
+    }
 
     /// Everything believed here, in pages for a peer link, each within a packet's payload.
     public func statePages(asking: Bool) -> [GossipMessage] {
