@@ -8,6 +8,7 @@ public protocol AgentStepping: Sendable {
     var id: MemberID { get }
     var view: MeshView { get }
     var status: AgentStatus { get }
+    var keyReport: KeyReport { get }
 
     mutating func step(_ input: AgentInput, at now: Moment) -> [AgentDirective]
 }

@@ -64,6 +64,13 @@ struct MemberOptions: ParsableArguments {
         }
     }
 
+    /// Reads the keys again while this member runs; nil when they came from a pipe, which gives them once.
+    func rereadKeys(in directory: RunDirectory) -> (@Sendable () throws -> KeyFile)? {
+        let path = keyFile ?? directory.keyFile
+        guard KeyFiles.canBeReadAgain(path) else { return nil }
+        return { try KeyFiles.read(path) }
+    }
+
     /// The keys by which this member is one, and whether they were made just now.
     func keys(bind: Endpoint, in directory: RunDirectory, logger: Logger) throws -> KeyFile {
         if let keyFile { return try KeyFiles.read(keyFile) }

@@ -29,6 +29,15 @@ import Testing
         Mistake(arguments: ["session", "get"], code: 64, says: "--cookie"),
         Mistake(arguments: ["explain", "--slot", "4096"], code: 64, says: "4095"),
         Mistake(arguments: ["simulate", "--seeds", "9...1"], code: 64, says: "1...200"),
+        Mistake(arguments: ["keys", "--force"], code: 64, says: "keys reload"),
+        Mistake(arguments: ["keys", "show"], code: 64, says: "reload"),
+        Mistake(arguments: ["keys"], code: 78, says: "--admin"),
+        Mistake(arguments: ["keys", "reload", "--admin", "127.0.0.1:1"], code: 78, says: "127.0.0.1:1"),
+        Mistake(arguments: ["keygen", "--add"], code: 64, says: "which key file"),
+        Mistake(arguments: ["keygen", "mesh.key"], code: 64, says: "--add"),
+        Mistake(arguments: ["keygen", "--drop", "1", "--add", "mesh.key"], code: 64, says: "two steps"),
+        Mistake(arguments: ["keygen", "--drop", "x", "mesh.key"], code: 64, says: "--drop"),
+        Mistake(arguments: ["keygen", "--add", "/nowhere/key"], code: 78, says: "/nowhere/key"),
         Mistake(arguments: ["agent", "--key-file", "/nowhere/key"], code: 78, says: "keygen"),
         Mistake(arguments: ["agent", "--key-file", "/"], code: 78, says: "directory"),
         Mistake(arguments: ["agent", "--bind", "0.0.0.0:0", "--advertise", "10.0.0.1:7946"], code: 78, says: "--key-file"),
@@ -59,6 +68,15 @@ import Testing
         #expect(result.code == 78)
         #expect(result.errors.contains("key file"), "\(result.errors)")
         #expect(result.errors.split(separator: "\n").count == 1, "\(result.errors)")
+    }
+
+    @Test func aKeyFileOpenToOthersIsRefused() async throws {
+        let directory = try CommandDirectory()
+        let path = try directory.write(KeyFiles.newText(), to: "key", mode: 0o644)
+        for arguments in [["agent", "--key-file", path], ["keygen", "--add", path]] {
+            let result = try await CommandProcess.run(arguments, in: directory)
+            #expect(result.code == 78 && result.errors.contains("chmod 600"), "\(result.errors)")
+        }
     }
 
     @Test func aPasswordIsNeverRepeated() async throws {

@@ -1,4 +1,5 @@
 import ArgumentParser
+import Foundation
 import MeshCore
 import Testing
 
@@ -31,6 +32,24 @@ import Testing
 
                 NODE  SERVICE  ADDRESS         WEIGHT  COOKIE
                 n1    shop     127.0.0.1:3000  1       sid
+
+                """)
+    }
+
+    @Test func aSecondSecretUnderOneNumberShows() throws {
+        let json = """
+            {"summary":"gossip key 2 is accepted by 1 of 3 members","wanted":{"number":2},"members":[
+            {"name":"n1","acceptsWanted":true,"accepts":[{"number":2},{"number":1}],"uses":{"number":1}},
+            {"name":"n2","acceptsWanted":false,"accepts":[{"number":1}],"uses":{"number":1}},
+            {"name":"n3","acceptsWanted":false,"accepts":[{"number":1},{"number":2}],"uses":{"number":2}}]}
+            """
+        #expect(
+            try AdminClient.decode(KeysCommand.Report.self, from: Data(json.utf8)).text == """
+                MEMBER  ACCEPTS  USES
+                n1      2 1      1
+                n2      1        1     lacks 2
+                n3      1 2      2     another secret under 2
+                gossip key 2 is accepted by 1 of 3 members
 
                 """)
     }
