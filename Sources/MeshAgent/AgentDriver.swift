@@ -55,6 +55,7 @@ final class AgentDriver {
     var status: AgentStatus { core.status }
     var id: MemberID { core.id }
     var keyReport: KeyReport { core.keyReport }
+    var verdicts: [SWIM.Verdict] { core.verdicts }
     var figures: AgentFigures {
         AgentFigures(
             status: core.status, view: core.view, troubles: troubles.counts.map { ($0.0.rawValue, $0.1) }, links: links?.count ?? 0,

@@ -9,6 +9,8 @@ public protocol AgentStepping: Sendable {
     var view: MeshView { get }
     var status: AgentStatus { get }
     var keyReport: KeyReport { get }
+    /// How the last suspicions ended, the oldest first.
+    var verdicts: [SWIM.Verdict] { get }
 
     mutating func step(_ input: AgentInput, at now: Moment) -> [AgentDirective]
 }

@@ -15,6 +15,7 @@ struct ScriptedCore: AgentStepping {
     var status = ScriptedCore.quiet
     var keyReport = KeyReport(
         members: [], wanted: TestKeys.mesh.gossip.sealing.mark, used: TestKeys.mesh.gossip.sealing.mark, kept: [])
+    var verdicts: [SWIM.Verdict] = []
     let log: InputLog
     let script: @Sendable (AgentInput) -> [AgentDirective]
 
@@ -102,6 +103,22 @@ enum TestKeys {
 
 func member(_ name: String, life: UInt64 = 1) throws -> MemberID {
     MemberID(name: try NodeName(name), life: Life(rawValue: life))
+}
+
+extension SWIM.Verdict {
+    static func ofADeath(of subject: MemberID, by first: String, confirmedBy second: String, deniedBy third: String) throws -> Self {
+        func word(_ witness: String, _ finding: Testimony.Finding) throws -> Testimony {
+            Testimony(subject: subject, incarnation: 2, witness: try NodeName(witness), finding: finding)
+        }
+        var confirmation = try word(second, .silent)
+        confirmation.pings = 3
+        confirmation.heardAgo = .milliseconds(700)
+        confirmation.roundTrip = .microseconds(250)
+        return SWIM.Verdict(
+            subject: subject, incarnation: 2, outcome: .dead, ground: .silent, decidedBy: try NodeName(first), at: 1000,
+            took: .seconds(1.5), quorum: 2, testimonies: [try word(first, .silent), confirmation, try word(third, .alive)],
+            suspectedBy: try NodeName(first))
+    }
 }
 
 extension KeyReport {

@@ -36,6 +36,33 @@ import Testing
                 """)
     }
 
+    @Test func theDegradedAreMarked() throws {
+        var member = Member(id: MemberID(name: try NodeName("n1"), life: Life(rawValue: 1)), endpoint: .loopback(port: 7946))
+        member.isDegraded = true
+        #expect(MembersCommand.text(of: MeshView(members: [member])).contains("n1      alive (degraded)  syncing"))
+    }
+
+    @Test func whatIsRememberedOfASuspicionIsTold() throws {
+        let json = """
+            {"member":{"status":"alive","degraded":true,"address":"127.0.0.1:7","life":"1"},"verdicts":[{"life":"1","at":1000,
+            "outcome":"refuted","reason":"answer","decidedBy":"n2","suspectedBy":"n1","confirmedBy":["n3"],"vetoedBy":["n4"],
+            "tookMilliseconds":250,"needed":2,"testimonies":[{"witness":"n1","finding":"silent","pings":1,"heardMillisecondsAgo":900,
+            "roundTripMicroseconds":1250},{"witness":"n4","finding":"alive","pings":2}]}]}
+            """
+        let story = try AdminClient.decode(MemberStory.self, from: Data(json.utf8))
+        #expect(
+            story.text(of: try NodeName("n2")) == """
+                n2 is alive and degraded, life 1 at 127.0.0.1:7
+
+                1970-01-01T00:00:01.000Z  refuted after 250 ms, it answered for itself; decided by n2
+                  suspected by n1, confirmed by n3, denied by n4; words needed: 2
+                  WITNESS  FINDING  PINGS  LAST HEARD     ROUND TRIP
+                  n1       silent   1      900 ms before  1.25 ms
+                  n4       alive    2      never          unknown
+
+                """)
+    }
+
     @Test func aSecondSecretUnderOneNumberShows() throws {
         let json = """
             {"summary":"gossip key 2 is accepted by 1 of 3 members","wanted":{"number":2},"members":[

@@ -62,6 +62,14 @@ extension AdminAnswer {
 
     static func members(_ view: MeshView) -> AdminAnswer { AdminAnswer(json: JSON(view)) }
 
+    /// One member, and how every suspicion of it ended that is remembered here, the oldest first. Also of one that was forgotten since.
+    static func member(_ name: NodeName, in view: MeshView, _ verdicts: [SWIM.Verdict]) -> AdminAnswer {
+        let member = view.member(name)
+        let verdicts = verdicts.filter { $0.subject.name == name }
+        guard member != nil || !verdicts.isEmpty else { return AdminAnswer(AdminRefusal(404, "no member is called \(name)")) }
+        return AdminAnswer(json: .object([("member", member.map(JSON.init)), ("verdicts", .array(verdicts.map(JSON.init)))]))
+    }
+
     static func keys(_ report: KeyReport) -> AdminAnswer { AdminAnswer(json: JSON(report)) }
 
     static func reloaded(_ result: Result<KeyReport, KeyReloadFailure>) -> AdminAnswer {

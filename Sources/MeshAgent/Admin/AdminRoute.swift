@@ -4,6 +4,7 @@ import MeshCore
 enum AdminRoute: Hashable {
     case page
     case members
+    case member(NodeName)
     case keys
     case reloadKeys(force: Bool)
     case placement(Slot)
@@ -13,7 +14,7 @@ enum AdminRoute: Hashable {
     case readiness
     case metrics
 
-    /// Longest path looked at; the longest that means anything has 56 bytes.
+    /// Longest path looked at; the longest that means anything has 76 bytes.
     static let pathBytesMax = 256
 
     /// Decides by request line and the headers that guard against browsers.
@@ -47,7 +48,7 @@ enum AdminRoute: Hashable {
     private var changes: Bool {
         switch self {
         case .drain, .reloadKeys: true
-        case .page, .members, .keys, .placement, .session, .health, .readiness, .metrics: false
+        case .page, .members, .member, .keys, .placement, .session, .health, .readiness, .metrics: false
         }
     }
 
@@ -64,6 +65,11 @@ enum AdminRoute: Hashable {
             case "force=true": return .success(.reloadKeys(force: true))
             default: return .failure(AdminRefusal(400, "?force=true is all that may stand behind /v1/keys/reload"))
             }
+        case let path where path.count == 3 && path.starts(with: ["v1", "members"]) && !path[2].isEmpty:
+            guard let name = try? NodeName(path[2]) else {
+                return .failure(AdminRefusal(400, "a member's name is 1 to \(NodeName.bytesMax) characters of A-Z a-z 0-9 . _ -"))
+            }
+            return .success(.member(name))
         case ["healthz"]: return .success(.health)
         case ["readyz"]: return .success(.readiness)
         case ["metrics"]: return .success(.metrics)
