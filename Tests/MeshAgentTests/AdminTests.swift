@@ -65,6 +65,29 @@ import Testing
         #expect(JSON(member).line.contains(#""status":"alive","degraded":true"#))
     }
 
+    @Test func howTheMeshIsWatchedIsCounted() {
+        var status = ScriptedCore.quiet
+        status.membership.probes = 7
+        status.membership.suspicionsRefuted = 3
+        status.membership.roundTrips.record(.microseconds(400))
+        status.membership.roundTrips.record(.microseconds(500))
+        status.membership.roundTrips.record(.milliseconds(900))
+        let figures = AgentFigures(status: status, view: MeshView(), troubles: [], links: 0, clients: 0)
+        let lines = AdminAnswer.metrics(figures).body.split(separator: "\n").map(String.init)
+        let wanted = [
+            "sessionmesh_probes_total 7",
+            #"sessionmesh_suspicion_outcomes_total{outcome="refuted"} 3"#,
+            "# TYPE sessionmesh_round_trip_seconds histogram",
+            #"sessionmesh_round_trip_seconds_bucket{le="0.00025"} 0"#,
+            #"sessionmesh_round_trip_seconds_bucket{le="0.0005"} 2"#,
+            #"sessionmesh_round_trip_seconds_bucket{le="0.512"} 2"#,
+            #"sessionmesh_round_trip_seconds_bucket{le="+Inf"} 3"#,
+            "sessionmesh_round_trip_seconds_sum 0.9009",
+            "sessionmesh_round_trip_seconds_count 3",
+        ]
+        for line in wanted { #expect(lines.contains(line), "\(line)") }
+    }
+
     @Test func drainingLeavesAndEndsTheAgent() async throws {
         let agent = try await withAdmin { agent, address in
             let answer = try await askHTTP("POST /v1/drain HTTP/1.1\r\nHost: localhost\r\nContent-Length: 0\r\n\r\n", at: address)
