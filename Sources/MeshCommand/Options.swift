@@ -52,7 +52,10 @@ struct MemberOptions: ParsableArguments {
     var events: EventFormat?
 
     func validate() throws {
-        guard (1...255).contains(label.utf8.count) else { throw ValidationError("--label has 1 to 255 bytes") }
+        let isPlain = label.unicodeScalars.allSatisfy { $0.properties.generalCategory != .control }
+        guard (1...255).contains(label.utf8.count), isPlain else {
+            throw ValidationError("--label is 1 to 255 bytes without control characters")
+        }
     }
 
     /// The host's name without its domain, as far as it can be a node's.

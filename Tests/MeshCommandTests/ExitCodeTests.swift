@@ -14,6 +14,9 @@ import Testing
         var testDescription: String { (variables.map { "\($0)=\($1)" } + arguments).joined(separator: " ") }
     }
 
+    /// Each fits, and all together don't.
+    private static let longTags = (1...6).flatMap { ["--tag", "tag\($0)=" + String(repeating: "x", count: 100)] }
+
     static let mistakes = [
         Mistake(arguments: ["agent", "--sed", "x"], code: 64, says: "--sed"),
         Mistake(arguments: ["agnt"], code: 64, says: "agnt"),
@@ -29,6 +32,13 @@ import Testing
         Mistake(arguments: ["session", "get"], code: 64, says: "--cookie"),
         Mistake(arguments: ["explain", "--slot", "4096"], code: 64, says: "4095"),
         Mistake(arguments: ["simulate", "--seeds", "9...1"], code: 64, says: "1...200"),
+        Mistake(arguments: ["agent", "--name", String(repeating: "n", count: 65)], code: 64, says: "1 to 64"),
+        Mistake(arguments: ["agent", "--label", String(repeating: "l", count: 256)], code: 64, says: "--label"),
+        Mistake(arguments: ["agent", "--label", ""], code: 64, says: "--label"),
+        Mistake(arguments: ["balance", "--label", "two\nlines"], code: 64, says: "--label"),
+        Mistake(arguments: ["agent"], variables: ["SESSIONMESH_LABEL": "a\u{1}b"], code: 64, says: "SESSIONMESH_LABEL"),
+        Mistake(arguments: ["agent", "--tag", "=x"], code: 64, says: "name=value"),
+        Mistake(arguments: ["agent", "--bind", "127.0.0.1:0"] + longTags, code: 78, says: "512 bytes"),
         Mistake(arguments: ["keys", "--force"], code: 64, says: "keys reload"),
         Mistake(arguments: ["keys", "show"], code: 64, says: "reload"),
         Mistake(arguments: ["keys"], code: 78, says: "--admin"),
