@@ -21,8 +21,9 @@ final class AgentDriver {
     private var unflushed: [any Flushing] = []
     private(set) var troubles: TroubleLedger
     private var questions = AdminQuestions()
-    /// Who wants to know what came of a reload, in the order they asked. At most one an admin connection.
-    private var keyReloads: Deque<(KeyReload) -> Void> = []
+    private let keyReader: KeyReader?
+    /// What the core was told to follow, and who wants to know what came of it, in the order they asked. Empty between two turns of the loop.
+    private var keyReloads: Deque<(keys: KeyFile, answer: (KeyReloadResult) -> Void)> = []
 
     private var gossip: GossipSocket?
     private var links: PeerLinks?
@@ -43,8 +44,9 @@ final class AgentDriver {
         case departed
     }
 
-    init(core: any AgentStepping, loop: any EventLoop, logger: Logger, outlets: AgentOutlets) {
+    init(core: any AgentStepping, keyReader: KeyReader?, loop: any EventLoop, logger: Logger, outlets: AgentOutlets) {
         self.core = core
+        self.keyReader = keyReader
         self.loop = loop
         self.logger = logger
         self.outlets = outlets
@@ -55,6 +57,8 @@ final class AgentDriver {
     var status: AgentStatus { core.status }
     var id: MemberID { core.id }
     var seedsMissing: [Endpoint] { core.seedsMissing }
+    var keyReport: KeyReport { core.keyReport }
+    var verdicts: [SWIM.Verdict] { core.verdicts }
     var figures: AgentFigures {
         AgentFigures(
             status: core.status, view: core.view, troubles: troubles.counts.map { ($0.0.rawValue, $0.1) }, links: links?.count ?? 0,
@@ -113,11 +117,25 @@ final class AgentDriver {
         feed(.request(questions.add(answer), request))
     }
 
-    /// Tells the core what the key file says now. Not answered by an agent that is leaving.
-    func reload(_ keys: KeyFile, force: Bool, then answer: @escaping (KeyReload) -> Void = { _ in }) {
-        guard phase == .running else { return }
-        keyReloads.append(answer)
-        feed(.reloadKeys(keys, force: force))
+    typealias KeyReloadResult = Result<KeyReport, KeyReloadFailure>
+
+    /// Reads the key file again, off the loop, and tells the core what it says now. What came of it is logged, whoever asked.
+    func reloadKeys(force: Bool, then answer: @escaping (KeyReloadResult) -> Void = { _ in }) {
+        guard let keyReader else { return keysStay(because: .notAFile, answer) }
+        let bound = NIOLoopBound((driver: self, answer: answer), eventLoop: loop)
+        keyReader.read { result in
+            bound.eventLoop.execute { bound.value.driver.load(result, force: force, then: bound.value.answer) }
+        }
+    }
+
+    private func load(_ read: Result<KeyFile, KeyReloadFailure>, force: Bool, then answer: @escaping (KeyReloadResult) -> Void) {
+        guard phase == .running else { return keysStay(because: .notRunning, answer) }
+        switch read {
+        case .success(let keys):
+            keyReloads.append((keys, answer))
+            feed(.reloadKeys(keys, force: force))
+        case .failure(let failure): keysStay(because: failure, answer)
+        }
     }
 
     private func drain() {
@@ -206,12 +224,19 @@ final class AgentDriver {
     }
 
     private func reloaded(_ outcome: KeyReload) {
+        guard let reload = keyReloads.popFirst() else { return }
         switch outcome {
-        case .done(let report): logger.info("the key file was read again", metadata: [LogKeys.reason: "\(report.summary)"])
-        case .refused(let problem):
-            logger.error("the key file was read again and not taken", metadata: [LogKeys.reason: "\(problem)"])
+        case .done(let report):
+            logger.info("the key file was read again", metadata: [LogKeys.reason: "\(report.summary)"])
+            outlets.keyFiles.yield(reload.keys)
+            reload.answer(.success(report))
+        case .refused(let problem): keysStay(because: .refused(problem), reload.answer)
         }
-        keyReloads.popFirst()?(outcome)
+    }
+
+    private func keysStay(because failure: KeyReloadFailure, _ answer: (KeyReloadResult) -> Void) {
+        logger.error("the keys stay as they are", metadata: [LogKeys.reason: "\(failure)"])
+        answer(.failure(failure))
     }
 
     private func depart(_ signal: AgentSignal = .departed) {
@@ -219,6 +244,7 @@ final class AgentDriver {
         phase = .departed
         inbox.removeAll()
         questions.failAll(ClientFailure(.unavailable, "the agent has left the mesh"))
+        while let reload = keyReloads.popFirst() { reload.answer(.failure(.notRunning)) }
         outlets.signals.yield(signal)
     }
 
@@ -272,6 +298,7 @@ protocol Flushing: AnyObject {
 /// Where an agent speaks to the program around it.
 struct AgentOutlets: Sendable {
     let views: AsyncStream<MeshView>.Continuation
+    let keyFiles: AsyncStream<KeyFile>.Continuation
     let notices: AsyncStream<AgentNotice>.Continuation
     let signals: AsyncStream<AgentSignal>.Continuation
     let mirrorRequests: AsyncStream<MirrorRequest>.Continuation?

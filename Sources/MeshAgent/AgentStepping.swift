@@ -8,6 +8,9 @@ public protocol AgentStepping: Sendable {
     var id: MemberID { get }
     var view: MeshView { get }
     var status: AgentStatus { get }
+    var keyReport: KeyReport { get }
+    /// How the last suspicions ended, the oldest first.
+    var verdicts: [SWIM.Verdict] { get }
 
     /// The seeds that nobody within reach stands behind.
     var seedsMissing: [Endpoint] { get }

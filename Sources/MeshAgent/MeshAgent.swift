@@ -13,11 +13,15 @@ public final class MeshAgent: Service {
 
     /// The view, whenever it changes. For one consumer; only the newest waits for it.
     public let views: AsyncStream<MeshView>
+    /// What the key file says, whenever it was read again and taken: for who signs or checks cookies beside the agent. For one consumer; only
+    /// the newest waits for it.
+    public let keyFiles: AsyncStream<KeyFile>
     /// What `--events json` prints. For one consumer; when more than 1024 wait, the oldest are dropped.
     public let notices: AsyncStream<AgentNotice>
 
     private let configuration: AgentShellConfiguration
     private let keys: KeyFile
+    private let keyReader: KeyReader?
     private let mirror: (any Mirror)?
     private let logger: Logger
     private let loop: any EventLoop
@@ -29,39 +33,45 @@ public final class MeshAgent: Service {
 
     /// - Parameters:
     ///   - keys: the mesh's key file; peer links are sealed with its gossip ring.
+    ///   - rereadKeys: reads them again for ``reloadKeys(force:)`` and `POST /v1/keys/reload`, on a thread that may wait; what it throws is
+    ///     told as one line. Nil when they can't be had a second time.
     ///   - mirror: run by the agent from start to end; nil when there is none.
     ///   - eventLoop: where the core and all sockets live. Default: one of the process' shared loops.
     ///   - makeCore: makes the core once the sockets are bound, given what other members are to dial.
     public init(
-        configuration: AgentShellConfiguration, keys: KeyFile, mirror: (any Mirror)? = nil, logger: Logger,
-        eventLoop: any EventLoop = MultiThreadedEventLoopGroup.singleton.next(),
+        configuration: AgentShellConfiguration, keys: KeyFile, rereadKeys: (@Sendable () throws -> KeyFile)? = nil,
+        mirror: (any Mirror)? = nil, logger: Logger, eventLoop: any EventLoop = MultiThreadedEventLoopGroup.singleton.next(),
         makeCore: @escaping @Sendable (Endpoint, Moment) throws -> any AgentStepping
     ) {
         self.configuration = configuration
         self.keys = keys
+        keyReader = rereadKeys.map(KeyReader.init)
         self.mirror = mirror
         self.logger = logger
         self.makeCore = makeCore
         loop = eventLoop
         let (views, viewsContinuation) = AsyncStream.makeStream(of: MeshView.self, bufferingPolicy: .bufferingNewest(1))
+        let (keyFiles, keyFilesContinuation) = AsyncStream.makeStream(of: KeyFile.self, bufferingPolicy: .bufferingNewest(1))
         let (notices, noticesContinuation) = AsyncStream.makeStream(of: AgentNotice.self, bufferingPolicy: .bufferingNewest(1024))
         // Each kind of signal comes once.
         let (signals, signalsContinuation) = AsyncStream.makeStream(of: AgentSignal.self, bufferingPolicy: .bufferingOldest(4))
         let (requests, requestsContinuation) = AsyncStream.makeStream(
             of: MirrorRequest.self, bufferingPolicy: .bufferingOldest(MirrorPump.queueMax))
         self.views = views
+        self.keyFiles = keyFiles
         self.notices = notices
         self.signals = signals
         mirrorRequests = requests
         outlets = AgentOutlets(
-            views: viewsContinuation, notices: noticesContinuation, signals: signalsContinuation,
+            views: viewsContinuation, keyFiles: keyFilesContinuation, notices: noticesContinuation, signals: signalsContinuation,
             mirrorRequests: mirror == nil ? nil : requestsContinuation)
     }
 
     /// An agent that decides by ``MeshCore/AgentCore``. The endpoint and label of `agent` are taken from what is bound and configured here, and
     /// the seeds of both are one list.
     public convenience init(
-        configuration: AgentShellConfiguration, agent: AgentConfiguration, keys: KeyFile, mirror: (any Mirror)? = nil, logger: Logger,
+        configuration: AgentShellConfiguration, agent: AgentConfiguration, keys: KeyFile,
+        rereadKeys: (@Sendable () throws -> KeyFile)? = nil, mirror: (any Mirror)? = nil, logger: Logger,
         eventLoop: any EventLoop = MultiThreadedEventLoopGroup.singleton.next()
     ) {
         var configuration = configuration
@@ -70,8 +80,9 @@ public final class MeshAgent: Service {
         configuration.snapshot = configuration.dataDirectory.map {
             SnapshotFile(path: "\($0)/\(agent.name).snapshot", label: configuration.label)
         }
-        self.init(configuration: configuration, keys: keys, mirror: mirror, logger: logger, eventLoop: eventLoop) {
-            [configuration] endpoint, now in
+        self.init(
+            configuration: configuration, keys: keys, rereadKeys: rereadKeys, mirror: mirror, logger: logger, eventLoop: eventLoop
+        ) { [configuration] endpoint, now in
             var agent = agent
             agent.seeds = configuration.seeds.compactMap { if case .endpoint(let endpoint) = $0 { endpoint } else { nil } }
             agent.remembered = configuration.snapshot?.read(logger) ?? []
@@ -96,6 +107,7 @@ public final class MeshAgent: Service {
     public func run() async throws {
         defer {
             outlets.views.finish()
+            outlets.keyFiles.finish()
             outlets.notices.finish()
         }
         let listeners = try Listeners(binding: configuration)
@@ -139,6 +151,12 @@ public final class MeshAgent: Service {
     /// Nil unless the agent runs. ``views`` has every change.
     public func view() async -> MeshView? { await ask(\.view) }
 
+    /// Reads the key file again and follows it as far as the other members allow; `force` follows it at once. What came of it is logged.
+    /// Nothing happens unless the agent runs.
+    public func reloadKeys(force: Bool = false) {
+        driver.withLock { $0 }?.execute { $0.reloadKeys(force: force) }
+    }
+
     private func ask<Answer: Sendable>(_ question: @escaping @Sendable (AgentDriver) -> Answer) async -> Answer? {
         guard let driver = driver.withLock({ $0 }) else { return nil }
         return try? await loop.submit { question(driver.value) }.get()
@@ -150,8 +168,8 @@ public final class MeshAgent: Service {
             listeners.close()
             throw error
         }
-        return try await loop.flatSubmit { [loop, logger, outlets, keys, configuration] in
-            let driver = AgentDriver(core: core, loop: loop, logger: logger, outlets: outlets)
+        return try await loop.flatSubmit { [loop, logger, outlets, keys, keyReader, configuration] in
+            let driver = AgentDriver(core: core, keyReader: keyReader, loop: loop, logger: logger, outlets: outlets)
             let bound = NIOLoopBound(driver, eventLoop: loop)
             return driver.open(listeners, keys: keys.gossip, configuration: configuration)
                 .map { bound }

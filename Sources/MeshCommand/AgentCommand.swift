@@ -11,7 +11,7 @@ struct AgentCommand: AsyncParsableCommand {
         abstract: "Runs this node's agent: it holds sessions, and applications of this node talk to it.",
         discussion: """
             Without flags it forms a mesh on loopback, under this host's name. Applications find it by SESSIONMESH_AGENT, set to its \
-            client address.
+            client address. On SIGHUP it reads its key file again.
 
             Examples:
               sessionmesh agent --name n1
@@ -77,12 +77,12 @@ struct AgentCommand: AsyncParsableCommand {
                 name: name, endpoint: bind, role: role == .node ? .node : .balancer, label: member.label,
                 tags: Dictionary(uniqueKeysWithValues: tag.map { ($0.name, $0.value) }), weight: weight, mirrors: mirror != nil,
                 idleDefault: idleTimeout, swim: SWIM.Configuration(member.profile)),
-            keys: keys, mirror: mirror, logger: logger)
+            keys: keys, rereadKeys: member.rereadKeys(in: directory), mirror: mirror, logger: logger)
 
         let printsEvents = member.events != nil
         let printer = Task { if printsEvents { await Output.print(agent.notices.map(\.jsonLine)) } }
         if let mirror { Task { await Self.tryMirror(mirror, logger) } }
-        try await Services.run([agent])
+        try await Services.run([agent]) { agent.reloadKeys() }
         await printer.value
     }
 }

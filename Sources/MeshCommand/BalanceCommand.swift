@@ -12,7 +12,7 @@ struct BalanceCommand: AsyncParsableCommand {
         commandName: "balance",
         abstract: "Runs a balancer: sends every request to the node that has its session, and elsewhere when that node dies.",
         discussion: """
-            It learns from the mesh where instances are. With --upstream it needs no mesh and no key, and balances over a fixed list.
+            It learns from the mesh where instances are, and on SIGHUP reads its key file again. With --upstream it needs no mesh and no key, and balances over a fixed list.
 
             Examples:
               sessionmesh balance --listen 127.0.0.1:8080 --seed 127.0.0.1:7946
@@ -94,9 +94,12 @@ struct BalanceCommand: AsyncParsableCommand {
             service.braked(brake != nil)
         }
         let following = Task { await follower.follow(agent.views) }
+        let usesCookies = sticky == .mesh
+        let cookies = Task { for await keys in agent.keyFiles where usesCookies { await follower.accept(cookies: keys.cookie) } }
         let printing = Task { await events.print(agent.notices) }
-        try await Services.run([agent, service])
+        try await Services.run([agent, service]) { agent.reloadKeys() }
         following.cancel()
+        cookies.cancel()
         events.finish()
         await printing.value
     }
@@ -123,12 +126,13 @@ struct BalanceCommand: AsyncParsableCommand {
         var shell: AgentShellConfiguration
         var agent: AgentConfiguration
         var keys: KeyFile
+        var rereadKeys: (@Sendable () throws -> KeyFile)?
         var logger: Logger
 
         func agent(companion: AgentCompanion) -> MeshAgent {
             var shell = shell
             shell.companion = companion
-            return MeshAgent(configuration: shell, agent: agent, keys: keys, logger: logger)
+            return MeshAgent(configuration: shell, agent: agent, keys: keys, rereadKeys: rereadKeys, logger: logger)
         }
     }
 
@@ -149,7 +153,7 @@ struct BalanceCommand: AsyncParsableCommand {
                 admin: member.admin ?? .unix(directory.adminSocket(of: name.description)), dataDirectory: try member.dataDirectory()),
             agent: AgentConfiguration(
                 name: name, endpoint: bind, role: .balancer, label: member.label, swim: SWIM.Configuration(member.profile)),
-            keys: keys, logger: logger)
+            keys: keys, rereadKeys: member.rereadKeys(in: directory), logger: logger)
     }
 }
 

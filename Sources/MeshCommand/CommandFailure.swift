@@ -5,10 +5,12 @@ import MeshMirrors
 import SessionMesh
 
 /// Why a command ends: one line for a person, and a code for a program.
-struct CommandFailure: Error, Hashable {
+struct CommandFailure: Error, Hashable, CustomStringConvertible {
     var code: Int32
     /// What is wrong and what to do.
     var line: String
+
+    var description: String { line }
 
     /// `EX_CONFIG`: starting again without a change can't help.
     static func configuration(_ line: String) -> CommandFailure { CommandFailure(code: 78, line: line) }

@@ -1,14 +1,48 @@
 import ArgumentParser
+import MeshCore
 
 struct KeygenCommand: ParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "keygen",
-        abstract: "Prints a new key file: the secrets that make a process a member of the mesh.",
+        abstract: "Prints a new key file, the secrets that make a process a member of the mesh; or changes one.",
         discussion: """
-            Every agent and balancer of a mesh needs a copy, of mode 0600.
+            Every agent and balancer of a mesh needs a copy, of mode 0600. To change the gossip key of a mesh that runs, add a key, give \
+            every member the file and a SIGHUP, see with `sessionmesh keys` that all use it, then drop the old one likewise.
 
-            Example: (umask 077; sessionmesh keygen > mesh.key)
+            Examples:
+              (umask 077; sessionmesh keygen > mesh.key)
+              sessionmesh keygen --add mesh.key       one more gossip key, to be used
+              sessionmesh keygen --drop 1 mesh.key    gossip key 1 is taken out
             """)
 
-    func run() { Output.write(KeyFiles.newText()) }
+    @Flag(help: "Adds a gossip key to FILE.")
+    var add = false
+
+    @Option(help: ArgumentHelp("Takes the gossip key of that number out of FILE.", valueName: "number"))
+    var drop: UInt16?
+
+    @Argument(help: "The key file to change; its mode and owner stay.")
+    var file: String?
+
+    func validate() throws {
+        guard !add || drop == nil else { throw ValidationError("--add and --drop are two steps: all members need the new key first") }
+        guard (add || drop != nil) == (file != nil) else {
+            throw ValidationError(
+                file == nil ? "say which key file to change" : "say --add or --drop NUMBER to change a file; a new one is printed")
+        }
+    }
+
+    func run() throws {
+        guard let file else { return Output.write(KeyFiles.newText()) }
+        if let drop {
+            try KeyFiles.change(file) { try $0.dropGossipKey(drop) }
+            Output.line("gossip key \(drop) is no longer in \(file)")
+        } else {
+            let number = try KeyFiles.change(file) { text in
+                var random = SystemRandomNumberGenerator()
+                return try text.addGossipKey(using: &random)
+            }
+            Output.line("gossip key \(number) is in \(file)")
+        }
+    }
 }

@@ -68,7 +68,10 @@ struct MemberOptions: ParsableArguments {
     var events: EventFormat?
 
     func validate() throws {
-        guard (1...255).contains(label.utf8.count) else { throw ValidationError("--label has 1 to 255 bytes") }
+        let isPlain = label.unicodeScalars.allSatisfy { $0.properties.generalCategory != .control }
+        guard (1...255).contains(label.utf8.count), isPlain else {
+            throw ValidationError("--label is 1 to 255 bytes without control characters")
+        }
         guard seed.count <= SeedAddress.countMax else { throw ValidationError("--seed may be given \(SeedAddress.countMax) times") }
     }
 
@@ -104,6 +107,13 @@ struct MemberOptions: ParsableArguments {
         try advertise.map { text in
             do { return try Endpoint.resolving(text, for: bind) } catch { throw CommandFailure.configuration("--advertise: \(error)") }
         }
+    }
+
+    /// Reads the keys again while this member runs; nil when they came from a pipe, which gives them once.
+    func rereadKeys(in directory: RunDirectory) -> (@Sendable () throws -> KeyFile)? {
+        let path = keyFile ?? directory.keyFile
+        guard KeyFiles.canBeReadAgain(path) else { return nil }
+        return { try KeyFiles.read(path) }
     }
 
     /// The keys by which this member is one, and whether they were made just now.

@@ -10,6 +10,8 @@ actor RouteFollower {
     private let events: BalancerEvents
     private let onTable: @Sendable (RoutingTable) -> Void
     private let onBrake: @Sendable (ViewGate.Brake?) -> Void
+    /// What the last table was made of.
+    private var routed: MeshView?
     /// The gate's one timer.
     private var timer: Task<Void, Never>?
 
@@ -32,10 +34,17 @@ actor RouteFollower {
         timer?.cancel()
     }
 
+    /// Cookies of these keys count from now on, and no others.
+    func accept(cookies: [CookieKey]) {
+        router.cookieRing = cookies
+        if let routed, let table = router.table(for: routed) { onTable(table) }
+    }
+
     private func step(_ input: ViewGate.Input) {
         for directive in gate.step(input, at: SystemClock.now()) {
             switch directive {
             case .route(let view):
+                routed = view
                 guard let table = router.table(for: view) else { continue }
                 onTable(table)
                 events.routes(table, epoch: view.epoch)
@@ -67,7 +76,7 @@ actor RouteFollower {
 struct MeshRouter {
     private var service: String?
     private let isServiceGiven: Bool
-    private let cookieRing: [CookieKey]
+    var cookieRing: [CookieKey]
     private let logger: Logger
     private var candidates: [PlacementCandidate] = []
     private var placement = PlacementTable()

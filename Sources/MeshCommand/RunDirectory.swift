@@ -39,13 +39,18 @@ struct RunDirectory: Hashable {
 
     var keyFile: String { "\(path)/mesh.key" }
     func clientSocket(of name: String) -> String { "\(path)/\(name)\(Self.clientSuffix)" }
-    func adminSocket(of name: String) -> String { "\(path)/\(name).admin" }
+    func adminSocket(of name: String) -> String { "\(path)/\(name)\(Self.adminSuffix)" }
 
     private static let clientSuffix = ".client"
+    private static let adminSuffix = ".admin"
 
     /// The client sockets that stand here, of agents that run or were killed.
-    var clientSockets: [String] {
+    var clientSockets: [String] { sockets(Self.clientSuffix) }
+    /// The admin sockets, those of balancers among them.
+    var adminSockets: [String] { sockets(Self.adminSuffix) }
+
+    private func sockets(_ suffix: String) -> [String] {
         let names = (try? FileManager.default.contentsOfDirectory(atPath: path)) ?? []
-        return names.filter { $0.hasSuffix(Self.clientSuffix) }.sorted().map { "\(path)/\($0)" }
+        return names.filter { $0.hasSuffix(suffix) }.sorted().map { "\(path)/\($0)" }
     }
 }

@@ -5,8 +5,15 @@ import UnixSignals
 
 /// Runs services until they are done or a signal comes.
 enum Services {
-    /// SIGTERM or SIGINT ends them gracefully, the last one first; the second signal ends the process at once.
-    static func run(_ services: [any Service]) async throws {
+    /// SIGTERM or SIGINT ends them gracefully, the last one first; the second signal ends the process at once. SIGHUP, which would end it
+    /// too, is left to `onHangup` where that is given.
+    static func run(_ services: [any Service], onHangup: (@Sendable () -> Void)? = nil) async throws {
+        var watcher: Task<Void, Never>?
+        if let onHangup {
+            let hangups = await UnixSignalsSequence(trapping: .sighup)
+            watcher = Task { for await _ in hangups { onHangup() } }
+        }
+        defer { watcher?.cancel() }
         // It would tell a person of each step, and of errors that are reported by whoever called.
         let silent = Logger(label: "sessionmesh.services") { _ in SwiftLogNoOpLogHandler() }
         let group = ServiceGroup(

@@ -17,8 +17,9 @@ struct SessionMeshCommand: AsyncParsableCommand {
             """,
         version: MeshAgent.version,
         subcommands: [
-            AgentCommand.self, BalanceCommand.self, DemoCommand.self, KeygenCommand.self, MembersCommand.self, SessionCommand.self,
-            PublishCommand.self, SubscribeCommand.self, ExplainCommand.self, SimulateCommand.self, ExecChildCommand.self,
+            AgentCommand.self, BalanceCommand.self, DemoCommand.self, KeygenCommand.self, KeysCommand.self, MembersCommand.self,
+            SessionCommand.self, PublishCommand.self, SubscribeCommand.self, ExplainCommand.self, SimulateCommand.self,
+            ExecChildCommand.self,
         ])
 }
 

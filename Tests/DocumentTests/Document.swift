@@ -80,7 +80,7 @@ struct Document {
 /// The command, as far as documents speak of it.
 enum Program {
     static let subcommands: Set = [
-        "agent", "balance", "demo", "keygen", "members", "session", "publish", "subscribe", "explain", "simulate",
+        "agent", "balance", "demo", "keygen", "keys", "members", "session", "publish", "subscribe", "explain", "simulate",
     ]
 
     /// The seam: true as soon as the command is a folder of Sources.

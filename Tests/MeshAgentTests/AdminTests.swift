@@ -1,7 +1,7 @@
-import MeshCore
 import Testing
 
 @testable import MeshAgent
+@testable import MeshCore
 
 @Suite(.timeLimit(.minutes(1))) struct AdminTests {
     @Test func everyRouteAnswers() async throws {
@@ -37,6 +37,55 @@ import Testing
             let malformed = try await get("/v1/sessions/short", at: address)
             #expect(malformed.contains("400 Bad Request"))
         }
+    }
+
+    @Test func aMemberIsShownWithHowItsSuspicionsEnded() async throws {
+        try await withAdmin { agent, address in
+            let living = try await get("/v1/members/n1", at: address)
+            #expect(living.contains(#"{"member":{"name":"n1","life":"1""#) && living.contains(#""verdicts":[]}"#), "\(living)")
+            let dead = try await get("/v1/members/n3", at: address)
+            let words = [
+                #"{"verdicts":[{"life":"9","incarnation":2,"outcome":"dead","at":1000,"reason":"silent","decidedBy":"n1""#,
+                #""suspectedBy":"n1","confirmedBy":["n2"],"vetoedBy":["n4"],"refused":false,"tookMilliseconds":1500,"needed":2"#,
+                #"{"witness":"n2","finding":"silent","pings":3,"heardMillisecondsAgo":700,"roundTripMicroseconds":250}"#,
+                #"{"witness":"n4","finding":"alive","pings":0}"#,
+            ]
+            for part in words { #expect(dead.contains(part), "\(dead)") }
+            let nobody = try await get("/v1/members/n9", at: address)
+            #expect(nobody.hasPrefix("HTTP/1.1 404 ") && nobody.contains("no member is called n9"))
+            let malformed = try await get("/v1/members/a%20b", at: address)
+            #expect(malformed.hasPrefix("HTTP/1.1 400 "))
+        }
+    }
+
+    @Test func theDegradedAreShown() throws {
+        var member = Member(id: try member("n1"), endpoint: .loopback(port: 7))
+        #expect(!JSON(member).line.contains("degraded"))
+        member.isDegraded = true
+        #expect(JSON(member).line.contains(#""status":"alive","degraded":true"#))
+    }
+
+    @Test func howTheMeshIsWatchedIsCounted() {
+        var status = ScriptedCore.quiet
+        status.membership.probes = 7
+        status.membership.suspicionsRefuted = 3
+        status.membership.roundTrips.record(.microseconds(400))
+        status.membership.roundTrips.record(.microseconds(500))
+        status.membership.roundTrips.record(.milliseconds(900))
+        let figures = AgentFigures(status: status, view: MeshView(), troubles: [], links: 0, clients: 0)
+        let lines = AdminAnswer.metrics(figures).body.split(separator: "\n").map(String.init)
+        let wanted = [
+            "sessionmesh_probes_total 7",
+            #"sessionmesh_suspicion_outcomes_total{outcome="refuted"} 3"#,
+            "# TYPE sessionmesh_round_trip_seconds histogram",
+            #"sessionmesh_round_trip_seconds_bucket{le="0.00025"} 0"#,
+            #"sessionmesh_round_trip_seconds_bucket{le="0.0005"} 2"#,
+            #"sessionmesh_round_trip_seconds_bucket{le="0.512"} 2"#,
+            #"sessionmesh_round_trip_seconds_bucket{le="+Inf"} 3"#,
+            "sessionmesh_round_trip_seconds_sum 0.9009",
+            "sessionmesh_round_trip_seconds_count 3",
+        ]
+        for line in wanted { #expect(lines.contains(line), "\(line)") }
     }
 
     @Test func drainingLeavesAndEndsTheAgent() async throws {
@@ -156,11 +205,13 @@ import Testing
         configuration.admin = .tcp(.loopback(port: 0))
         let (n1, n2) = (try NodeName("n1"), try NodeName("n2"))
         let known = try #require(SessionKey(bytes: Array(repeating: 3, count: 32)))
+        let verdict = try SWIM.Verdict.ofADeath(of: member("n3", life: 9), by: "n1", confirmedBy: "n2", deniedBy: "n4")
         let seen = Member(id: try member("n1"), endpoint: .loopback(port: 7), tags: ["rack": "a"])
         return try await withAgent(
             "n1", configuration,
             prepare: { core in
                 core.status.underReplicatedSlots = 3
+                core.verdicts = [verdict]
                 core.view = MeshView(epoch: 5, digest: 0xABC, members: [seen])
             },
             script: { input in

@@ -47,6 +47,21 @@ import Testing
         }
     }
 
+    @Test func anInstanceLeavesTheViewWhenItsHeartbeatsStopAndReturnsWithThem() async throws {
+        try await withDirectory { directory in
+            let agent = try await RealAgent.start("n1", in: directory)
+            defer { agent.kill() }
+            let register = ClientRequest.register(service: "shop", address: "127.0.0.1:8080", weight: 1, cookieName: "sid")
+            for round in 1...2 {
+                let client = try await TestClient.connect(to: try #require(agent.addresses.client))
+                #expect(try await client.ask(register) == .done)
+                try await eventually("the instance, round \(round)") { await agent.agent.view()?.instances.count == 1 }
+                try await eventually("its absence, round \(round)") { await agent.agent.view()?.instances.isEmpty ?? false }
+                await client.close()
+            }
+        }
+    }
+
     private func settle(_ agents: some Collection<RealAgent>) async throws {
         for agent in agents {
             try await eventually("\(agent.name) is ready, among \(agents.count), with whole copies") {

@@ -13,6 +13,9 @@ struct ScriptedCore: AgentStepping {
     var id: MemberID
     var view = MeshView()
     var status = ScriptedCore.quiet
+    var keyReport = KeyReport(
+        members: [], wanted: TestKeys.mesh.gossip.sealing.mark, used: TestKeys.mesh.gossip.sealing.mark, kept: [])
+    var verdicts: [SWIM.Verdict] = []
     let log: InputLog
     let script: @Sendable (AgentInput) -> [AgentDirective]
 
@@ -102,6 +105,28 @@ func member(_ name: String, life: UInt64 = 1) throws -> MemberID {
     MemberID(name: try NodeName(name), life: Life(rawValue: life))
 }
 
+extension SWIM.Verdict {
+    static func ofADeath(of subject: MemberID, by first: String, confirmedBy second: String, deniedBy third: String) throws -> Self {
+        func word(_ witness: String, _ finding: Testimony.Finding) throws -> Testimony {
+            Testimony(subject: subject, incarnation: 2, witness: try NodeName(witness), finding: finding)
+        }
+        var confirmation = try word(second, .silent)
+        confirmation.pings = 3
+        confirmation.heardAgo = .milliseconds(700)
+        confirmation.roundTrip = .microseconds(250)
+        return SWIM.Verdict(
+            subject: subject, incarnation: 2, outcome: .dead, ground: .silent, decidedBy: try NodeName(first), at: 1000,
+            took: .seconds(1.5), quorum: 2, testimonies: [try word(first, .silent), confirmation, try word(third, .alive)],
+            suspectedBy: try NodeName(first))
+    }
+}
+
+extension KeyReport {
+    static func with(lacking name: NodeName, wanted: KeyMark) -> KeyReport {
+        KeyReport(members: [Holder(name: name, keys: [])], wanted: wanted, used: wanted, kept: [])
+    }
+}
+
 extension AgentShellConfiguration {
     static var anyPort: AgentShellConfiguration { AgentShellConfiguration(bind: .loopback(port: 0)) }
 }
@@ -109,7 +134,8 @@ extension AgentShellConfiguration {
 /// Runs an agent with a script for its core; ends it at once when `body` is through.
 func withAgent<Result: Sendable>(
     _ name: String = "n1", _ configuration: AgentShellConfiguration = .anyPort, keys: KeyFile = TestKeys.mesh,
-    mirror: (any MeshCore.Mirror)? = nil, prepare: @escaping @Sendable (inout ScriptedCore) -> Void = { _ in },
+    rereadKeys: (@Sendable () throws -> KeyFile)? = nil, mirror: (any MeshCore.Mirror)? = nil,
+    prepare: @escaping @Sendable (inout ScriptedCore) -> Void = { _ in },
     script: @escaping @Sendable (AgentInput) -> [AgentDirective] = { _ in [] },
     _ body: @escaping @Sendable (RunningAgent) async throws -> Result
 ) async throws -> Result {
@@ -118,7 +144,7 @@ func withAgent<Result: Sendable>(
     // A thread of its own, as in life: a test that keeps one agent busy must not make another late.
     let threads = MultiThreadedEventLoopGroup(numberOfThreads: 1)
     let agent = MeshAgent(
-        configuration: configuration, keys: keys, mirror: mirror, logger: quietLogger, eventLoop: threads.next()
+        configuration: configuration, keys: keys, rereadKeys: rereadKeys, mirror: mirror, logger: quietLogger, eventLoop: threads.next()
     ) { _, _ in
         var core = ScriptedCore(id: identity, log: log, script: script)
         prepare(&core)

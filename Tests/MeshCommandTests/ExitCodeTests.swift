@@ -14,6 +14,9 @@ import Testing
         var testDescription: String { (variables.map { "\($0)=\($1)" } + arguments).joined(separator: " ") }
     }
 
+    /// Each fits, and all together don't.
+    private static let longTags = (1...6).flatMap { ["--tag", "tag\($0)=" + String(repeating: "x", count: 100)] }
+
     static let mistakes = [
         Mistake(arguments: ["agent", "--sed", "x"], code: 64, says: "--sed"),
         Mistake(arguments: ["agnt"], code: 64, says: "agnt"),
@@ -29,6 +32,25 @@ import Testing
         Mistake(arguments: ["session", "get"], code: 64, says: "--cookie"),
         Mistake(arguments: ["explain", "--slot", "4096"], code: 64, says: "4095"),
         Mistake(arguments: ["simulate", "--seeds", "9...1"], code: 64, says: "1...200"),
+        Mistake(arguments: ["agent", "--name", String(repeating: "n", count: 65)], code: 64, says: "1 to 64"),
+        Mistake(arguments: ["agent", "--label", String(repeating: "l", count: 256)], code: 64, says: "--label"),
+        Mistake(arguments: ["agent", "--label", ""], code: 64, says: "--label"),
+        Mistake(arguments: ["balance", "--label", "two\nlines"], code: 64, says: "--label"),
+        Mistake(arguments: ["agent"], variables: ["SESSIONMESH_LABEL": "a\u{1}b"], code: 64, says: "SESSIONMESH_LABEL"),
+        Mistake(arguments: ["agent", "--tag", "=x"], code: 64, says: "name=value"),
+        Mistake(arguments: ["agent", "--bind", "127.0.0.1:0"] + longTags, code: 78, says: "512 bytes"),
+        Mistake(arguments: ["keys", "--force"], code: 64, says: "keys reload"),
+        Mistake(arguments: ["keys", "show"], code: 64, says: "reload"),
+        Mistake(arguments: ["keys"], code: 78, says: "--admin"),
+        Mistake(arguments: ["keys", "reload", "--admin", "127.0.0.1:1"], code: 78, says: "127.0.0.1:1"),
+        Mistake(arguments: ["members", "--why", "a b"], code: 64, says: "node name"),
+        Mistake(arguments: ["members", "--why", "n1"], code: 78, says: "--admin"),
+        Mistake(arguments: ["members", "--why", "n1", "--agent", "unix:/nowhere/socket"], code: 78, says: "--admin"),
+        Mistake(arguments: ["keygen", "--add"], code: 64, says: "which key file"),
+        Mistake(arguments: ["keygen", "mesh.key"], code: 64, says: "--add"),
+        Mistake(arguments: ["keygen", "--drop", "1", "--add", "mesh.key"], code: 64, says: "two steps"),
+        Mistake(arguments: ["keygen", "--drop", "x", "mesh.key"], code: 64, says: "--drop"),
+        Mistake(arguments: ["keygen", "--add", "/nowhere/key"], code: 78, says: "/nowhere/key"),
         Mistake(arguments: ["agent", "--key-file", "/nowhere/key"], code: 78, says: "keygen"),
         Mistake(arguments: ["agent", "--key-file", "/"], code: 78, says: "directory"),
         Mistake(arguments: ["agent", "--bind", "0.0.0.0:0", "--advertise", "10.0.0.1:7946"], code: 78, says: "--key-file"),
@@ -58,6 +80,15 @@ import Testing
         #expect(result.code == 78)
         #expect(result.errors.contains("key file"), "\(result.errors)")
         #expect(result.errors.split(separator: "\n").count == 1, "\(result.errors)")
+    }
+
+    @Test func aKeyFileOpenToOthersIsRefused() async throws {
+        let directory = try CommandDirectory()
+        let path = try directory.write(KeyFiles.newText(), to: "key", mode: 0o644)
+        for arguments in [["agent", "--key-file", path], ["keygen", "--add", path]] {
+            let result = try await CommandProcess.run(arguments, in: directory)
+            #expect(result.code == 78 && result.errors.contains("chmod 600"), "\(result.errors)")
+        }
     }
 
     @Test func aPasswordIsNeverRepeated() async throws {

@@ -85,6 +85,37 @@ import Testing
         #expect(first.isRunning && second.isRunning)
     }
 
+    @Test func whyAMemberIsHeldForDeadIsSaid() async throws {
+        let directory = try CommandDirectory()
+        let first = try agent("n1", in: directory)
+        defer { first.send(SIGKILL) }
+        let address = try #require(try await first.event("ready")["address"] as? String)
+        let second = try agent("n2", in: directory, ["--seed", address])
+        defer { second.send(SIGKILL) }
+        try await eventually("n2 in the view of n1") {
+            first.events.contains { $0["member"] as? String == "n2" && $0["status"] as? String == "alive" } ? true : nil
+        }
+        let admin = ["--admin", "unix:\(directory.file("sessionmesh/n1.admin"))"]
+        let living = try await CommandProcess.run(["members", "--why", "n2"] + admin, in: directory)
+        #expect(living.code == 0 && living.output.hasPrefix("n2 is alive"), "\(living)")
+        #expect(living.output.split(separator: "\n").count == 1)
+
+        second.send(SIGKILL)
+        try await eventually("its death") {
+            first.events.contains { $0["member"] as? String == "n2" && $0["status"] as? String == "dead" } ? true : nil
+        }
+        let dead = try await CommandProcess.run(["members", "--why", "n2"] + admin, in: directory)
+        #expect(dead.code == 0, "\(dead.errors)")
+        for part in ["n2 is dead", "dead after", "decided by n1", "suspected by n1"] {
+            #expect(dead.output.contains(part), "\(dead.output)")
+        }
+        let story = try await json(["members", "--why", "n2", "--json"] + admin, in: directory)
+        let verdict = try #require((story["verdicts"] as? [[String: Any]])?.last)
+        #expect(verdict["outcome"] as? String == "dead")
+        let nobody = try await CommandProcess.run(["members", "--why", "n9"] + admin, in: directory)
+        #expect(nobody.code == 1 && nobody.errors == "sessionmesh: no member is called n9\n", "\(nobody)")
+    }
+
     @Test func twoBalancersNeverShareAPort() async throws {
         let directory = try CommandDirectory()
         let first = try CommandProcess(

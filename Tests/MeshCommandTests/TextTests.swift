@@ -1,4 +1,5 @@
 import ArgumentParser
+import Foundation
 import MeshCore
 import Testing
 
@@ -31,6 +32,51 @@ import Testing
 
                 NODE  SERVICE  ADDRESS         WEIGHT  COOKIE
                 n1    shop     127.0.0.1:3000  1       sid
+
+                """)
+    }
+
+    @Test func theDegradedAreMarked() throws {
+        var member = Member(id: MemberID(name: try NodeName("n1"), life: Life(rawValue: 1)), endpoint: .loopback(port: 7946))
+        member.isDegraded = true
+        #expect(MembersCommand.text(of: MeshView(members: [member])).contains("n1      alive (degraded)  syncing"))
+    }
+
+    @Test func whatIsRememberedOfASuspicionIsTold() throws {
+        let json = """
+            {"member":{"status":"alive","degraded":true,"address":"127.0.0.1:7","life":"1"},"verdicts":[{"life":"1","at":1000,
+            "outcome":"refuted","reason":"answer","decidedBy":"n2","suspectedBy":"n1","confirmedBy":["n3"],"vetoedBy":["n4"],
+            "tookMilliseconds":250,"needed":2,"testimonies":[{"witness":"n1","finding":"silent","pings":1,"heardMillisecondsAgo":900,
+            "roundTripMicroseconds":1250},{"witness":"n4","finding":"alive","pings":2}]}]}
+            """
+        let story = try AdminClient.decode(MemberStory.self, from: Data(json.utf8))
+        #expect(
+            story.text(of: try NodeName("n2")) == """
+                n2 is alive and degraded, life 1 at 127.0.0.1:7
+
+                1970-01-01T00:00:01.000Z  refuted after 250 ms, it answered for itself; decided by n2
+                  suspected by n1, confirmed by n3, denied by n4; words needed: 2
+                  WITNESS  FINDING  PINGS  LAST HEARD     ROUND TRIP
+                  n1       silent   1      900 ms before  1.25 ms
+                  n4       alive    2      never          unknown
+
+                """)
+    }
+
+    @Test func aSecondSecretUnderOneNumberShows() throws {
+        let json = """
+            {"summary":"gossip key 2 is accepted by 1 of 3 members","wanted":{"number":2},"members":[
+            {"name":"n1","acceptsWanted":true,"accepts":[{"number":2},{"number":1}],"uses":{"number":1}},
+            {"name":"n2","acceptsWanted":false,"accepts":[{"number":1}],"uses":{"number":1}},
+            {"name":"n3","acceptsWanted":false,"accepts":[{"number":1},{"number":2}],"uses":{"number":2}}]}
+            """
+        #expect(
+            try AdminClient.decode(KeysCommand.Report.self, from: Data(json.utf8)).text == """
+                MEMBER  ACCEPTS  USES
+                n1      2 1      1
+                n2      1        1     lacks 2
+                n3      1 2      2     another secret under 2
+                gossip key 2 is accepted by 1 of 3 members
 
                 """)
     }

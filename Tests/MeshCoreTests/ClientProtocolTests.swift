@@ -44,9 +44,10 @@ import Testing
         let member = Member(
             id: MemberID(name: n1, life: Life(rawValue: .max)), incarnation: .max, status: .left, role: .balancer, stage: .draining,
             endpoint: ipv6, weight: 16, tags: ["zone": "a", "": "ü"])
+        var second = Member(id: MemberID(name: n2, life: Life(rawValue: 0)), endpoint: .loopback(port: 7946))
+        second.isDegraded = true
         let view = MeshView(
-            epoch: .max, digest: .max,
-            members: [member, Member(id: MemberID(name: n2, life: Life(rawValue: 0)), endpoint: .loopback(port: 7946))],
+            epoch: .max, digest: .max, members: [member, second],
             instances: [Instance(node: member.id, number: 3, service: "shop", address: "a:1", weight: 9, cookieName: "c")])
         let snapshot = SessionSnapshot(
             key: key, createdAt: 1, accessedAt: -1, idleSeconds: .max, user: "ann",

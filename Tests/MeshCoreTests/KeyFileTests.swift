@@ -1,5 +1,6 @@
-import MeshCore
 import Testing
+
+@testable import MeshCore
 
 @Suite struct KeyFileTests {
     static let secret = String(repeating: "A", count: 43)
@@ -73,5 +74,33 @@ import Testing
             }
             _ = try? KeyFile(parsing: junk)
         }
+    }
+
+    // MARK: Changing
+
+    @Test func aKeyIsAddedAtTheEndOfItsRingAndTheRestStaysAsItWas() throws {
+        var random = SeededGenerator(seed: 1)
+        let head = "# ours\ngossip 3 \(Self.secret) # old\r\n"
+        let tail = "\ncookie 9 \(Self.secret)"
+        var text = try KeyFileText(Array((head + tail).utf8))
+        #expect(try text.addGossipKey(using: &random) == 4)
+        let changed = String(decoding: text.bytes, as: UTF8.self)
+        #expect(changed.utf8.starts(with: (head + "gossip 4 ").utf8) && changed.hasSuffix("\n" + tail))
+        let file = try KeyFile(parsing: text.bytes)
+        #expect(file.gossip.sealing.number == 4 && file.gossip.keys.count == 2)
+        try text.dropGossipKey(4)
+        #expect(text.bytes == Array((head + tail).utf8))
+    }
+
+    @Test func aChangeThatWouldLeaveNoKeyFileIsRefused() throws {
+        var random = SeededGenerator(seed: 1)
+        let only = Array("gossip 65535 \(Self.secret)\ncookie 9 \(Self.secret)\n".utf8)
+        var text = try KeyFileText(only)
+        #expect(throws: KeyFileError(line: nil, problem: .noGossipKey)) { try text.dropGossipKey(65535) }
+        #expect(throws: KeyFileError(line: nil, problem: .noSuchKey)) { try text.dropGossipKey(9) }
+        #expect(text.bytes == only)
+        for number in 1..<GossipKeyRing.keysMax { #expect(try text.addGossipKey(using: &random) == UInt16(number)) }
+        #expect(throws: KeyFileError.self) { try text.addGossipKey(using: &random) }
+        #expect(!"\(text)".contains(Self.secret))
     }
 }

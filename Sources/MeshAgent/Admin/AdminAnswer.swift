@@ -62,6 +62,23 @@ extension AdminAnswer {
 
     static func members(_ view: MeshView) -> AdminAnswer { AdminAnswer(json: JSON(view)) }
 
+    /// One member, and how every suspicion of it ended that is remembered here, the oldest first. Also of one that was forgotten since.
+    static func member(_ name: NodeName, in view: MeshView, _ verdicts: [SWIM.Verdict]) -> AdminAnswer {
+        let member = view.member(name)
+        let verdicts = verdicts.filter { $0.subject.name == name }
+        guard member != nil || !verdicts.isEmpty else { return AdminAnswer(AdminRefusal(404, "no member is called \(name)")) }
+        return AdminAnswer(json: .object([("member", member.map(JSON.init)), ("verdicts", .array(verdicts.map(JSON.init)))]))
+    }
+
+    static func keys(_ report: KeyReport) -> AdminAnswer { AdminAnswer(json: JSON(report)) }
+
+    static func reloaded(_ result: Result<KeyReport, KeyReloadFailure>) -> AdminAnswer {
+        switch result {
+        case .success(let report): keys(report)
+        case .failure(let failure): AdminAnswer(AdminRefusal(failure.httpStatus, failure.description))
+        }
+    }
+
     /// The core's word on a slot or a session. Of a session only what is about it: never a value, and of a field no more than its size.
     static func answer(_ response: ClientResponse) -> AdminAnswer {
         switch response {
@@ -100,6 +117,16 @@ extension FieldValue {
         switch self {
         case .bytes(let bytes): bytes.count
         case .integer: MemoryLayout<Int64>.size
+        }
+    }
+}
+
+extension KeyReloadFailure {
+    fileprivate var httpStatus: Int {
+        switch self {
+        case .notAFile, .refused: 409
+        case .unusable: 500
+        case .notRunning: 503
         }
     }
 }

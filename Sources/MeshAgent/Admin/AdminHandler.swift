@@ -72,6 +72,9 @@ final class AdminHandler: ChannelInboundHandler {
         case .failure(let refusal): respond(AdminAnswer(refusal))
         case .success(.page): respond(.page)
         case .success(.members): respond(.members(driver.view))
+        case .success(.member(let name)): respond(.member(name, in: driver.view, driver.verdicts))
+        case .success(.keys): respond(.keys(driver.keyReport))
+        case .success(.reloadKeys(let force)): driver.reloadKeys(force: force) { self.respond(.reloaded($0)) }
         case .success(.health): respond(.health(driver.status))
         case .success(.readiness): respond(.readiness(driver.status, companionIsReady: companion?.isReady() ?? true))
         case .success(.metrics): respond(.metrics(driver.figures, companion: companion?.metrics() ?? []))

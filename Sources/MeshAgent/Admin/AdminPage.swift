@@ -31,7 +31,7 @@ extension AdminAnswer {
         const ask = async () => {
           try {
             const view = await (await fetch("/v1/members")).json();
-            show("members", view.members.map(m => row([m.name, m.status, m.stage, m.role, m.address, m.weight], m.status)));
+            show("members", view.members.map(m => row([m.name, m.degraded ? `${m.status} (degraded)` : m.status, m.stage, m.role, m.address, m.weight], m.status)));
             show("instances", view.instances.map(i => row([i.node, i.service, i.address, i.weight])));
             note(`${view.members.length} members at epoch ${view.epoch}, as this agent sees them now`);
           } catch { note("The agent does not answer."); }

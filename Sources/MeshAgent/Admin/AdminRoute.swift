@@ -4,6 +4,9 @@ import MeshCore
 enum AdminRoute: Hashable {
     case page
     case members
+    case member(NodeName)
+    case keys
+    case reloadKeys(force: Bool)
     case placement(Slot)
     case session(SessionKey)
     case drain
@@ -11,7 +14,7 @@ enum AdminRoute: Hashable {
     case readiness
     case metrics
 
-    /// Longest path looked at; the longest that means anything has 56 bytes.
+    /// Longest path looked at; the longest that means anything has 76 bytes.
     static let pathBytesMax = 256
 
     /// Decides by request line and the headers that guard against browsers.
@@ -34,19 +37,39 @@ enum AdminRoute: Hashable {
         }
         let path = target.prefix { $0 != "?" && $0 != "#" }
         guard path.utf8.count <= pathBytesMax else { return .failure(AdminRefusal(414, "the path is longer than \(pathBytesMax) bytes")) }
-        return find(path).flatMap { route in
-            let wanted = route == .drain ? ["POST"] : ["GET", "HEAD"]
+        let query = target.dropFirst(path.count).dropFirst().prefix { $0 != "#" }
+        return find(path, query).flatMap { route in
+            let wanted = route.changes ? ["POST"] : ["GET", "HEAD"]
             return wanted.contains(method)
                 ? .success(route) : .failure(AdminRefusal(405, "use \(wanted[0]) here", allow: wanted.joined(separator: ", ")))
         }
     }
 
-    private static func find(_ path: Substring) -> Result<AdminRoute, AdminRefusal> {
+    private var changes: Bool {
+        switch self {
+        case .drain, .reloadKeys: true
+        case .page, .members, .member, .keys, .placement, .session, .health, .readiness, .metrics: false
+        }
+    }
+
+    private static func find(_ path: Substring, _ query: Substring) -> Result<AdminRoute, AdminRefusal> {
         let parts = path.split(separator: "/", omittingEmptySubsequences: false).dropFirst()
         switch Array(parts) {
         case [""]: return .success(.page)
         case ["v1", "members"]: return .success(.members)
         case ["v1", "drain"]: return .success(.drain)
+        case ["v1", "keys"]: return .success(.keys)
+        case ["v1", "keys", "reload"]:
+            switch query {
+            case "": return .success(.reloadKeys(force: false))
+            case "force=true": return .success(.reloadKeys(force: true))
+            default: return .failure(AdminRefusal(400, "?force=true is all that may stand behind /v1/keys/reload"))
+            }
+        case let path where path.count == 3 && path.starts(with: ["v1", "members"]) && !path[2].isEmpty:
+            guard let name = try? NodeName(path[2]) else {
+                return .failure(AdminRefusal(400, "a member's name is 1 to \(NodeName.bytesMax) characters of A-Z a-z 0-9 . _ -"))
+            }
+            return .success(.member(name))
         case ["healthz"]: return .success(.health)
         case ["readyz"]: return .success(.readiness)
         case ["metrics"]: return .success(.metrics)
@@ -60,7 +83,7 @@ enum AdminRoute: Hashable {
                 return .failure(AdminRefusal(400, "a session key is 43 characters of base64url, as in the logs; it is not the cookie"))
             }
             return .success(.session(key))
-        default: return .failure(AdminRefusal(404, "nothing is here: see /v1/members, /healthz, /readyz, /metrics or /"))
+        default: return .failure(AdminRefusal(404, "nothing is here: see /v1/members, /v1/keys, /healthz, /readyz, /metrics or /"))
         }
     }
 

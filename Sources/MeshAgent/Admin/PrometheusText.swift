@@ -19,6 +19,19 @@ struct PrometheusText {
         }
     }
 
+    /// Buckets as Prometheus counts them, each with those below it.
+    mutating func add(_ name: String, _ help: String, _ roundTrips: SWIM.RoundTrips) {
+        text += "# HELP sessionmesh_\(name) \(help)\n# TYPE sessionmesh_\(name) histogram\n"
+        var below: UInt64 = 0
+        for (bound, count) in zip(SWIM.RoundTrips.bounds.map(Self.seconds) + ["+Inf"], roundTrips.counts) {
+            below += count
+            text += "sessionmesh_\(name)_bucket{le=\"\(bound)\"} \(below)\n"
+        }
+        text += "sessionmesh_\(name)_sum \(Self.seconds(roundTrips.sum))\nsessionmesh_\(name)_count \(below)\n"
+    }
+
+    private static func seconds(_ duration: Duration) -> String { String(Double(duration.nanoseconds) / 1_000_000_000) }
+
     private static func escaped(_ word: String) -> String {
         var escaped = ""
         for character in word.unicodeScalars {
@@ -60,10 +73,39 @@ extension AdminAnswer {
         page.add(
             "packets_dropped_total", .counter, "Gossip packets that were not accepted.", label: "reason",
             status.packetsDropped.sorted { $0.key < $1.key }.map { ($0.key, $0.value) })
+        page.addMembership(status.membership)
         page.add("troubles_total", .counter, "What went wrong at a socket.", label: "kind", figures.troubles)
         for metric in companion {
             page.add(metric.name, metric.kind, metric.help, label: metric.label, metric.values)
         }
         return AdminAnswer(200, .metrics, page.text)
+    }
+}
+
+extension PrometheusText {
+    /// How the mesh is watched, and how often that went wrong.
+    fileprivate mutating func addMembership(_ counters: SWIM.Counters) {
+        add("probes_total", .counter, "Members probed: one a period.", counters.probes)
+        add(
+            "probe_results_total", .counter, "Probes by how they ended: answered, answered by way of a helper only, not answered.",
+            label: "result",
+            [("answered", counters.acksDirect), ("helped", counters.acksHelped), ("unanswered", counters.unanswered)])
+        add("probe_nacks_total", .counter, "Helpers that got no answer either.", counters.nacks)
+        add(
+            "suspicions_total", .counter, "Suspicions by who raised them.", label: "by",
+            [("self", counters.suspicionsRaised), ("others", counters.suspicionsHeard)])
+        add(
+            "suspicion_outcomes_total", .counter,
+            "What became of suspicions: confirmed by a second one, denied by a watcher, refuted by the suspect and so false.",
+            label: "outcome",
+            [
+                ("confirmed", counters.suspicionsConfirmed), ("vetoed", counters.suspicionsVetoed),
+                ("refuted", counters.suspicionsRefuted),
+            ])
+        add("deaths_total", .counter, "Members that died, by this agent's word or another's.", counters.deaths)
+        add("deaths_lived_through_total", .counter, "Members that lived through their death.", counters.deathsLivedThrough)
+        add("own_deaths_total", .counter, "Times when this agent was held for dead while it ran.", counters.ownDeaths)
+        add("pauses_total", .counter, "Times when this process stood still.", counters.pauses)
+        add("round_trip_seconds", "Pings to their direct answers.", counters.roundTrips)
     }
 }

@@ -54,7 +54,7 @@ extension AgentNotice.Kind {
                 ("role", .text(member.role.word)),
                 ("stage", .text(member.stage.word)),
                 ("degraded", member.isDegraded ? .bool(true) : nil),
-            ] + (verdict.map(Self.details) ?? [])
+            ] + (verdict.map(JSON.grounds) ?? [])
         case .agent(.mirrorLost(let reason)): [("reason", .text(reason))]
         case .agent(.newLife(let life)): [("life", .text(String(life.rawValue, radix: 16)))]
         case .agent(.instanceRefused(let number, let reason)):
@@ -67,19 +67,5 @@ extension AgentNotice.Kind {
             ]
         case .agent(.serving), .agent(.mirrorBack): []
         }
-    }
-
-    /// Who held what against a member that died. Of one whose death was only heard of, little may be known.
-    private static func details(_ verdict: SWIM.Verdict) -> [(String, JSON?)] {
-        func names(_ names: [NodeName]) -> JSON { .array(names.map { .text($0.description) }) }
-        return [
-            ("reason", .text(verdict.ground.rawValue)),
-            ("decidedBy", .text(verdict.decidedBy.description)),
-            ("suspectedBy", verdict.suspectedBy.map { .text($0.description) }),
-            ("confirmedBy", names(verdict.confirmedBy)),
-            ("vetoedBy", verdict.vetoedBy.isEmpty ? nil : names(verdict.vetoedBy)),
-            ("refused", .bool(verdict.isRefusal)),
-            ("tookMilliseconds", .number(verdict.took.milliseconds)),
-        ]
     }
 }

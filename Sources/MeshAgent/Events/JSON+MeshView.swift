@@ -11,12 +11,13 @@ extension JSON {
         ])
     }
 
-    private init(_ member: Member) {
+    init(_ member: Member) {
         self = .object([
             ("name", .text(member.name.description)),
             ("life", .text(String(member.id.life.rawValue, radix: 16))),
             ("incarnation", .number(Int64(member.incarnation))),
             ("status", .text(member.status.word)),
+            ("degraded", member.isDegraded ? .bool(true) : nil),
             ("stage", .text(member.stage.word)),
             ("role", .text(member.role.word)),
             ("address", .text(member.endpoint.description)),

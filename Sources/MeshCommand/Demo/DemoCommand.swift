@@ -51,7 +51,7 @@ struct DemoCommand: AsyncParsableCommand {
         let environment = ProcessInfo.processInfo.environment
         let directory = try DemoDirectory.make(environment: environment)
         defer { directory.remove() }
-        try KeyFiles.write(keys, to: directory.keyFile)
+        try KeyFiles.write(Array(keys.utf8), to: directory.keyFile)
 
         let announce = { @Sendable [json] (event: DemoEvent) in
             if json { Output.line(event.json) } else { Output.write(event.text) }

@@ -95,17 +95,20 @@ extension ClientProtocol {
     }
 
     private static func encode(_ member: Member) -> RESPValue {
-        .map([
-            RESPEntry("name", .text(member.name.description)),
-            RESPEntry("life", .text(String(member.id.life.rawValue))),
-            RESPEntry("incarnation", .integer(Int64(member.incarnation))),
-            RESPEntry("status", .text(member.status.word)),
-            RESPEntry("role", .text(member.role.word)),
-            RESPEntry("stage", .text(member.stage.word)),
-            RESPEntry("address", .text(member.endpoint.description)),
-            RESPEntry("weight", .integer(Int64(member.weight))),
-            RESPEntry("tags", .map(member.tags.sorted { $0.key < $1.key }.map { RESPEntry($0.key, .text($0.value)) })),
-        ])
+        // Only of one that is: so a reply to an older reader is what it was, and a quiet one no longer.
+        let degraded = member.isDegraded ? [RESPEntry("degraded", .boolean(true))] : []
+        return .map(
+            [
+                RESPEntry("name", .text(member.name.description)),
+                RESPEntry("life", .text(String(member.id.life.rawValue))),
+                RESPEntry("incarnation", .integer(Int64(member.incarnation))),
+                RESPEntry("status", .text(member.status.word)),
+                RESPEntry("role", .text(member.role.word)),
+                RESPEntry("stage", .text(member.stage.word)),
+                RESPEntry("address", .text(member.endpoint.description)),
+                RESPEntry("weight", .integer(Int64(member.weight))),
+                RESPEntry("tags", .map(member.tags.sorted { $0.key < $1.key }.map { RESPEntry($0.key, .text($0.value)) })),
+            ] + degraded)
     }
 
     private static func encode(_ instance: Instance) -> RESPValue {
@@ -245,10 +248,12 @@ extension ClientProtocol {
         var tags: [String: String] = [:]
         guard case .map(let entries) = try map.value("tags") else { throw ClientProtocolError("tags are a map") }
         for entry in entries { tags[try ReplyMap.text(entry.key)] = try ReplyMap.text(entry.value) }
-        return Member(
+        var member = Member(
             id: try map.memberID("name"), incarnation: try map.small("incarnation"), status: try map.word("status", \.word),
             role: try map.word("role", \.word), stage: try map.word("stage", \.word), endpoint: endpoint, weight: try map.small("weight"),
             tags: tags)
+        member.isDegraded = try map.flag("degraded")
+        return member
     }
 
     private static func instance(_ value: RESPValue) throws(ClientProtocolError) -> Instance {
@@ -274,6 +279,14 @@ private struct ReplyMap {
         let wanted = RESPValue.text(key)
         guard let entry = entries.first(where: { $0.key == wanted }) else { throw ClientProtocolError("\(what) lacks \(key)") }
         return entry.value
+    }
+
+    /// False where it isn't said.
+    func flag(_ key: String) throws(ClientProtocolError) -> Bool {
+        let wanted = RESPValue.text(key)
+        guard let entry = entries.first(where: { $0.key == wanted }) else { return false }
+        guard case .boolean(let value) = entry.value else { throw ClientProtocolError("\(key) of \(what) is neither true nor false") }
+        return value
     }
 
     func text(_ key: String) throws(ClientProtocolError) -> String { try Self.text(try value(key)) }

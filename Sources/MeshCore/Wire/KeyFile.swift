@@ -23,15 +23,16 @@ public struct KeyFile: Hashable, Sendable, CustomStringConvertible, CustomReflec
 
     /// New secrets, number 1 in each ring. `generator` must be the operating system's, or a simulator's.
     public static func generate(using generator: inout some RandomNumberGenerator) -> KeyFile {
-        func secret() -> [UInt8] {
-            var writer = ByteWriter(reserving: GossipKey.secretBytes)
-            for _ in 0..<GossipKey.secretBytes / 8 { writer.write(generator.next() as UInt64) }
-            return writer.bytes
-        }
-        guard let key = GossipKey(number: 1, secret: secret()), let ring = GossipKeyRing([key]) else {
+        guard let key = GossipKey(number: 1, secret: newSecret(using: &generator)), let ring = GossipKeyRing([key]) else {
             preconditionFailure("four words are \(GossipKey.secretBytes) bytes")
         }
-        return KeyFile(gossip: ring, cookie: [CookieKey(number: 1, secret: secret())])
+        return KeyFile(gossip: ring, cookie: [CookieKey(number: 1, secret: newSecret(using: &generator))])
+    }
+
+    static func newSecret(using generator: inout some RandomNumberGenerator) -> [UInt8] {
+        var writer = ByteWriter(reserving: GossipKey.secretBytes)
+        for _ in 0..<GossipKey.secretBytes / 8 { writer.write(generator.next() as UInt64) }
+        return writer.bytes
     }
 
     /// Reads a file's bytes.
@@ -41,7 +42,7 @@ public struct KeyFile: Hashable, Sendable, CustomStringConvertible, CustomReflec
         var gossip: [GossipKey] = []
         var cookie: [CookieKey] = []
         for (index, line) in bytes.split(separator: UInt8(ascii: "\n"), omittingEmptySubsequences: false).enumerated() {
-            let words = line.prefix { $0 != UInt8(ascii: "#") }.split { [9, 13, 32].contains($0) }
+            let words = Self.words(of: line)
             guard let ring = words.first else { continue }
             func fail(_ problem: KeyFileError.Problem) -> KeyFileError { KeyFileError(line: index + 1, problem: problem) }
             guard words.count == 3 else { throw fail(.notThreeWords) }
@@ -63,6 +64,11 @@ public struct KeyFile: Hashable, Sendable, CustomStringConvertible, CustomReflec
         guard let ring = GossipKeyRing(gossip) else { throw KeyFileError(line: nil, problem: .noGossipKey) }
         guard !cookie.isEmpty else { throw KeyFileError(line: nil, problem: .noCookieKey) }
         self.init(gossip: ring, cookie: cookie)
+    }
+
+    /// What stands in a line before its comment.
+    static func words(of line: ArraySlice<UInt8>) -> [ArraySlice<UInt8>] {
+        line.prefix { $0 != UInt8(ascii: "#") }.split { [9, 13, 32].contains($0) }
     }
 
     /// What to write into a file of mode 0600. Holds the secrets.
@@ -88,7 +94,7 @@ public struct KeyFileError: Error, Hashable, Sendable, CustomStringConvertible {
     public var problem: Problem
 
     public enum Problem: Hashable, Sendable {
-        case fileTooLarge, notThreeWords, unknownRing, badNumber, badSecret, numberTwice, tooManyKeys, noGossipKey, noCookieKey
+        case fileTooLarge, notThreeWords, unknownRing, badNumber, badSecret, numberTwice, tooManyKeys, noGossipKey, noCookieKey, noSuchKey
     }
 
     public var description: String {
@@ -102,6 +108,7 @@ public struct KeyFileError: Error, Hashable, Sendable, CustomStringConvertible {
             case .numberTwice: "this number is in its ring already; give each new key a number of its own"
             case .tooManyKeys: "a ring holds at most \(GossipKeyRing.keysMax) keys; take retired ones out"
             case .noGossipKey: "there is no `gossip` line; make one with `sessionmesh keygen`"
+            case .noSuchKey: "there is no gossip key of that number in it"
             case .noCookieKey: "there is no `cookie` line; make one with `sessionmesh keygen`"
             }
         return line.map { "key file, line \($0): \(advice)" } ?? "key file: \(advice)"
