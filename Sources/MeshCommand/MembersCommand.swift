@@ -21,7 +21,7 @@ struct MembersCommand: AsyncParsableCommand {
     @Option(
         help: ArgumentHelp("Says how each suspicion of that member ended that the agent remembers.", valueName: "name"),
         transform: Values.nodeName)
-    var why: NodeName?
+    var why: String?
 
     @Option(
         help: "With --why: the admin listener to ask, unix:PATH or HOST:PORT. (default: that of the member that runs here)",
@@ -29,7 +29,7 @@ struct MembersCommand: AsyncParsableCommand {
     var admin: ListenAddress?
 
     func run() async throws {
-        if let why { return try await explain(why) }
+        if let why { return try await explain(try MemberOptions.nodeName(why, flag: "--why")) }
         let view = try await client.ask { try await $0.members() }
         if client.json { Output.line(JSON(view)) } else { Output.write(Self.text(of: view)) }
     }

@@ -17,7 +17,7 @@ struct LogOptions: ParsableArguments {
 
 extension Logger.Level: @retroactive ExpressibleByArgument {}
 
-extension Profile: @retroactive ExpressibleByArgument {}
+extension Profile: ExpressibleByArgument {}
 
 enum EventFormat: String, ExpressibleByArgument, CaseIterable {
     case json
@@ -77,7 +77,11 @@ struct MemberOptions: ParsableArguments {
 
     /// Nil when none was given.
     func nodeName() throws -> NodeName? {
-        do { return try name.map { try NodeName($0) } } catch { throw CommandFailure.configuration("--name: \(error)") }
+        try name.map { try Self.nodeName($0, flag: "--name") }
+    }
+
+    static func nodeName(_ text: String, flag: String) throws -> NodeName {
+        do { return try NodeName(text) } catch { throw CommandFailure.configuration("\(flag): \(error)") }
     }
 
     /// The host's name without its domain, as far as it can be a node's.

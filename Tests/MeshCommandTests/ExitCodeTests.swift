@@ -32,7 +32,7 @@ import Testing
         Mistake(arguments: ["session", "get"], code: 64, says: "--cookie"),
         Mistake(arguments: ["explain", "--slot", "4096"], code: 64, says: "4095"),
         Mistake(arguments: ["simulate", "--seeds", "9...1"], code: 64, says: "1...200"),
-        Mistake(arguments: ["agent", "--name", String(repeating: "n", count: 65)], code: 64, says: "1 to 64"),
+        Mistake(arguments: ["agent", "--name", String(repeating: "n", count: 65)], code: 78, says: "1 to 64"),
         Mistake(arguments: ["agent", "--label", String(repeating: "l", count: 256)], code: 64, says: "--label"),
         Mistake(arguments: ["agent", "--label", ""], code: 64, says: "--label"),
         Mistake(arguments: ["balance", "--label", "two\nlines"], code: 64, says: "--label"),

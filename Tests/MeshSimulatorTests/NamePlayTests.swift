@@ -63,6 +63,8 @@ import Testing
         play.world.run(for: .seconds(1))
         play.world.start(host, as: name)
         play.world.run(for: .seconds(20)) { world in world.core(of: host)?.status.isReady == true }
+        // Whoever has been asked whether it lives, and answered, doesn't give way to an earlier life.
+        play.world.run(for: .seconds(5))
         let early = play.world.submit(.read(session.key), to: name)
         play.world.wake(name)
         let hasEnded = play.world.run(for: .seconds(5)) { $0.refusals[name] != nil }

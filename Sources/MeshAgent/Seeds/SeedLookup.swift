@@ -85,15 +85,16 @@ struct SeedLookup: Sendable {
 
     /// Nil for an address with a scope, `fe80::1%eth0`: it means something on one machine only, and a member's address goes to all.
     private static func endpoint(_ address: UnsafeMutablePointer<sockaddr>, _ length: socklen_t) -> Endpoint? {
-        let bytes = UnsafeRawPointer(address)
-        switch CInt(address.pointee.sa_family) {
-        case AF_INET where Int(length) >= MemoryLayout<sockaddr_in>.size:
-            return Endpoint(SocketAddress(bytes.loadUnaligned(as: sockaddr_in.self)))
-        case AF_INET6 where Int(length) >= MemoryLayout<sockaddr_in6>.size:
-            let v6 = bytes.loadUnaligned(as: sockaddr_in6.self)
-            return v6.sin6_scope_id == 0 ? Endpoint(SocketAddress(v6)) : nil
-        default: return nil
+        var host = [CChar](repeating: 0, count: 64)
+        var port = [CChar](repeating: 0, count: 8)
+        let isText = getnameinfo(
+            address, length, &host, socklen_t(host.count), &port, socklen_t(port.count), NI_NUMERICHOST | NI_NUMERICSERV)
+        guard isText == 0 else { return nil }
+        func text(_ characters: [CChar]) -> String {
+            String(decoding: characters.prefix { $0 != 0 }.map { UInt8(bitPattern: $0) }, as: UTF8.self)
         }
+        let (name, number) = (text(host), text(port))
+        return try? Endpoint(parsing: name.contains(":") ? "[\(name)]:\(number)" : "\(name):\(number)")
     }
 
     // MARK: Services
