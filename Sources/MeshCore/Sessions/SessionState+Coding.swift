@@ -71,6 +71,8 @@ extension ByteReader {
         }
         let fields = Int(try read(UInt16.self))
         guard fields <= SessionState.fieldsWireMax else { throw .tooLarge }
+        // A destroyed session has none; merging would drop them without a word.
+        guard fields == 0 || !state.isDestroyed else { throw .unknownValue }
         for _ in 0..<fields {
             let name = try readText()
             guard state.fields.last.map({ $0.name < name }) ?? true else { throw .unknownValue }
