@@ -18,8 +18,4 @@ public protocol AgentStepping: Sendable {
     mutating func step(_ input: AgentInput, at now: Moment) -> [AgentDirective]
 }
 
-extension AgentStepping {
-    public var seedsMissing: [Endpoint] { [] }
-}
-
 extension AgentCore: AgentStepping {}

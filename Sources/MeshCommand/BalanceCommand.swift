@@ -12,7 +12,8 @@ struct BalanceCommand: AsyncParsableCommand {
         commandName: "balance",
         abstract: "Runs a balancer: sends every request to the node that has its session, and elsewhere when that node dies.",
         discussion: """
-            It learns from the mesh where instances are, and on SIGHUP reads its key file again. With --upstream it needs no mesh and no key, and balances over a fixed list.
+            It learns from the mesh where instances are, and on SIGHUP reads its key file again. With --upstream it needs no mesh and no \
+            key, and balances over a fixed list.
 
             Examples:
               sessionmesh balance --listen 127.0.0.1:8080 --seed 127.0.0.1:7946

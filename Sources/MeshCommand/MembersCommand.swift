@@ -23,10 +23,7 @@ struct MembersCommand: AsyncParsableCommand {
         transform: Values.nodeName)
     var why: String?
 
-    @Option(
-        help: "With --why: the admin listener to ask, unix:PATH or HOST:PORT. (default: that of the member that runs here)",
-        transform: Values.listenAddress)
-    var admin: ListenAddress?
+    @OptionGroup(title: "With --why") var listener: AdminOptions
 
     func run() async throws {
         if let why { return try await explain(try MemberOptions.nodeName(why, flag: "--why")) }
@@ -35,10 +32,10 @@ struct MembersCommand: AsyncParsableCommand {
     }
 
     private func explain(_ name: NodeName) async throws {
-        guard admin != nil || client.agent == nil else {
+        guard listener.admin != nil || client.agent == nil else {
             throw CommandFailure.configuration("--why is answered by an agent's admin listener: name it with --admin instead of --agent")
         }
-        let body = try await AdminClient.find(admin).demand("/v1/members/\(name)")
+        let body = try await AdminClient.find(listener.admin).demand("/v1/members/\(name)")
         if client.json { return Output.write(String(decoding: body, as: UTF8.self)) }
         Output.write(try AdminClient.decode(MemberStory.self, from: body).text(of: name))
     }

@@ -13,4 +13,6 @@ swift build "${flags[@]}" --product mesh-fuzz
 fuzz=$(swift build "${flags[@]}" --show-bin-path)/mesh-fuzz
 # What it finds worth keeping stays out of the tree.
 mkdir -p .build/found
+# Swift would print its own report of a trap and end before the input is kept.
+export SWIFT_BACKTRACE=enable=no
 exec "$fuzz" -runs="$runs" -max_len=4096 -timeout=10 -print_final_stats=1 -artifact_prefix=.build/ .build/found corpus

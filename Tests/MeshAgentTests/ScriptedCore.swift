@@ -16,6 +16,7 @@ struct ScriptedCore: AgentStepping {
     var keyReport = KeyReport(
         members: [], wanted: TestKeys.mesh.gossip.sealing.mark, used: TestKeys.mesh.gossip.sealing.mark, kept: [])
     var verdicts: [SWIM.Verdict] = []
+    var seedsMissing: [Endpoint] = []
     let log: InputLog
     let script: @Sendable (AgentInput) -> [AgentDirective]
 

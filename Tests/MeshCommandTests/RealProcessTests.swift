@@ -12,6 +12,18 @@ import Testing
         try CommandProcess(["agent", "--name", name, "--bind", "127.0.0.1:0", "--events", "json"] + more, in: directory, input: input)
     }
 
+    /// n1, and n2 that has it as its seed; with the address of n1.
+    private func pair(in directory: CommandDirectory) async throws -> (CommandProcess, CommandProcess, address: String) {
+        let first = try agent("n1", in: directory)
+        do {
+            let address = try #require(try await first.event("ready")["address"] as? String)
+            return (first, try agent("n2", in: directory, ["--seed", address]), address)
+        } catch {
+            first.send(SIGKILL)
+            throw error
+        }
+    }
+
     @Test func membersShowsARealAgent() async throws {
         let directory = try CommandDirectory()
         let agent = try agent("n1", in: directory, ["--tag", "zone=a"])
@@ -65,11 +77,8 @@ import Testing
 
     @Test func aNameThatIsTakenIsSaidToBe() async throws {
         let directory = try CommandDirectory()
-        let first = try agent("n1", in: directory)
-        defer { first.send(SIGKILL) }
-        let address = try #require(try await first.event("ready")["address"] as? String)
-        let second = try agent("n2", in: directory, ["--seed", address])
-        defer { second.send(SIGKILL) }
+        let (first, second, address) = try await pair(in: directory)
+        defer { for agent in [first, second] { agent.send(SIGKILL) } }
         let seed = try #require(try await second.event("ready")["address"] as? String)
         try await eventually("n1 in the view of n2") {
             second.events.contains { $0["member"] as? String == "n1" && $0["status"] as? String == "alive" } ? true : nil
@@ -87,11 +96,8 @@ import Testing
 
     @Test func whyAMemberIsHeldForDeadIsSaid() async throws {
         let directory = try CommandDirectory()
-        let first = try agent("n1", in: directory)
-        defer { first.send(SIGKILL) }
-        let address = try #require(try await first.event("ready")["address"] as? String)
-        let second = try agent("n2", in: directory, ["--seed", address])
-        defer { second.send(SIGKILL) }
+        let (first, second, address) = try await pair(in: directory)
+        defer { for agent in [first, second] { agent.send(SIGKILL) } }
         try await eventually("n2 in the view of n1") {
             first.events.contains { $0["member"] as? String == "n2" && $0["status"] as? String == "alive" } ? true : nil
         }

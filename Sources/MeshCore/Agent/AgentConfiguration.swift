@@ -46,4 +46,9 @@ public struct AgentConfiguration: Sendable {
         self.sessionsMax = sessionsMax
         self.swim = swim
     }
+
+    /// How long a request waits, so that a silent death is outlived under those times: twice what it takes to be believed.
+    public static func requestDeadline(under swim: SWIM.Configuration) -> Duration {
+        max(.seconds(3), swim.suspicionSilent * 2)
+    }
 }

@@ -41,18 +41,3 @@ extension SWIM.Configuration {
         }
     }
 }
-
-extension ViewGate.Configuration {
-    /// A suspicion that may still end in a death holds up what a balancer shows.
-    public init(under swim: SWIM.Configuration) {
-        self.init()
-        suspicionMax = max(suspicionMax, swim.suspicionSilent + .milliseconds(500))
-    }
-}
-
-extension AgentConfiguration {
-    /// How long a request waits, so that a silent death is outlived under those times: twice what it takes to be believed.
-    public static func requestDeadline(under swim: SWIM.Configuration) -> Duration {
-        max(.seconds(3), swim.suspicionSilent * 2)
-    }
-}

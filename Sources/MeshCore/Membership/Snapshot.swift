@@ -18,6 +18,8 @@ public struct Snapshot: Hashable, Sendable {
 
     private static let magic: [UInt8] = Array("SMSN".utf8)
     private static let version: UInt8 = 1
+
+    /// At most ``bytesMax``; of more members the first.
     public var encoded: [UInt8] {
         var writer = ByteWriter(reserving: 4096)
         writer.write(raw: Self.magic)

@@ -27,6 +27,11 @@ public struct ViewGate: Sendable {
         public var steady: Duration = .seconds(30)
 
         public init() {}
+
+        /// A suspicion that may still end in a death holds up what is shown.
+        public init(under swim: SWIM.Configuration) {
+            suspicionMax = max(suspicionMax, swim.suspicionSilent + .milliseconds(500))
+        }
     }
 
     public enum Input: Hashable, Sendable {
