@@ -78,7 +78,6 @@ struct MeshRouter {
     private let isServiceGiven: Bool
     var cookieRing: [CookieKey]
     private let logger: Logger
-    private var candidates: [PlacementCandidate] = []
     private var placement = PlacementTable()
     private var servicesTold: Set<String> = []
 
@@ -92,11 +91,7 @@ struct MeshRouter {
     /// Nil while it isn't known whose instances to route to.
     mutating func table(for view: MeshView) -> RoutingTable? {
         guard let service = chosenService(in: view) else { return nil }
-        let candidates = view.placementCandidates
-        if candidates != self.candidates {
-            self.candidates = candidates
-            placement = PlacementTable(candidates)
-        }
+        placement.replaceCandidates(with: view.placementCandidates)
         return RoutingTable(view: view, placement: placement, service: service, cookieRing: cookieRing)
     }
 

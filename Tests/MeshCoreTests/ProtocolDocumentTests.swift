@@ -59,7 +59,7 @@ import Testing
         let increment = SessionCommit(key: try key(), id: commit, changes: [.increment("count", by: 1)])
         return [
             "claim": .claim([Slot(masking: 17), Slot(masking: 4095)]),
-            "grant": .grant(tenure, synced: [try NodeName("n1")]),
+            "grant": .grant([SlotGrant(slot: tenure, synced: [try NodeName("n1")])]),
             "forward": .forward(id: 5, .commit(try key(), increment)),
             "answer": .answer(id: 5, .committed(copies: 2, counters: [.init(name: "count", value: .integer(2))])),
         ]
@@ -150,7 +150,7 @@ import Testing
         let all: [PeerMessage] = [
             .membership([]), .clock(0), .forward(id: 0, .read(try Self.key())), .answer(id: 0, .session(nil)),
             .delta(tenure, ticket: 0, try Self.key(), SessionState(), whole: false), .sync(ticket: 0, []), .ack(ticket: 0),
-            .superseded([]), .grant(tenure, synced: []), .lead([]), .release([]), .spare([]), .push(ticket: 0, []), .claim([]),
+            .superseded([]), .grant([]), .lead([]), .release([]), .spare([]), .push(ticket: 0, []), .claim([]),
             .claimAnswer(nothing: [], held: []),
             .pull([]), .inquire([]), .inquired, .mirrored([]),
             .message(ChannelMessage(channel: "c", position: ChannelPosition(epoch: 0, offset: 0), payload: [])),

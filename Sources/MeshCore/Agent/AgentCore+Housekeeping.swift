@@ -86,12 +86,14 @@ extension AgentCore {
 
     /// A node that ranks, or is gone, pulls no more; what it holds beyond its ranks is released.
     private mutating func forgetFormerPullers() {
-        let former = pullers.values.filter { puller in
-            !isReachable(puller.member) || (swim.member(named: puller.member.name)?.ranks ?? false)
+        guard !pullers.isEmpty else { return }
+        let pulling = Set(swim.others.lazy.filter { !$0.ranks && $0.status.isReachable }.map(\.id)).subtracting(gone)
+        let former = pullers
+        pullers = former.compactMapValues { members in
+            let left = members.filter(pulling.contains)
+            return left.isEmpty ? nil : left
         }
-        guard !former.isEmpty else { return }
-        for puller in former { pullers[puller.member.name] = nil }
-        planAllSlots()
+        if pullers != former { planAllSlots() }
     }
 
     /// A few slots a round.

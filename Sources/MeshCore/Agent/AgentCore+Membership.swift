@@ -208,12 +208,9 @@ extension AgentCore {
         retryParked()
     }
 
-    /// One member's change touches that member's slots alone.
     private mutating func rank(_ members: [Member]) {
-        let candidates = members.map { PlacementCandidate(name: $0.name, weight: Int($0.weight)) }.sorted { $0.name < $1.name }
-        guard candidates != table.candidates else { return }
-        for former in table.candidates where !candidates.contains(where: { $0.name == former.name }) { table.remove(former.name) }
-        for candidate in candidates { table.insert(candidate) }
+        table.replaceCandidates(with: members.map(PlacementCandidate.init(of:)))
+        rankedLives = members.sorted { $0.name < $1.name }.map { $0.id == id ? nil : $0.id }
     }
 
     // MARK: Links
@@ -336,6 +333,7 @@ extension AgentCore {
         send(.clock(now.wall), to: name)
         if verifying.contains(name) { inquire(of: [name]) }
         guard configuration.role == .node else { return }
+        pull(from: name)
         planSlots(touching: name)
         retryParked()
     }
@@ -391,6 +389,7 @@ extension AgentCore {
     /// Sends over the link to `name`; false when there is none.
     @discardableResult
     mutating func send(_ message: PeerMessage, to name: NodeName) -> Bool {
+        sendSlotNews(to: name)
         guard let link = peers[name]?.links.first else { return false }
         directives.append(.linkMessage(link, message.encoded))
         return true
@@ -400,6 +399,7 @@ extension AgentCore {
     mutating func send(_ message: PeerMessage, to names: [NodeName]) {
         let encoded = message.encoded
         for name in names {
+            sendSlotNews(to: name)
             if let link = peers[name]?.links.first { directives.append(.linkMessage(link, encoded)) }
         }
     }
@@ -426,7 +426,7 @@ extension AgentCore {
         case .sync(let ticket, let chunks): receiveSync(ticket: ticket, chunks, from: peer)
         case .ack(let ticket): acknowledged(ticket, by: name)
         case .superseded(let slots): for slot in slots { heard(slot) }
-        case .grant(let slot, let synced): receiveGrant(slot, synced: synced, from: name)
+        case .grant(let slots): receiveGrants(slots, from: name)
         case .lead(let slots): receiveLead(slots, from: peer)
         case .release(let slots): for slot in slots { released(slot) }
         case .spare(let slots): answerSpares(slots, from: name)

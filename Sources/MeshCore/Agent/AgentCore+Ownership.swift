@@ -5,10 +5,18 @@
 // rank 0 without a copy claims it, asking everybody, and starts it anew only when nobody alive holds anything. An owner that hears of a greater tenure
 // steps down and gives what it has to the other, who merges it: so two sides that could not hear each other lose nothing when they meet.
 
-/// A syncing node's wish to hold slots it does not rank for yet.
-struct Puller: Sendable {
-    let member: MemberID
-    var slots: Set<Slot>
+/// What one peer is to be told of single slots. A step that moves a thousand slots sends a few messages, not a thousand: this goes out before
+/// anything else is said to that peer, and at the end of the step.
+struct SlotNews: Sendable {
+    var released: [SlotTenure] = []
+    var granted: [SlotGrant] = []
+    /// Copies that were synced under the last owner and are whole under this agent.
+    var led: [SlotTenure] = []
+
+    /// So many go out at once: even with the longest names they fit a message of a link.
+    private static let itemsMax = 256
+
+    var isFull: Bool { released.count + granted.count + led.count >= Self.itemsMax }
 }
 
 /// Everything outside a slot that its plan depends on. A view changes far more often than this: with every suspicion, every instance.
@@ -33,7 +41,7 @@ extension AgentCore {
         planAllSlots()
     }
 
-    /// Brings every slot in line with the placement table and with who can be reached.
+    /// Brings every slot in line with the placement table and with who can be reached. Most are; passing those over is what it costs.
     mutating func planAllSlots() {
         for slot in Slot.all { plan(slot) }
         askForClaims()
@@ -43,13 +51,9 @@ extension AgentCore {
     /// There is a link to `name` again: brings those slots in line that have something to send over it.
     mutating func planSlots(touching name: NodeName) {
         for slot in Slot.all {
-            let state = slots[Int(slot.rawValue)]
-            switch state.part {
-            case .owner(let ownership):
-                let waits = ownership.replicas.contains { $0.member.name == name && $0.progress == .unsynced }
-                if waits || table.primary(of: slot) == name { planAsOwner(slot) }
-            case .none, .replica: break
-            }
+            guard case .owner(let ownership) = slots[Int(slot.rawValue)].part else { continue }
+            let waits = ownership.replicas.contains { $0.progress == .unsynced && $0.member.name == name }
+            if waits || table.primary(of: slot) == name { planAsOwner(slot) }
         }
         handOverLeftovers()
         pumpSyncStreams()
@@ -58,31 +62,52 @@ extension AgentCore {
     /// Brings one slot in line after something about it changed.
     mutating func plan(_ slot: Slot) {
         let index = Int(slot.rawValue)
-        switch slots[index].part {
-        case .owner: planAsOwner(slot)
-        case .none, .replica: break
-        }
-        if slots[index].isOwner || table.primary(of: slot) != id.name {
-            slots[index].claim = nil
+        if slots[index].isOwner { planAsOwner(slot) }
+        if slots[index].isOwner || !isPrimary(of: slot) {
+            if slots[index].claim != nil { slots[index].claim = nil }
         } else if stage != .syncing {
             planAsHeir(slot)
         }
     }
 
+    /// Whether the placement table gives this agent rank 0.
+    private func isPrimary(of slot: Slot) -> Bool { table.primaryIndex(of: slot).map { rankedLives[$0] == nil } ?? false }
+
     private mutating func planAsOwner(_ slot: Slot) {
         let index = Int(slot.rawValue)
-        guard var ownership = slots[index].ownership else { return }
+        guard let ownership = slots[index].ownership else { return }
+        if !isInLine(ownership, of: slot) { chooseReplicas(of: slot, besides: ownership) }
+        for ticket in slots[index].pending { settle(ticket) }
+        grantIfDue(slot)
+    }
+
+    /// Whether the replicas are just those that rank, and each has its copy or is about to be sent it.
+    private func isInLine(_ ownership: SlotState.Ownership, of slot: Slot) -> Bool {
+        guard pullers.isEmpty || pullers[slot] == nil else { return false }
+        let (first, second) = ranked(slot)
+        guard ownership.replicas.count == (first == nil ? 0 : 1) + (second == nil ? 0 : 1) else { return false }
+        return ownership.replicas.allSatisfy { $0.progress != .unsynced && ($0.member == first || $0.member == second) }
+    }
+
+    private mutating func chooseReplicas(of slot: Slot, besides present: SlotState.Ownership) {
+        let index = Int(slot.rawValue)
+        var ownership = SlotState.Ownership()
         let wanted = replicasWanted(of: slot)
-        for replica in ownership.replicas where !isReachable(replica.member) { peers[replica.member.name]?.syncStream.cancel(slot) }
-        ownership.replicas.removeAll { !isReachable($0.member) }
+        for replica in present.replicas {
+            guard isReachable(replica.member) else {
+                peers[replica.member.name]?.syncStream.cancel(slot)
+                continue
+            }
+            ownership.replicas.append(replica)
+        }
         for member in wanted where !ownership.replicas.contains(where: { $0.member == member }) {
             ownership.replicas.append(.init(member: member, progress: .unsynced))
         }
         // A copy that is no longer wanted is kept until a wanted one is whole.
         if wanted.isEmpty || ownership.replicas.contains(where: { $0.progress == .synced && wanted.contains($0.member) }) {
             for replica in ownership.replicas where !wanted.contains(replica.member) {
-                send(.release([SlotTenure(slot: slot, tenure: slots[index].tenure)]), to: replica.member.name)
-                peers[replica.member.name]?.syncStream.cancel(slot)
+                tell(replica.member.name, SlotTenure(slot: slot, tenure: slots[index].tenure), in: \.released)
+                if replica.progress == .queued { peers[replica.member.name]?.syncStream.cancel(slot) }
             }
             ownership.replicas.removeAll { !wanted.contains($0.member) }
         }
@@ -94,30 +119,31 @@ extension AgentCore {
             }
         }
         slots[index].ownership = ownership
-        for ticket in slots[index].pending { settle(ticket) }
-        grantIfDue(slot)
     }
 
-    /// Rank 0 and rank 1 but for this agent, and nodes that pull the slot because they are about to rank for it.
+    /// Rank 0 and rank 1 but for this agent.
+    private func ranked(_ slot: Slot) -> (MemberID?, MemberID?) {
+        (table.primaryIndex(of: slot).flatMap { rankedLives[$0] }, table.backupIndex(of: slot).flatMap { rankedLives[$0] })
+    }
+
+    /// Who ranks, and nodes that pull the slot because they are about to.
     private func replicasWanted(of slot: Slot) -> [MemberID] {
-        var wanted: [MemberID] = []
-        for name in [table.primary(of: slot), table.backup(of: slot)] {
-            if let name, name != id.name, let member = swim.member(named: name) { wanted.append(member.id) }
-        }
-        let pulling = pullers.values.filter { $0.slots.contains(slot) && isReachable($0.member) && !wanted.contains($0.member) }
-        return wanted + pulling.map(\.member).sorted()
+        let (first, second) = ranked(slot)
+        let wanted = [first, second].compactMap(\.self)
+        let pulling = pullers[slot, default: []].filter { isReachable($0) && !wanted.contains($0) }
+        return wanted + pulling.sorted()
     }
 
     private mutating func grantIfDue(_ slot: Slot) {
         let index = Int(slot.rawValue)
-        guard let heir = table.primary(of: slot), heir != id.name, verifying.isEmpty, slots[index].pending.isEmpty,
-            let ownership = slots[index].ownership,
-            let replica = ownership.replicas.first(where: { $0.member.name == heir && $0.progress == .synced }), hasLink(to: heir)
+        guard let heir = ranked(slot).0, verifying.isEmpty, slots[index].pending.isEmpty, let ownership = slots[index].ownership,
+            let replica = ownership.replicas.first(where: { $0.member == heir && $0.progress == .synced }), hasLink(to: heir.name)
         else { return }
         let tenure = Tenure(term: slots[index].tenure.term + 1, owner: replica.member)
         slots[index].tenure = tenure
         slots[index].part = .replica(.init(isSynced: true))
-        send(.grant(SlotTenure(slot: slot, tenure: tenure), synced: [id.name] + ownership.synced), to: heir)
+        let synced = [id.name] + ownership.synced.prefix(SlotGrant.syncedMax - 1)
+        tell(heir.name, SlotGrant(slot: SlotTenure(slot: slot, tenure: tenure), synced: synced), in: \.granted)
         forgetDirty(slot)
     }
 
@@ -156,15 +182,21 @@ extension AgentCore {
         takeBackLeftover(of: slot)
         let replicas = otherNodes.filter { synced.contains($0.name) }.map { SlotState.ReplicaProgress(member: $0, progress: .synced) }
         slots[index].ownership = .init(replicas: replicas)
-        for name in synced { leads[name, default: []].append(SlotTenure(slot: slot, tenure: tenure)) }
+        for name in synced { tell(name, SlotTenure(slot: slot, tenure: tenure), in: \.led) }
         markDirty(slot)
         planAsOwner(slot)
     }
 
-    /// Tells replicas that were synced under the last owner who is owner now.
-    mutating func announceLeads() {
-        for (name, slots) in leads.sorted(by: { $0.key < $1.key }) { send(.lead(slots), to: name) }
-        leads = [:]
+    private mutating func tell<Item>(_ name: NodeName, _ item: Item, in list: WritableKeyPath<SlotNews, [Item]>) {
+        slotNews[name, default: SlotNews()][keyPath: list].append(item)
+        if slotNews[name]?.isFull ?? false { sendSlotNews(to: name) }
+    }
+
+    mutating func sendSlotNews(to name: NodeName) {
+        guard !slotNews.isEmpty, let news = slotNews.removeValue(forKey: name) else { return }
+        if !news.released.isEmpty { send(.release(news.released), to: name) }
+        if !news.granted.isEmpty { send(.grant(news.granted), to: name) }
+        if !news.led.isEmpty { send(.lead(news.led), to: name) }
     }
 
     /// The owner's word that this agent's copy is whole, in the owner's tenure.
@@ -176,15 +208,16 @@ extension AgentCore {
         }
     }
 
-    mutating func receiveGrant(_ granted: SlotTenure, synced: [NodeName], from peer: NodeName) {
-        let state = slots[Int(granted.slot.rawValue)]
-        guard granted.tenure.owner == id, state.tenure < granted.tenure else { return }
-        guard state.isSyncedReplica else {
-            // Our copy is not what the granter took it for: it answers for the slot again.
-            send(.claim([granted.slot]), to: peer)
-            return
+    mutating func receiveGrants(_ grants: [SlotGrant], from peer: NodeName) {
+        var declined: [Slot] = []
+        for grant in grants {
+            let (slot, tenure) = (grant.slot.slot, grant.slot.tenure)
+            let state = slots[Int(slot.rawValue)]
+            guard tenure.owner == id, state.tenure < tenure else { continue }
+            if state.isSyncedReplica { own(slot, tenure, synced: grant.synced) } else { declined.append(slot) }
         }
-        own(granted.slot, granted.tenure, synced: synced)
+        // Our copies are not what the granter took them for: it answers for the slots again.
+        if !declined.isEmpty { send(.claim(declined), to: peer) }
         pumpSyncStreams()
         retryParked()
     }
@@ -490,34 +523,40 @@ extension AgentCore {
         guard stage == .syncing, departure == nil else { return }
         let serving = swim.others.filter { $0.ranks && isReachable($0.id) }
         if serving.isEmpty {
-            // Nobody serves. Once the seeds have spoken, those who are here form the mesh.
+            // Once the seeds have spoken, those who are here form the mesh.
             if swim.seedsSettled, verifying.isEmpty { serve() }
             return
         }
-        let missing = slotsToRankFor().filter { slot in
+        let share = slotsToRankFor()
+        let isWhole = share.allSatisfy { slot in
             let state = slots[Int(slot.rawValue)]
-            return !state.isOwner && !state.isSyncedReplica
+            return state.isOwner || state.isSyncedReplica
         }
-        if missing.isEmpty {
+        if isWhole {
             serve()
         } else if pulledAt.map({ now.uptime - $0 >= Self.claimInterval.nanoseconds }) ?? true {
             pulledAt = now.uptime
-            for member in serving { send(.pull(Array(missing)), to: member.name) }
+            // Of those, too, who sync themselves: one that becomes owner must know for whom its predecessor kept a copy.
+            send(.pull(share), to: otherNodes.map(\.name))
         }
     }
 
-    /// What this agent would hold if it served. Worked out anew only when those who serve have changed: it is asked for in every round.
+    /// A link to somebody who was not asked yet.
+    mutating func pull(from name: NodeName) {
+        if stage == .syncing, pulledAt != nil { send(.pull(slotsToRankFor()), to: name) }
+    }
+
+    /// What this agent will hold once it serves and all who sync with it do: of many that start together each pulls its own share, not the
+    /// share that it would have alone.
     private mutating func slotsToRankFor() -> [Slot] {
-        if let pulled, pulled.candidates == table.candidates { return pulled.slots }
-        var future = table
-        future.insert(PlacementCandidate(name: id.name, weight: Int(configuration.weight)))
-        let slots = Slot.all.filter { future.primary(of: $0) == id.name || future.backup(of: $0) == id.name }
-        pulled = (table.candidates, slots)
-        return slots
+        let nodes = swim.others.filter { $0.role == .node && isReachable($0.id) }
+        future.replaceCandidates(with: (nodes + [swim.local]).map(PlacementCandidate.init(of:)))
+        guard let own = future.candidates.firstIndex(where: { $0.name == id.name }) else { return [] }
+        return Slot.all.filter { future.primaryIndex(of: $0) == own || future.backupIndex(of: $0) == own }
     }
 
     private mutating func serve() {
-        pulled = nil
+        future = PlacementTable()
         stage = .serving
         gossip(.setStage(.serving))
         reachChanged()
@@ -526,8 +565,10 @@ extension AgentCore {
 
     mutating func receivePull(_ wanted: [Slot], from peer: MemberID) {
         guard configuration.role == .node else { return }
-        pullers[peer.name] = Puller(member: peer, slots: Set(wanted).union(pullers[peer.name]?.slots ?? []))
-        for slot in wanted where slots[Int(slot.rawValue)].isOwner { planAsOwner(slot) }
+        for slot in wanted where !pullers[slot, default: []].contains(peer) {
+            pullers[slot, default: []].append(peer)
+            if slots[Int(slot.rawValue)].isOwner { planAsOwner(slot) }
+        }
         pumpSyncStreams()
     }
 }

@@ -62,7 +62,7 @@ extension AgentCore {
     }
 
     mutating func pumpSyncStreams() {
-        for name in peers.keys.sorted() {
+        for name in peers.lazy.filter({ $0.value.syncStream.hasMore }).map(\.key).sorted() {
             while let stream = peers[name]?.syncStream, stream.hasMore, stream.finishing.count < SyncStream.messagesInFlightMax {
                 guard sendSync(to: name) else { break }
             }

@@ -50,6 +50,8 @@ public struct AgentCore: Sendable {
 
     // Slots.
     var table = PlacementTable()
+    /// The lives of the table's candidates, in their order; nil for this agent itself.
+    var rankedLives: [MemberID?] = []
     /// What all slots were last planned on; nil when they must be planned again whatever the view says.
     var plannedOn: PlanBasis?
     var slots: [SlotState]
@@ -59,11 +61,12 @@ public struct AgentCore: Sendable {
     /// Members whose word is still missing on whether this agent, after a pause, is owner of anything.
     var verifying: [NodeName] = []
     var pulledAt: Int64?
-    /// What it pulls, and for which others that was worked out.
-    var pulled: (candidates: [PlacementCandidate], slots: [Slot])?
-    var pullers: [NodeName: Puller] = [:]
-    /// New owners' words to replicas, gathered over a step.
-    var leads: [NodeName: [SlotTenure]] = [:]
+    /// While syncing: the placement once all who sync with us serve.
+    var future = PlacementTable()
+    /// Syncing members that will rank for a slot. Looked up, never walked in an order that matters.
+    var pullers: [Slot: [MemberID]] = [:]
+    /// What the step has to tell of single slots, by peer.
+    var slotNews: [NodeName: SlotNews] = [:]
     /// Slots that have a leftover, and the messages that carry them.
     var leftoverSlots: Set<Slot> = []
     var leftoverTickets: [UInt64: Slot] = [:]
@@ -147,7 +150,7 @@ public struct AgentCore: Sendable {
         case .leave: leave()
         case .reloadKeys(let keys, let force): reload(keys, force: force)
         }
-        announceLeads()
+        for name in slotNews.keys.sorted() { sendSlotNews(to: name) }
         if housekeeping.isRunning { scheduleHousekeeping() }
         defer { directives = [] }
         return directives

@@ -47,10 +47,12 @@ extension PeerMessage {
         case .superseded(let slots):
             writer.write(Tag.superseded)
             writer.write(list: slots) { $0.write($1) }
-        case .grant(let slot, let synced):
+        case .grant(let slots):
             writer.write(Tag.grant)
-            writer.write(slot)
-            writer.write(list: synced) { $0.write($1) }
+            writer.write(list: slots) { writer, grant in
+                writer.write(grant.slot)
+                writer.write(list: grant.synced) { $0.write($1) }
+            }
         case .lead(let slots):
             writer.write(Tag.lead)
             writer.write(list: slots) { $0.write($1) }
@@ -121,9 +123,14 @@ extension PeerMessage {
         case .ack: self = .ack(ticket: try reader.read())
         case .superseded: self = .superseded(try reader.readSlotTenures())
         case .grant:
-            let slot = try reader.readSlotTenure()
-            let synced = try reader.readList(itemBytesMin: 2, limit: Self.listMax) { reader throws(WireError) in try reader.readName() }
-            self = .grant(slot, synced: synced)
+            self = .grant(
+                try reader.readList(itemBytesMin: 15, limit: Self.listMax) { reader throws(WireError) in
+                    let slot = try reader.readSlotTenure()
+                    let synced = try reader.readList(itemBytesMin: 2, limit: Self.listMax) { reader throws(WireError) in
+                        try reader.readName()
+                    }
+                    return SlotGrant(slot: slot, synced: synced)
+                })
         case .lead: self = .lead(try reader.readSlotTenures())
         case .release: self = .release(try reader.readSlotTenures())
         case .spare: self = .spare(try reader.readSlotTenures())

@@ -16,8 +16,8 @@ enum PeerMessage: Hashable, Sendable {
     case ack(ticket: UInt64)
     /// A greater tenure than the one just heard.
     case superseded([SlotTenure])
-    /// Owner to rank 0: the slot is yours in this tenure; those named hold synced copies.
-    case grant(SlotTenure, synced: [NodeName])
+    /// Owner to rank 0: the slots are yours.
+    case grant([SlotGrant])
     /// A new owner to those synced copies: I am owner in this tenure, and yours is whole.
     case lead([SlotTenure])
     /// Owner to former replica: the slot is safe without your copy.
@@ -38,6 +38,15 @@ enum PeerMessage: Hashable, Sendable {
     /// Owner to replica: the mirror holds these up to these stamps.
     case mirrored([MirroredSession])
     case message(ChannelMessage)
+}
+
+/// A slot given to `tenure`'s owner; those named hold synced copies.
+struct SlotGrant: Hashable, Sendable {
+    var slot: SlotTenure
+    var synced: [NodeName]
+
+    /// Two rank; the others had asked for it. Whoever is left out asks in time whether its copy is needed.
+    static let syncedMax = 16
 }
 
 struct SyncChunk: Hashable, Sendable {

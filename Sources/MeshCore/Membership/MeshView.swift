@@ -24,6 +24,6 @@ public struct MeshView: Hashable, Sendable {
 
     /// Placement over the members that rank.
     public var placementCandidates: [PlacementCandidate] {
-        members.filter(\.ranks).map { PlacementCandidate(name: $0.name, weight: Int($0.weight)) }
+        members.filter(\.ranks).map(PlacementCandidate.init(of:))
     }
 }

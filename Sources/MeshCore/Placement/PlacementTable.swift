@@ -16,25 +16,40 @@ public struct PlacementTable: Sendable, Equatable {
     }
 
     /// Rank 0 of `slot`; nil in an empty table.
-    public func primary(of slot: Slot) -> NodeName? { holders[Int(slot.rawValue)].primary?.name }
+    public func primary(of slot: Slot) -> NodeName? { primaryIndex(of: slot).map { candidates[$0].name } }
 
     /// Rank 1 of `slot`; nil with fewer than two candidates.
-    public func backup(of slot: Slot) -> NodeName? { holders[Int(slot.rawValue)].backup?.name }
+    public func backup(of slot: Slot) -> NodeName? { backupIndex(of: slot).map { candidates[$0].name } }
+
+    /// Where rank 0 stands among ``candidates``: for whoever goes through all slots and keeps something of each candidate.
+    func primaryIndex(of slot: Slot) -> Int? { holders[Int(slot.rawValue)].primary?.index }
+
+    /// Where rank 1 stands among ``candidates``.
+    func backupIndex(of slot: Slot) -> Int? { holders[Int(slot.rawValue)].backup?.index }
 
     /// Every candidate from rank 0 down. O(candidates): for the rare walk past the backup.
     public func ranking(of slot: Slot) -> [NodeName] {
-        candidates.map { Holder(name: $0.name, score: $0.score(for: slot)) }
+        candidates.enumerated().map { Holder(index: $0, score: $1.score(for: slot)) }
             .sorted { $0.beats($1) }
-            .map(\.name)
+            .map { candidates[$0.index].name }
+    }
+
+    /// Makes those the candidates. One that comes or goes touches its own slots alone. O(slots) for each of them.
+    public mutating func replaceCandidates(with others: some Sequence<PlacementCandidate>) {
+        let others = Set(others)
+        for former in candidates where !others.contains(former) { remove(former.name) }
+        for newcomer in others.subtracting(candidates) { insert(newcomer) }
     }
 
     /// Adds a candidate, or replaces the one of that name. O(slots).
     public mutating func insert(_ candidate: PlacementCandidate) {
         if candidates.contains(candidate) { return }
         remove(candidate.name)
-        candidates.insert(candidate, at: candidates.firstIndex { candidate.name < $0.name } ?? candidates.endIndex)
+        let place = candidates.firstIndex { candidate.name < $0.name } ?? candidates.endIndex
+        candidates.insert(candidate, at: place)
         for slot in Slot.all {
-            holders[Int(slot.rawValue)].admit(Holder(name: candidate.name, score: candidate.score(for: slot)))
+            holders[Int(slot.rawValue)].makeRoom(at: place)
+            holders[Int(slot.rawValue)].admit(Holder(index: place, score: candidate.score(for: slot)))
         }
     }
 
@@ -42,21 +57,26 @@ public struct PlacementTable: Sendable, Equatable {
     public mutating func remove(_ name: NodeName) {
         guard let index = candidates.firstIndex(where: { $0.name == name }) else { return }
         candidates.remove(at: index)
-        for slot in Slot.all where holders[Int(slot.rawValue)].contains(name) {
+        for slot in Slot.all {
+            guard holders[Int(slot.rawValue)].contains(index) else {
+                holders[Int(slot.rawValue)].closeGap(at: index)
+                continue
+            }
             var anew = Holders()
-            for candidate in candidates {
-                anew.admit(Holder(name: candidate.name, score: candidate.score(for: slot)))
+            for (place, candidate) in candidates.enumerated() {
+                anew.admit(Holder(index: place, score: candidate.score(for: slot)))
             }
             holders[Int(slot.rawValue)] = anew
         }
     }
 
     private struct Holder: Sendable, Equatable {
-        let name: NodeName
+        /// Among the candidates. They are in the order of their names, which is what breaks a tie.
+        var index: Int
         let score: UInt64
 
         func beats(_ other: Holder) -> Bool {
-            score == other.score ? name < other.name : score > other.score
+            score == other.score ? index < other.index : score > other.score
         }
     }
 
@@ -65,7 +85,17 @@ public struct PlacementTable: Sendable, Equatable {
         var primary: Holder?
         var backup: Holder?
 
-        func contains(_ name: NodeName) -> Bool { primary?.name == name || backup?.name == name }
+        func contains(_ index: Int) -> Bool { primary?.index == index || backup?.index == index }
+
+        mutating func makeRoom(at place: Int) {
+            if let index = primary?.index, index >= place { primary?.index += 1 }
+            if let index = backup?.index, index >= place { backup?.index += 1 }
+        }
+
+        mutating func closeGap(at place: Int) {
+            if let index = primary?.index, index > place { primary?.index -= 1 }
+            if let index = backup?.index, index > place { backup?.index -= 1 }
+        }
 
         mutating func admit(_ newcomer: Holder) {
             guard let first = primary else {
@@ -97,6 +127,8 @@ public struct PlacementCandidate: Hashable, Sendable {
         self.weight = min(max(weight, Self.weights.lowerBound), Self.weights.upperBound)
         seed = Mix.hash(name.description.utf8)
     }
+
+    init(of member: Member) { self.init(name: member.name, weight: Int(member.weight)) }
 
     /// The best score among this candidate's virtual names.
     func score(for slot: Slot) -> UInt64 {

@@ -138,9 +138,9 @@ struct Dialogue {
                 ).encoded))
         #expect(!play.said.contains { if case .grant = $0 { true } else { false } })
         play.acknowledgeSyncs()
-        let grants = play.said.compactMap { if case .grant(let slot, _) = $0 { slot } else { nil } }
+        let grants = play.said.flatMap { message -> [SlotGrant] in if case .grant(let slots) = message { slots } else { [] } }
         #expect(grants.count == Slot.count - play.core.status.primarySlots && !grants.isEmpty)
-        #expect(grants.allSatisfy { $0.tenure == Tenure(term: 2, owner: play.peer) })
+        #expect(grants.allSatisfy { $0.slot.tenure == Tenure(term: 2, owner: play.peer) })
     }
 
     @Test func aRefusedGrantIsTakenBack() throws {

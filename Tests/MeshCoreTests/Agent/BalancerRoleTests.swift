@@ -15,7 +15,8 @@ import Testing
         _ = balancer.step(.linkUp(link, peer: peer, endpoint: .loopback(port: 2)), at: now)
         let slot = SlotTenure(slot: Slot(masking: 9), tenure: Tenure(term: 1, owner: peer))
         let messages: [PeerMessage] = [
-            .grant(slot, synced: []), .release([slot]), .lead([slot]), .superseded([slot]), .claim([slot.slot]), .ack(ticket: 3),
+            .grant([SlotGrant(slot: slot, synced: [])]), .release([slot]), .lead([slot]), .superseded([slot]), .claim([slot.slot]),
+            .ack(ticket: 3),
             .claimAnswer(nothing: [slot.slot], held: [slot]), .pull([slot.slot]), .inquire([slot]), .inquired,
             .sync(ticket: 1, [SyncChunk(slot: slot, isFirst: true, isLast: true, sessions: [])]),
         ]

@@ -27,10 +27,11 @@ import Testing
             .published(ChannelPosition(epoch: 1, offset: 2)), .failed(ClientFailure(.unavailable, "try again")), .elsewhere(nil),
             .elsewhere(member),
         ]
+        let grant = SlotGrant(slot: slot, synced: [member.name])
         return [
             .membership([1, 2, 3]), .clock(1_795_000_000_000), .delta(slot, ticket: 5, key, chance.session(), whole: true),
             .sync(ticket: 6, [SyncChunk(slot: slot, isFirst: true, isLast: false, sessions: [synced, synced])]), .ack(ticket: .max),
-            .superseded([slot, unowned]), .grant(slot, synced: [member.name]), .lead([slot]), .release([unowned]), .spare([slot]),
+            .superseded([slot, unowned]), .grant([grant]), .lead([slot]), .release([unowned]), .spare([slot]),
             .push(ticket: 8, [synced]), .claim([Slot(masking: 1)]), .claimAnswer(nothing: [Slot(masking: 2)], held: [slot]), .pull([]),
             .inquire([slot]), .inquired, .mirrored([MirroredSession(key: key, stamp: Stamp(rawValue: 1))]),
             .message(ChannelMessage(channel: "c", position: ChannelPosition(epoch: 1, offset: 1), payload: [0])),
