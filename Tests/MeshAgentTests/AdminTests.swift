@@ -69,6 +69,8 @@ import Testing
         var status = ScriptedCore.quiet
         status.membership.probes = 7
         status.membership.suspicionsRefuted = 3
+        status.membership.repairsByPackets = 5
+        status.membership.repairsByLink = 2
         status.membership.roundTrips.record(.microseconds(400))
         status.membership.roundTrips.record(.microseconds(500))
         status.membership.roundTrips.record(.milliseconds(900))
@@ -77,6 +79,8 @@ import Testing
         let wanted = [
             "sessionmesh_probes_total 7",
             #"sessionmesh_suspicion_outcomes_total{outcome="refuted"} 3"#,
+            #"sessionmesh_view_repairs_total{by="packets"} 5"#,
+            #"sessionmesh_view_repairs_total{by="link"} 2"#,
             "# TYPE sessionmesh_round_trip_seconds histogram",
             #"sessionmesh_round_trip_seconds_bucket{le="0.00025"} 0"#,
             #"sessionmesh_round_trip_seconds_bucket{le="0.0005"} 2"#,

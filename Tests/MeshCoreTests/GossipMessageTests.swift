@@ -60,6 +60,12 @@ import Testing
         }
     }
 
+    static func buckets(_ random: inout SeededGenerator) -> ViewBuckets {
+        var buckets = ViewBuckets()
+        for _ in 0..<20 { buckets.add(random.next(), of: random.next()) }
+        return buckets
+    }
+
     static func message(_ random: inout SeededGenerator) throws -> GossipMessage {
         let number = UInt32.random(in: 0...UInt32.max, using: &random)
         let kinds: [GossipMessage.Kind] = [
@@ -67,7 +73,8 @@ import Testing
             .pingRequest(number: number, target: try id(&random), at: try endpoint(&random)),
             .relayedAck(number: number, subject: try id(&random)), .gossip, .stale(try id(&random)),
             .state(isLast: Bool.random(using: &random), asking: Bool.random(using: &random)),
-            .nack(number: number, subject: try id(&random)),
+            .nack(number: number, subject: try id(&random)), .digests(buckets(&random)), .delta(asking: nil),
+            .delta(asking: buckets(&random)),
         ]
         let facts = try (0..<Int.random(in: 0...2, using: &random)).map { _ in try fact(&random) }
         return GossipMessage(
@@ -124,6 +131,10 @@ import Testing
         #expect(refusal([]) == .truncated)
         #expect(refusal([2] + head.dropFirst()) == .wrongVersion)
         #expect(refusal(head.dropLast() + [99]) == .unknownValue)
+        #expect(refusal(head.dropLast() + [9] + [UInt8](repeating: 1, count: 63)) == .truncated)
+        #expect(refusal(head.dropLast() + [10]) == .truncated)
+        #expect(refusal(head.dropLast() + [10, 1] + [UInt8](repeating: 1, count: 63)) == .truncated)
+        #expect(refusal(head.dropLast() + [10, 2]) == .unknownValue)
         #expect(refusal(head + [1]) == .truncated)
         #expect(refusal(with(.member(member))) == .unknownValue)
         #expect(refusal(with(.claim(sender, incarnation: 0, .alive, accuser: sender.name))) == .unknownValue)

@@ -42,6 +42,26 @@ import Testing
             ])
     }
 
+    /// Sixteen numbers, which add up to the lower half of what is given.
+    private static func buckets(of digest: UInt64) -> ViewBuckets {
+        var buckets = ViewBuckets()
+        buckets.add(digest - 0x5566_7707, of: 15 << 60)
+        buckets.add(0x5566_7700, of: 12 << 60)
+        buckets.add(7, of: 3 << 60)
+        return buckets
+    }
+
+    private static func digests() throws -> GossipMessage {
+        let digest: UInt64 = 0x1122_3344_5566_7788
+        return GossipMessage(sender: try id("n1", 1), digest: digest, kind: .digests(buckets(of: digest)))
+    }
+
+    private static func delta() throws -> GossipMessage {
+        let digest: UInt64 = 0x1122_3344_5566_7780
+        return GossipMessage(
+            sender: try id("n2", 2), digest: digest, kind: .delta(asking: buckets(of: digest)), facts: [try state().facts[0]])
+    }
+
     /// `theme` set, `count` raised by one, a user bound.
     private static func session() throws -> SessionState {
         var state = SessionState(createdAt: day)
@@ -70,6 +90,7 @@ import Testing
     @Test func theGossipExamplesDecode() throws {
         for (name, message) in [
             ("gossip ping", try Self.ping()), ("gossip testimony", try Self.testimony()), ("gossip state", try Self.state()),
+            ("gossip digests", try Self.digests()), ("gossip delta", try Self.delta()),
         ] {
             let bytes = try Self.example(name, is: message.encoded)
             #expect(try GossipMessage(decoding: bytes) == message)

@@ -81,6 +81,23 @@ import Testing
         for observer in [1, 2, 4, 5, 6, 7, 8, 9, 10] { #expect(try Self.status(of: 3, at: observer, in: world) == .left) }
     }
 
+    /// Half of a mesh misses a newcomer and all that was told of it.
+    @Test func whatASplitKeptFromHalfTheMeshIsRepairedByPacketsToo() throws {
+        var repairs: UInt64 = 0
+        for seed in 1...8 as ClosedRange<UInt64> {
+            var world = try Self.world(seed: seed, nodes: 12)
+            try world.split(after: Self.name(6))
+            try world.start(Self.name(13))
+            world.run(for: .seconds(1))
+            try world.join(after: Self.name(6))
+            #expect(Self.agree(&world, within: .seconds(5)), "seed \(seed): \(world.disagreement ?? "")")
+            #expect(world.violations.isEmpty, "seed \(seed): \(world.violations)")
+            repairs += world.running.reduce(0) { $0 + (world.gossip(of: $1)?.swim.counters.repairsByPackets ?? 0) }
+        }
+        print("eight newcomers in eight splits: \(repairs) repairs by packets")
+        #expect(repairs > 0)
+    }
+
     @Test(arguments: 1...UInt64(12))
     func aSeedOfFaultsBreaksNoPromise(seed: UInt64) {
         var settings = MembershipOrdeal.Configuration()

@@ -105,6 +105,9 @@ extension PrometheusText {
         add("deaths_total", .counter, "Members that died, by this agent's word or another's.", counters.deaths)
         add("deaths_lived_through_total", .counter, "Members that lived through their death.", counters.deathsLivedThrough)
         add("own_deaths_total", .counter, "Times when this agent was held for dead while it ran.", counters.ownDeaths)
+        add(
+            "view_repairs_total", .counter, "Lasting differences from another's view that this agent set out to mend, by what it used.",
+            label: "by", [("packets", counters.repairsByPackets), ("link", counters.repairsByLink)])
         add("pauses_total", .counter, "Times when this process stood still.", counters.pauses)
         add("round_trip_seconds", "Pings to their direct answers.", counters.roundTrips)
     }

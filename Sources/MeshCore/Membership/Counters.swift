@@ -23,6 +23,9 @@ extension SWIM {
         public var deathsLivedThrough: UInt64 = 0
         /// How often this member itself was held for dead while it ran.
         public var ownDeaths: UInt64 = 0
+        /// Lasting differences between two views that this member set out to mend: by packets, and over a peer link.
+        public var repairsByPackets: UInt64 = 0
+        public var repairsByLink: UInt64 = 0
         /// Times when this process stood still.
         public var pauses: UInt64 = 0
         /// Pings to their direct answers.

@@ -8,7 +8,8 @@ public enum Fact: Hashable, Sendable {
     /// An instance as of its node's change number `version`.
     case instance(Instance, version: UInt32)
     case instanceRemoved(node: MemberID, number: UInt32, version: UInt32)
-    /// A node's own word that within `span` these numbers, and no others, are its instances as of `version`. Goes over peer links only.
+    /// A node's own word that within `span` these numbers, and no others, are its instances as of `version`. Goes in
+    /// states and deltas only.
     case roster(node: MemberID, version: UInt32, span: ClosedRange<UInt32>, numbers: [UInt32])
     /// What a member found out itself about another, accusing it or objecting.
     case testimony(Testimony)

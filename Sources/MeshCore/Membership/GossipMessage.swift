@@ -23,6 +23,10 @@ public struct GossipMessage: Hashable, Sendable {
         case state(isLast: Bool, asking: Bool)
         /// "The name you go by is this living member's."
         case taken(MemberID)
+        /// "My view differs from yours; these are its parts." The receiver answers with deltas.
+        case digests(ViewBuckets)
+        /// Facts of the parts that differ. The last of an answer has its sender's own digests, asking for the receiver's facts in return.
+        case delta(asking: ViewBuckets?)
         /// The receiver's ping request of that number: `subject` has not answered the helper.
         case nack(number: UInt32, subject: MemberID)
     }
@@ -74,6 +78,13 @@ extension GossipMessage {
             kind = .state(isLast: flags & 1 != 0, asking: flags & 2 != 0)
         case 16: kind = .taken(try reader.readMemberID())
         case 8: kind = .nack(number: try reader.read(), subject: try reader.readMemberID())
+        case 9: kind = .digests(try reader.readViewBuckets())
+        case 10:
+            switch try reader.read(UInt8.self) {
+            case 0: kind = .delta(asking: nil)
+            case 1: kind = .delta(asking: try reader.readViewBuckets())
+            default: throw .unknownValue
+            }
         default: throw .unknownValue
         }
         facts = []
@@ -120,6 +131,13 @@ extension GossipMessage {
             writer.write(8 as UInt8)
             writer.write(number)
             writer.write(subject)
+        case .digests(let buckets):
+            writer.write(9 as UInt8)
+            writer.write(buckets)
+        case .delta(let buckets):
+            writer.write(10 as UInt8)
+            writer.write((buckets == nil ? 0 : 1) as UInt8)
+            if let buckets { writer.write(buckets) }
         }
     }
 }

@@ -22,6 +22,10 @@ struct MemberRecord: Sendable {
 
     /// Since when its digest has differed from ours; nil after one that did not.
     var digestDiffersSince: Int64?
+    /// Repairs by packets that its digest has not come to agree after.
+    var packetRepairs = 0
+    /// It was sent the digests of our buckets, and has not answered yet.
+    var awaitsDeltas = false
     /// When a dead one is pinged next, and how long it waits then.
     var reunionDue: Int64 = 0
     var reunionInterval: Duration = .seconds(1)

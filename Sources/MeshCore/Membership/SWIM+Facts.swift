@@ -2,7 +2,7 @@
 
 extension SWIM {
     /// - Parameters:
-    ///   - endpoint: where the message came from; nil over a peer link, where both sides say all they know anyway.
+    ///   - endpoint: where the message came from; nil in an exchange, over a peer link or by deltas, where both sides say what they know anyway.
     ///   - outdated: collects the lives that the sender should have known to be over.
     mutating func merge(_ fact: Fact, from sender: MemberID, at endpoint: Endpoint?, outdated: inout [MemberID]) {
         switch fact {

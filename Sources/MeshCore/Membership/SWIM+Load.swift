@@ -14,7 +14,7 @@ extension SWIM {
             Load(part: "hurried", count: hurried.count, bound: Self.hurriedMax),
             Load(part: "relays", count: relays.count, bound: Self.relaysMax),
             Load(part: "rumours", count: rumours.count, bound: RumourQueue.rumoursMax),
-            Load(part: "syncs", count: syncs.count, bound: Self.syncsMax),
+            Load(part: "repairs", count: repairs.count, bound: Self.repairsMax),
             // A name waits for its turn once, also while its member goes and comes.
             Load(part: "turn", count: turn.count, bound: Self.membersMax),
         ]

@@ -1,4 +1,4 @@
-// Finding members, at the start and after a partition, and comparing notes with them.
+// Finding members, at the start and after a partition, and hearing all they know.
 
 extension SWIM {
     /// One entry of the seed list.
@@ -109,15 +109,6 @@ extension SWIM {
         let endpoint = find(peer).map { records[$0].member.endpoint }
         for index in seeds.indices where seeds[index].peer == peer || seeds[index].endpoint == endpoint { seeds[index].isSettled = true }
         if asking { directives.append(.sendState(to: peer, asking: false)) }
-    }
-
-    /// Asks for a sync, unless one with that peer, or too many with others, began a moment ago.
-    mutating func sync(with endpoint: Endpoint) {
-        syncs.removeAll { $0.until <= now.uptime }
-        guard syncs.count < Self.syncsMax, !syncs.contains(where: { $0.endpoint == endpoint }) else { return }
-        let wait = random.jittered(configuration.syncInterval, share: 0.25)
-        syncs.append((endpoint, now.uptime + wait.nanoseconds))
-        directives.append(.syncWith(endpoint))
     }
 
     // MARK: The dead

@@ -135,14 +135,20 @@ extension SWIM {
         guard message.sender.name != local.name else { return receiveFromRival(message, from: endpoint) }
         guard admit(message, from: endpoint) else { return }
         var outdated: [MemberID] = []
-        for fact in message.facts where phase == .running { merge(fact, from: message.sender, at: endpoint, outdated: &outdated) }
+        // A delta is one side of an exchange: what its sender lacks it is told, or has been.
+        let isExchange = if case .delta = message.kind { true } else { false }
+        for fact in message.facts where phase == .running {
+            merge(fact, from: message.sender, at: isExchange ? nil : endpoint, outdated: &outdated)
+        }
         guard phase == .running else { return }
-        if let first = outdated.first {
+        if !isExchange, let first = outdated.first {
             let known = outdated.prefix(4).compactMap { find($0.name).map { fact(about: records[$0]) } }
             send(.stale(first), to: endpoint, leading: known)
         }
         switch message.kind {
         case .ping(let number, let target):
+            // First, so that a question of ours is there before the other side compares.
+            compareDigests(message)
             if target == local.id {
                 hasVouched = true
                 // Who has not heard of our refutation hears it now.
@@ -153,7 +159,6 @@ extension SWIM {
             } else if target.name == local.name {
                 hearOfLaterLife(target.life)
             }
-            compareDigests(message)
         case .ack(let number):
             if let index = relays.firstIndex(where: { $0.number == number && $0.subject == message.sender }) {
                 let relay = relays.remove(at: index)
@@ -166,6 +171,8 @@ extension SWIM {
         case .nack(let number, let subject): hearNack(from: message.sender.name, number: number, subject: subject)
         case .stale(let known):
             if known.name == local.name { hearOfLaterLife(known.life) }
+        case .digests(let buckets): hearDigests(buckets, from: message.sender)
+        case .delta(let buckets): hearDelta(asking: buckets, message)
         case .gossip, .state, .taken: break
         }
     }
@@ -215,23 +222,6 @@ extension SWIM {
         roundTrip.record(sample)
         records[index].roundTrip = sample
         counters.roundTrips.record(.nanoseconds(sample))
-    }
-
-    /// Different twice, a while apart, from the same peer: facts on their way have arrived by then.
-    private mutating func compareDigests(_ message: GossipMessage) {
-        guard let index = find(message.sender) else { return }
-        guard message.digest != digest else {
-            records[index].digestDiffersSince = nil
-            return
-        }
-        guard let since = records[index].digestDiffersSince else {
-            records[index].digestDiffersSince = now.uptime
-            hurry(records[index].member.name)
-            return
-        }
-        guard now.uptime - since >= 4 * configuration.gossipInterval.nanoseconds else { return }
-        records[index].digestDiffersSince = nil
-        sync(with: records[index].member.endpoint)
     }
 
     // MARK: Local health

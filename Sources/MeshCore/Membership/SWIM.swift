@@ -2,7 +2,8 @@
 ///
 /// Every period it pings one other member, each in turn. Who gives no sign, neither to a ping nor to one by way of three others, is suspect,
 /// and dead unless it refutes that in time. Facts travel on the pings and acks, and those that can't wait in packets of their own. Each
-/// ping and ack carries a digest of the view; two members whose digests keep differing exchange all they believe over a peer link.
+/// ping and ack carries a digest of the view; two members whose digests keep differing tell each other what they hold of the members in
+/// question, by packets if it fits a few, else over a peer link.
 ///
 /// Facts form an order, and merging is taking the greater: by life, then gone above reachable, then incarnation, then status. So it does
 /// not matter when, how often or from whom a fact comes. Death is final for a life: who hears of its own begins a new one.
@@ -35,7 +36,7 @@ public struct SWIM: Sendable {
         public var gossipFanout = 3
         /// Own silence beyond which nothing that others failed to say counts against them.
         public var pauseMin: Duration = .milliseconds(500)
-        /// Between attempts to reach a seed or a peer whose view differs.
+        /// Between attempts to reach a seed, and between repairs with a peer whose view differs.
         public var syncInterval: Duration = .seconds(1)
         /// Between attempts to reach a seed that is not among the members known.
         public var seedInterval: Duration = .seconds(10)
@@ -171,8 +172,6 @@ public struct SWIM: Sendable {
     static let rememberedMax = 64
     /// How many of them are tried a second, while this member is alone.
     static let rememberedAtOnce = 8
-    /// Syncs begun within one ``Configuration/syncInterval``. When full a difference waits for the next ack.
-    static let syncsMax = 16
 
     let configuration: Configuration
     /// What others are told of this member.
@@ -243,7 +242,8 @@ public struct SWIM: Sendable {
     /// Where members were when this one last ran: seeds of last resort.
     var remembered: [Seed]
     var startedAt = Int64.max
-    var syncs: [(endpoint: Endpoint, until: Int64)] = []
+    /// Begun a moment ago; no other with the same address until then.
+    var repairs: [(endpoint: Endpoint, until: Int64)] = []
     var seedRound: UInt64 = 0
     var sweepRound: UInt64 = 0
     var reunionRound: UInt64 = 0
@@ -439,37 +439,6 @@ extension SWIM {
     public var seedsMissing: [Endpoint] {
         let others = reachableOthers
         return seeds.filter { !isCovered($0, by: others) }.map(\.endpoint)
-    }
-
-    /// Everything believed here, in pages for a peer link, each within a packet's payload.
-    public func statePages(asking: Bool) -> [GossipMessage] {
-        var facts: [Fact] = []
-        for record in records where record.hash != 0 { facts.append(fact(about: record)) }
-        for record in records { facts += record.suspicion?.words.map { .testimony($0.testimony) } ?? [] }
-        for record in records {
-            facts += record.instances.facts
-            facts += record.instances.removalFacts(of: record.id)
-        }
-        if let own = find(local.name) { facts += records[own].instances.rosterFacts(of: local.id, version: instanceVersion) }
-
-        var pages: [GossipMessage] = []
-        let budget = PacketSealer.payloadBytesMax - GossipMessage.headBytesMax
-        var page: [Fact] = []
-        var left = budget
-        func turnPage(isLast: Bool) {
-            pages.append(
-                GossipMessage(sender: local.id, digest: digest, kind: .state(isLast: isLast, asking: isLast && asking), facts: page))
-            page = []
-            left = budget
-        }
-        for fact in facts {
-            let bytes = fact.encodedBytes
-            if bytes > left { turnPage(isLast: false) }
-            page.append(fact)
-            left -= bytes
-        }
-        turnPage(isLast: true)
-        return pages
     }
 
     func find(_ name: NodeName) -> Int? {

@@ -54,7 +54,7 @@ enum Samples {
         let kinds: [GossipMessage.Kind] = [
             .ping(number: 1, target: me.id), .ack(number: 1), .pingRequest(number: 2, target: other.id, at: other.endpoint),
             .relayedAck(number: 2, subject: other.id), .gossip, .stale(me.id), .state(isLast: true, asking: true), .taken(me.id),
-            .nack(number: 2, subject: other.id),
+            .nack(number: 2, subject: other.id), .digests(ViewBuckets()), .delta(asking: nil), .delta(asking: ViewBuckets()),
         ]
         return kinds.enumerated().map { index, kind in
             GossipMessage(sender: you.id, digest: 1, kind: kind, facts: index < facts.count ? [facts[index]] : facts)
