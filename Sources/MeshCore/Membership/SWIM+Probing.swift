@@ -111,8 +111,8 @@ extension SWIM {
     }
 
     private mutating func sendPing(to index: Int, number: UInt32) {
-        let record = records[index]
-        send(.ping(number: number, target: record.id), to: record.member.endpoint, leading: claim(about: record).map { [$0] } ?? [])
+        let claim = claim(about: records[index])
+        send(.ping(number: number, target: records[index].id), to: records[index].member.endpoint, leading: claim.map { [$0] } ?? [])
     }
 
     mutating func ackTimedOut(_ number: UInt32) {
