@@ -153,9 +153,9 @@ public struct MembershipWorld: Sendable {
         let local = Member(id: MemberID(name: name, life: life), role: hosts[host].role, stage: .serving, endpoint: hosts[host].endpoint)
         // The only throw is for tags and weight, which are left at their defaults.
         hosts[host].process = try? Gossip(
-            local: local, seeds: hosts.prefix(Self.seedCount).map(\.endpoint), seed: generator.next(),
-            configuration: configuration.membership,
-            ring: keys.gossip, label: "simulated", sid: generator.next())
+            local: local, seeds: hosts.prefix(Self.seedCount).map(\.endpoint),
+            remembered: restart == .withSnapshot ? hosts[host].snapshot : [], seed: generator.next(),
+            configuration: configuration.membership, ring: keys.gossip, label: "simulated", sid: generator.next())
         note(0x57A2, host)
         began(host)
         deliver(.membership(.start), to: host)
