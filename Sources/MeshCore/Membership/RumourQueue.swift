@@ -6,6 +6,14 @@ struct RumourQueue: Sendable {
         case instance(NodeName, UInt32)
         case testimony(of: NodeName, on: NodeName)
         case survival(NodeName)
+
+        /// Whether two views that differ in it have different digests.
+        var isInDigest: Bool {
+            switch self {
+            case .member, .instance: true
+            case .testimony, .survival: false
+            }
+        }
     }
 
     private struct Rumour: Sendable {
@@ -89,6 +97,21 @@ struct RumourQueue: Sendable {
             if turn.sends + 1 >= sendsMax { remove(at: turn.place) } else { sent(turn) }
         }
         return facts
+    }
+
+    /// Somebody's digest says that it knows all that a digest covers: each of these rumours counts as sent to it.
+    mutating func countAsSent(sendsMax: Int) {
+        var spent: [Int] = []
+        for index in turns.indices {
+            let place = turns[index].place
+            guard rumours[place]?.subject.isInDigest ?? false else { continue }
+            turns[index].sends += 1
+            rumours[place]?.turn.sends += 1
+            if turns[index].sends >= sendsMax { spent.append(place) }
+        }
+        // Those that are not in digests have been overtaken; as a rule there are none.
+        turns.sort(by: >)
+        for place in spent { remove(at: place) }
     }
 
     /// Puts the rumour among those that were sent once more.

@@ -137,6 +137,7 @@ extension SWIM {
         var outdated: [MemberID] = []
         for fact in message.facts where phase == .running { merge(fact, from: message.sender, at: endpoint, outdated: &outdated) }
         guard phase == .running else { return }
+        if message.digest == digest { noteAgreement() }
         if let first = outdated.first {
             let known = outdated.prefix(4).compactMap { find($0.name).map { fact(about: records[$0]) } }
             send(.stale(first), to: endpoint, leading: known)
