@@ -171,8 +171,9 @@ public struct SWIM: Sendable {
     static let rememberedMax = 64
     /// How many of them are tried a second, while this member is alone.
     static let rememberedAtOnce = 8
-    /// Syncs begun within one ``Configuration/syncInterval``. When full a difference waits for the next ack.
-    static let syncsMax = 16
+    /// Syncs begun within one ``Configuration/syncInterval``. When full a difference waits for the next ack. A few say nearly all there is to
+    /// know, and each costs both sides a whole state: with sixteen a thousand that start at once exchanged 300 MB in a second.
+    static let syncsMax = 4
 
     let configuration: Configuration
     /// What others are told of this member.
