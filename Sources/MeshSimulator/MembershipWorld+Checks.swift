@@ -190,19 +190,23 @@ extension MembershipWorld {
     /// What keeps the mesh from being one: nil when all members that run see the same, and see each other and nobody else.
     public var disagreement: String? {
         let present = hosts.indices.filter { hosts[$0].process != nil && !hosts[$0].isLeaving }
-        guard let first = present.first, let digest = hosts[first].process?.swim.digest else { return nil }
-        if let other = present.first(where: { hosts[$0].process?.swim.digest != digest }) {
+        guard let first = present.first, let process = hosts[first].process else { return nil }
+        if let other = present.first(where: { hosts[$0].digest != process.swim.digest }) {
             return "\(hosts[first].name) and \(hosts[other].name) see different meshes"
         }
-        guard let view = hosts[first].process?.swim.view else { return nil }
-        let seen = view.members.filter { $0.status.isReachable }.map(\.id)
-        let there = present.compactMap { hosts[$0].process?.swim.local.id }.sorted()
-        if seen != there {
+        let there = present.compactMap { hosts[$0].id }
+        let members = process.swim.others + [process.swim.local]
+        // Each name is there once, so as many as there are, all of them there, are the same.
+        let isWhole =
+            members.count(where: \.status.isReachable) == there.count
+            && there.allSatisfy { id in process.swim.member(named: id.name).map { $0.id == id && $0.status.isReachable } ?? false }
+        if !isWhole {
+            let seen = members.filter(\.status.isReachable).map(\.id)
             let missing = Set(there).subtracting(seen).sorted().prefix(3)
             let tooMany = Set(seen).subtracting(there).sorted().prefix(3)
             return "all miss \(missing.count) such as \(missing) and show \(tooMany.count) such as \(tooMany) too many"
         }
-        if let suspect = view.members.first(where: { $0.status == .suspect }) { return "\(hosts[first].name) still suspects \(suspect.id)" }
+        if let suspect = members.first(where: { $0.status == .suspect }) { return "\(hosts[first].name) still suspects \(suspect.id)" }
         return nil
     }
 }

@@ -84,12 +84,18 @@ public struct MembershipWorld: Sendable {
         var dials: [Dial] = []
         /// What a snapshot file would hold: the members as of its last writing.
         var snapshot: [Member] = []
+        /// Of the view in it; nil when it is not of this run.
+        var snapshotEpoch: UInt64?
         var isLeaving = false
         var faults = Faults()
         /// Names of those this one holds a link to, if it can.
         var linked: [Int] = []
 
         var isPaused: Bool { pausedAt != nil }
+
+        // Read here, in place: from outside an optional process would be copied for one field of it.
+        var id: MemberID? { process?.swim.local.id }
+        var digest: UInt64? { process?.swim.digest }
 
         /// In place: the process is large, and nothing may copy it at every step.
         mutating func step(_ input: Gossip.Input, at now: Moment) -> [Gossip.Directive] {
@@ -142,13 +148,14 @@ public struct MembershipWorld: Sendable {
         hosts[host].waiting = []
         hosts[host].dials = []
         hosts[host].isLeaving = false
+        hosts[host].snapshotEpoch = nil
         let life = Life(startedAt: moment(of: host).wall, salt: UInt16(truncatingIfNeeded: generator.next()))
         let local = Member(id: MemberID(name: name, life: life), role: hosts[host].role, stage: .serving, endpoint: hosts[host].endpoint)
         // The only throw is for tags and weight, which are left at their defaults.
         hosts[host].process = try? Gossip(
-            local: local, seeds: hosts.prefix(Self.seedCount).map(\.endpoint), seed: generator.next(),
-            configuration: configuration.membership,
-            ring: keys.gossip, label: "simulated", sid: generator.next())
+            local: local, seeds: hosts.prefix(Self.seedCount).map(\.endpoint),
+            remembered: restart == .withSnapshot ? hosts[host].snapshot : [], seed: generator.next(),
+            configuration: configuration.membership, ring: keys.gossip, label: "simulated", sid: generator.next())
         note(0x57A2, host)
         began(host)
         deliver(.membership(.start), to: host)
@@ -281,9 +288,12 @@ public struct MembershipWorld: Sendable {
     }
 
     private mutating func writeSnapshot(_ host: Int) {
-        guard !hosts[host].isPaused, let members = hosts[host].process?.swim.view.members else { return }
-        hosts[host].snapshot = members
+        guard !hosts[host].isPaused, hosts[host].process != nil else { return }
         hosts[host].faults.snapshotDue = uptime + Self.snapshotInterval
+        // Nearly all are written while nothing changes, and a thousand views of a thousand members take their time.
+        guard hosts[host].faults.epoch != hosts[host].snapshotEpoch, let view = hosts[host].process?.swim.view else { return }
+        hosts[host].snapshot = view.members
+        hosts[host].snapshotEpoch = view.epoch
     }
 
     // MARK: One step
@@ -435,7 +445,7 @@ public struct MembershipWorld: Sendable {
     }
 
     private mutating func linkUp(_ host: Int, _ target: Int, _ dial: Dial) {
-        guard let me = hosts[host].process?.swim.local.id, let other = hosts[target].process?.swim.local.id else { return }
+        guard let me = hosts[host].id, let other = hosts[target].id else { return }
         let way = Self.way(host, target)
         if linkNumbers[way] == nil, host != target, partners(of: host).contains(target) {
             linkNumbers[way] = network.open(from: .init(host: host, run: hosts[host].run), to: .init(host: target, run: hosts[target].run))
@@ -448,7 +458,7 @@ public struct MembershipWorld: Sendable {
     }
 
     private mutating func closeLinks(of host: Int) {
-        guard let id = hosts[host].process?.swim.local.id else { return }
+        guard let id = hosts[host].id else { return }
         for number in network.links(of: host) {
             guard let link = network.close(number) else { continue }
             let far = link.far(from: host)
@@ -462,7 +472,7 @@ public struct MembershipWorld: Sendable {
     /// A linked peer is asked as soon as what is being done has been done: one step's directives never come between another's.
     private mutating func exchangeState(_ host: Int, with endpoint: Endpoint) {
         if let target = places[endpoint], hosts[target].endpoint == endpoint, linkNumbers[Self.way(host, target)] != nil,
-            let peer = hosts[target].process?.swim.local.id
+            let peer = hosts[target].id
         {
             schedule(0, host, .syncOpened(endpoint, peer))
         } else {
@@ -471,7 +481,7 @@ public struct MembershipWorld: Sendable {
     }
 
     private mutating func sendState(from host: Int, to peer: MemberID, asking: Bool) {
-        guard let target = numbers[peer.name], hosts[target].process?.swim.local.id == peer, let process = hosts[host].process else {
+        guard let target = numbers[peer.name], hosts[target].id == peer, let process = hosts[host].process else {
             return
         }
         let pages = process.swim.statePages(asking: asking).map(\.encoded)

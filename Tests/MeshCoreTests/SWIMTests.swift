@@ -97,6 +97,17 @@ import Testing
 
     // MARK: Start and seeds
 
+    @Test func whatAllHaveIsNotToldOn() throws {
+        let others = try Self.others(5)
+        var play = try Play(others: others)
+        _ = play.hear(.member(try Self.other(9)), from: others[0], digest: 0)
+        // A mesh of seven tells each rumour four times. Who sees things differently may not know it.
+        for _ in 0..<4 { _ = play.hear(from: others[1], digest: 0) }
+        #expect(!play.swim.rumours.isEmpty)
+        for _ in 0..<4 { _ = play.hear(from: others[1]) }
+        #expect(play.swim.rumours.isEmpty)
+    }
+
     @Test func atTheStartItTriesItsSeedsAndBeginsToProbe() throws {
         let local = Member(id: try Self.id("me", life: 1), endpoint: .loopback(port: 1))
         var swim = try SWIM(local: local, seeds: [.loopback(port: 1), .loopback(port: 2)], seed: 1)

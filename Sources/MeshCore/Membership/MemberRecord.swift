@@ -13,8 +13,8 @@ struct MemberRecord: Sendable {
     /// Of a dead one: whether this member declared it without enough others agreeing, and whether nobody found its port to refuse.
     var deathIsOwnWord = false
     var deathWasSilent = false
-    /// Of its name; see ``Watchers``.
-    let seed: UInt64
+    /// Who might judge it, once that was asked; nil after the matter was settled.
+    var candidates: SWIM.Candidates?
     /// When it died or left, on this observer's monotonic clock. It may be before our own start. Nil while reachable.
     var goneAt: Int64?
     /// What it adds to the view's digest; 0 when it has been gone for too long.
@@ -33,7 +33,6 @@ struct MemberRecord: Sendable {
     init(member: Member, hash: UInt64 = 0) {
         self.member = member
         self.hash = hash
-        seed = Watchers.seed(of: member.name)
     }
 
     /// A later life in the place of `former`. What was learnt of its steadiness stays with the name.

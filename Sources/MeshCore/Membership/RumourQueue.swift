@@ -6,16 +6,33 @@ struct RumourQueue: Sendable {
         case instance(NodeName, UInt32)
         case testimony(of: NodeName, on: NodeName)
         case survival(NodeName)
+
+        /// Whether two views that differ in it have different digests.
+        var isInDigest: Bool {
+            switch self {
+            case .member, .instance: true
+            case .testimony, .survival: false
+            }
+        }
     }
 
     private struct Rumour: Sendable {
         var subject: Subject
         var fact: Fact
-        var byteCount: Int
         var isUrgent: Bool
+        var turn: Turn
+    }
+
+    /// When a rumour goes out: what has been sent less often goes first, and the newest first among equals.
+    private struct Turn: Comparable, Sendable {
         var sends = 0
-        /// Rising; the newest goes first among equals.
-        var order: UInt64
+        /// Rising.
+        let order: UInt64
+        /// Beside the order, so that a packet is filled without looking at rumours that don't go into it.
+        let byteCount: Int
+        let place: Int
+
+        static func < (lhs: Turn, rhs: Turn) -> Bool { (lhs.sends, rhs.order) < (rhs.sends, lhs.order) }
     }
 
     /// More than a burst of joins of a large mesh. When full the rumour told most often goes; the digests repair what it leaves unsaid.
@@ -23,66 +40,105 @@ struct RumourQueue: Sendable {
     /// No fact is shorter: tag, length, and an id with a name of one character.
     private static let factBytesMin = 3 + 10
 
-    private var rumours: [Rumour] = []
+    /// Each at a place of its own; nil at one that is free.
+    private var rumours: [Rumour?] = []
+    private var free: [Int] = []
+    /// The last goes out first, so that those of a packet are taken from the end. Kept in order rather than sorted for each packet: while a
+    /// large mesh starts the queue is full, and each packet changes the turns of a dozen.
+    private var turns: [Turn] = []
     /// Looked up, never walked.
-    private var index: [Subject: Int] = [:]
+    private var places: [Subject: Int] = [:]
     private var order: UInt64 = 0
     private(set) var urgentCount = 0
 
-    var isEmpty: Bool { rumours.isEmpty }
-    var count: Int { rumours.count }
+    var isEmpty: Bool { turns.isEmpty }
+    var count: Int { turns.count }
 
     mutating func add(_ fact: Fact, about subject: Subject, isUrgent: Bool) {
         order += 1
-        if let known = index[subject] { remove(at: known) }
-        if rumours.count >= Self.rumoursMax,
-            let most = rumours.indices.max(by: { (rumours[$0].sends, rumours[$1].order) < (rumours[$1].sends, rumours[$0].order) })
-        {
-            remove(at: most)
-        }
-        index[subject] = rumours.count
-        rumours.append(Rumour(subject: subject, fact: fact, byteCount: fact.encodedBytes, isUrgent: isUrgent, order: order))
+        remove(subject)
+        if turns.count >= Self.rumoursMax, let last = turns.first { remove(at: last.place) }
+        let place = free.popLast() ?? rumours.endIndex
+        let turn = Turn(order: order, byteCount: fact.encodedBytes, place: place)
+        let rumour = Rumour(subject: subject, fact: fact, isUrgent: isUrgent, turn: turn)
+        if place < rumours.endIndex { rumours[place] = rumour } else { rumours.append(rumour) }
+        places[subject] = place
+        turns.insert(turn, at: position(of: turn))
         if isUrgent { urgentCount += 1 }
     }
 
     /// What it says has been overtaken.
     mutating func remove(_ subject: Subject) {
-        if let known = index[subject] { remove(at: known) }
+        if let known = places[subject] { remove(at: known) }
     }
 
     mutating func removeAll() {
         rumours = []
-        index = [:]
+        free = []
+        turns = []
+        places = [:]
         urgentCount = 0
     }
 
     /// Facts for one packet, counted as sent. Those that have been sent `sendsMax` times are spent.
     mutating func take(bytes budget: Int, sendsMax: Int) -> [Fact] {
-        guard !rumours.isEmpty else { return [] }
-        let order = rumours.indices.sorted {
-            (rumours[$0].sends, rumours[$1].order) < (rumours[$1].sends, rumours[$0].order)
-        }
         var left = budget
         var facts: [Fact] = []
-        var spent: [Int] = []
-        for index in order where rumours[index].byteCount <= left {
-            left -= rumours[index].byteCount
-            facts.append(rumours[index].fact)
-            rumours[index].sends += 1
-            if rumours[index].sends >= sendsMax { spent.append(index) }
+        var taken: [Turn] = []
+        for index in turns.indices.reversed() where turns[index].byteCount <= left {
+            let turn = turns[index]
+            guard let fact = rumours[turn.place]?.fact else { continue }
+            left -= turn.byteCount
+            facts.append(fact)
+            taken.append(turn)
             if left < Self.factBytesMin { break }
         }
-        // From the back, so that the last rumour, which takes the free place, is never one still to be removed.
-        for index in spent.sorted(by: >) { remove(at: index) }
+        for turn in taken {
+            if turn.sends + 1 >= sendsMax { remove(at: turn.place) } else { sent(turn) }
+        }
         return facts
     }
 
+    /// Somebody's digest says that it knows all that a digest covers: each of these rumours counts as sent to it.
+    mutating func countAsSent(sendsMax: Int) {
+        var spent: [Int] = []
+        for index in turns.indices {
+            let place = turns[index].place
+            guard rumours[place]?.subject.isInDigest ?? false else { continue }
+            turns[index].sends += 1
+            rumours[place]?.turn.sends += 1
+            if turns[index].sends >= sendsMax { spent.append(place) }
+        }
+        // Those that are not in digests have been overtaken; as a rule there are none.
+        turns.sort(by: >)
+        for place in spent { remove(at: place) }
+    }
+
+    /// Puts the rumour among those that were sent once more.
+    private mutating func sent(_ former: Turn) {
+        var turn = former
+        turn.sends += 1
+        turns.remove(at: position(of: former))
+        turns.insert(turn, at: position(of: turn))
+        rumours[turn.place]?.turn = turn
+    }
+
     private mutating func remove(at place: Int) {
-        index[rumours[place].subject] = nil
-        if rumours[place].isUrgent { urgentCount -= 1 }
-        let last = rumours.removeLast()
-        guard place < rumours.count else { return }
-        rumours[place] = last
-        index[last.subject] = place
+        guard let rumour = rumours[place].take() else { return }
+        free.append(place)
+        places[rumour.subject] = nil
+        turns.remove(at: position(of: rumour.turn))
+        if rumour.isUrgent { urgentCount -= 1 }
+    }
+
+    /// Where the turn is, or would be.
+    private func position(of turn: Turn) -> Int {
+        var low = 0
+        var high = turns.count
+        while low < high {
+            let middle = (low + high) / 2
+            if turn < turns[middle] { low = middle + 1 } else { high = middle }
+        }
+        return low
     }
 }

@@ -111,6 +111,8 @@ extension SWIM {
             }
             index = position(of: member.name)
             records.insert(MemberRecord(member: fresh), at: index)
+            nameSeeds.insert(Watchers.seed(of: member.name), at: index)
+            nameChanges += 1
         }
         epoch += 1
         if fresh.status.isReachable {
@@ -293,6 +295,7 @@ extension SWIM {
         records[index].member = member
         records[index].hash = 0
         records[index].suspicion = nil
+        records[index].candidates = nil
         records[index].instances = InstanceRoll()
         epoch += 1
         markGone(index, goneFor: goneFor)
@@ -320,6 +323,8 @@ extension SWIM {
     mutating func forget(_ index: Int) {
         digest &-= records[index].hash
         records.remove(at: index)
+        nameSeeds.remove(at: index)
+        nameChanges += 1
         epoch += 1
     }
 

@@ -111,8 +111,8 @@ extension SWIM {
     }
 
     private mutating func sendPing(to index: Int, number: UInt32) {
-        let record = records[index]
-        send(.ping(number: number, target: record.id), to: record.member.endpoint, leading: claim(about: record).map { [$0] } ?? [])
+        let claim = claim(about: records[index])
+        send(.ping(number: number, target: records[index].id), to: records[index].member.endpoint, leading: claim.map { [$0] } ?? [])
     }
 
     mutating func ackTimedOut(_ number: UInt32) {
@@ -141,6 +141,7 @@ extension SWIM {
             merge(fact, from: message.sender, at: isExchange ? nil : endpoint, outdated: &outdated)
         }
         guard phase == .running else { return }
+        if message.digest == digest { noteAgreement() }
         if !isExchange, let first = outdated.first {
             let known = outdated.prefix(4).compactMap { find($0.name).map { fact(about: records[$0]) } }
             send(.stale(first), to: endpoint, leading: known)

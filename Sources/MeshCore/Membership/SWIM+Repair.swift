@@ -12,11 +12,12 @@
 // make a bucket whole could otherwise have two members go on for ever.
 //
 // A delta may be larger than what asked for it. So it goes to the address that the view has for that member, not to where a packet claims to
-// come from; a member is answered about twice a second at most, and sixteen at a time.
+// come from; a member is answered about twice a second at most, and four at a time.
 
 extension SWIM {
-    /// Begun within one ``Configuration/syncInterval``, of all kinds. When full a difference waits for the next ack.
-    static let repairsMax = 16
+    /// Begun within one ``Configuration/syncInterval``, of all kinds. When full a difference waits for the next ack. A few say nearly all there
+    /// is to know: with sixteen a thousand members that start at once exchanged 300 MB in a second.
+    static let repairsMax = 4
     /// Packets with facts that one side of a repair sends.
     static let deltasMax = 4
     /// Repairs by packets in a row that may fail.

@@ -81,11 +81,11 @@ extension SWIM {
 
     private mutating func testify(_ finding: Testimony.Finding, on index: Int, pings: Int) -> Testimony {
         lastWord &+= 1
-        let record = records[index]
         return Testimony(
-            subject: record.id, incarnation: record.member.incarnation, witness: local.name, number: lastWord, finding: finding,
-            pings: UInt8(clamping: pings), heardAgo: record.heardAt.map { .milliseconds((now.uptime - $0) / 1_000_000) },
-            roundTrip: record.roundTrip.map { .microseconds($0 / 1000) })
+            subject: records[index].id, incarnation: records[index].member.incarnation, witness: local.name, number: lastWord,
+            finding: finding, pings: UInt8(clamping: pings),
+            heardAgo: records[index].heardAt.map { .milliseconds((now.uptime - $0) / 1_000_000) },
+            roundTrip: records[index].roundTrip.map { .microseconds($0 / 1000) })
     }
 
     /// Tells our own word to those who should find out, and to some others at once; from there it spreads.
@@ -96,7 +96,7 @@ extension SWIM {
         tell(.testimony(word), about: .testimony(of: local.name, on: word.subject.name), isOwn: true)
     }
 
-    func isWatcher(of index: Int, atMost limit: Int) -> Bool {
+    mutating func isWatcher(of index: Int, atMost limit: Int) -> Bool {
         local.role == .node && council(on: index).prefix(limit).contains { records[$0].member.name == local.name }
     }
 
@@ -120,10 +120,11 @@ extension SWIM {
         directives.append(.startTimer(.suspicion(records[index].id, generation: generation), after: wait))
     }
 
-    private func ruling(on index: Int) -> Suspicion.Ruling? {
+    private mutating func ruling(on index: Int) -> Suspicion.Ruling? {
+        guard records[index].suspicion != nil else { return nil }
+        let council = council(on: index).map { records[$0].member.name }
         let patience = records[index].steadiness.patience(at: now.uptime, configuration)
-        return records[index].suspicion?.ruling(
-            council: council(on: index).map { records[$0].member.name }, local: local.name, patience: patience, configuration)
+        return records[index].suspicion?.ruling(council: council, local: local.name, patience: patience, configuration)
     }
 
     /// What is shown of a reachable member. One that is degraded stays so: that it is silent at times is known.
@@ -165,6 +166,7 @@ extension SWIM {
     private mutating func drop(_ index: Int) {
         forgetWords(on: index)
         records[index].suspicion = nil
+        records[index].candidates = nil
         records[index].inquiry = nil
         show(index)
     }

@@ -23,6 +23,13 @@ extension SWIM {
         directives.append(.send(GossipMessage(sender: local.id, digest: digest, kind: kind, facts: facts), to: endpoint))
     }
 
+    /// A peer with our digest knows all that we could tell it of members and instances; to have told it would have been one of the sends. So
+    /// what all have heard is not told on: when a thousand start at once they would go on for many seconds after the last has heard of all.
+    mutating func noteAgreement() {
+        guard !rumours.isEmpty else { return }
+        rumours.countAsSent(sendsMax: sendsMax())
+    }
+
     /// How often a rumour is sent by each who hears it: enough for all to have heard it but for a chance of about one in N² (SWIM, section 4.1).
     private mutating func sendsMax() -> Int {
         if reachable.epoch != epoch { reachable = (epoch, records.count { $0.isReachable }) }

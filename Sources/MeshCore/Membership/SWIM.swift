@@ -206,6 +206,10 @@ public struct SWIM: Sendable {
 
     /// In the order of their names, one life a name, ourselves included.
     var records: [MemberRecord]
+    /// Of each record's name, at the same place; see ``Watchers``. Beside the records, because who ranks all for one member reads nothing else.
+    var nameSeeds: [UInt64]
+    /// Counts the names that came and went: until it moves a record keeps its place.
+    var nameChanges: UInt64 = 0
 
     // Probing
     var probeRound: UInt64 = 0
@@ -280,6 +284,7 @@ public struct SWIM: Sendable {
         self.remembered = Self.choose(from: remembered, for: local, using: &random)
         let hash = MemberRecord.hash(of: local)
         records = [MemberRecord(member: local, hash: hash)]
+        nameSeeds = [Watchers.seed(of: local.name)]
         digest = hash
     }
 

@@ -33,25 +33,56 @@ public enum Watchers {
 }
 
 extension SWIM {
+    /// The best for one member among all whose names are known, living or not: what a council is chosen from, without asking a thousand.
+    struct Candidates: Sendable {
+        /// Records, the best first.
+        var places: [Int]
+        /// The ``SWIM/nameChanges`` that it holds for.
+        var since: UInt64
+
+        /// Three times as many as are listened to: unless most of a mesh is gone, enough of them are left.
+        static let max = 3 * Watchers.heardCount
+    }
+
     /// Records of those whose word on a member counts here, the best first. Who is known to be gone as well can't speak and isn't waited for;
     /// so of many that die in one moment each is judged by the living.
-    func council(on index: Int) -> [Int] {
-        let salt = Watchers.salt(of: records[index].seed)
+    mutating func council(on index: Int) -> [Int] {
+        let candidates = candidates(for: index)
+        var council: [Int] = []
+        council.reserveCapacity(Watchers.heardCount)
+        for candidate in candidates where canJudge(candidate) {
+            council.append(candidate)
+            if council.count == Watchers.heardCount { return council }
+        }
+        return candidates.count < Candidates.max ? council : best(Watchers.heardCount, for: index) { canJudge($0) }
+    }
+
+    /// Found once for each that is suspected, and again when names have come or gone.
+    private mutating func candidates(for index: Int) -> [Int] {
+        if let known = records[index].candidates, known.since == nameChanges { return known.places }
+        let places = best(Candidates.max, for: index) { _ in true }
+        records[index].candidates = Candidates(places: places, since: nameChanges)
+        return places
+    }
+
+    /// So many records of the highest scores for one member.
+    private func best(_ count: Int, for index: Int, where isEligible: (Int) -> Bool) -> [Int] {
+        let salt = Watchers.salt(of: nameSeeds[index])
         var best: [(index: Int, score: UInt64)] = []
-        best.reserveCapacity(Watchers.heardCount + 1)
-        for candidate in records.indices where candidate != index && canJudge(candidate) {
-            let score = Watchers.score(of: records[candidate].seed, salt: salt)
-            if best.count == Watchers.heardCount, let last = best.last, last.score >= score { continue }
+        best.reserveCapacity(count + 1)
+        for candidate in nameSeeds.indices where candidate != index {
+            let score = Watchers.score(of: nameSeeds[candidate], salt: salt)
+            if best.count == count, let last = best.last, last.score >= score { continue }
+            guard isEligible(candidate) else { continue }
             let place = best.firstIndex { $0.score < score } ?? best.endIndex
             best.insert((candidate, score), at: place)
-            if best.count > Watchers.heardCount { best.removeLast() }
+            if best.count > count { best.removeLast() }
         }
         return best.map(\.index)
     }
 
     private func canJudge(_ index: Int) -> Bool {
-        let record = records[index]
-        guard record.member.role == .node, record.isReachable else { return false }
-        return record.suspicion?.word(of: local.name)?.finding != .refused
+        guard records[index].member.role == .node, records[index].isReachable else { return false }
+        return records[index].suspicion?.word(of: local.name)?.finding != .refused
     }
 }

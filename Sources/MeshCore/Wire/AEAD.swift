@@ -6,32 +6,32 @@ enum AEAD {
         HKDF<SHA256>.deriveKey(inputKeyMaterial: SymmetricKey(data: key.secret), salt: salt, info: info, outputByteCount: 32)
     }
 
+    // The library keeps nonce, ciphertext and tag as one, so they are taken out and put in as one.
+
     /// Ciphertext and tag. Nil can't happen with a 32-byte key and a 12-byte nonce, but the library's signature allows it.
     static func seal(_ plain: [UInt8], key: SymmetricKey, counter: UInt64, associated: [UInt8]) -> [UInt8]? {
-        guard let nonce = nonce(counter), let box = try? AES.GCM.seal(plain, using: key, nonce: nonce, authenticating: associated) else {
-            return nil
-        }
-        var sealed = [UInt8]()
-        sealed.reserveCapacity(plain.count + PacketSealer.tagBytes)
-        sealed.append(contentsOf: box.ciphertext)
-        sealed.append(contentsOf: box.tag)
-        return sealed
+        guard let nonce = try? AES.GCM.Nonce(data: nonce(counter, reserving: nonceBytes).bytes),
+            let combined = try? AES.GCM.seal(plain, using: key, nonce: nonce, authenticating: associated).combined
+        else { return nil }
+        return Array(combined.dropFirst(nonceBytes))
     }
 
     /// The plaintext, or nil when the seal doesn't hold.
     static func open(_ sealed: ArraySlice<UInt8>, key: SymmetricKey, counter: UInt64, associated: [UInt8]) -> [UInt8]? {
-        guard sealed.count >= PacketSealer.tagBytes, let nonce = nonce(counter),
-            let box = try? AES.GCM.SealedBox(
-                nonce: nonce, ciphertext: sealed.dropLast(PacketSealer.tagBytes), tag: sealed.suffix(PacketSealer.tagBytes)),
+        var combined = nonce(counter, reserving: nonceBytes + sealed.count)
+        combined.write(raw: sealed)
+        guard sealed.count >= PacketSealer.tagBytes, let box = try? AES.GCM.SealedBox(combined: combined.bytes),
             let plain = try? AES.GCM.open(box, using: key, authenticating: associated)
         else { return nil }
         return Array(plain)
     }
 
-    private static func nonce(_ counter: UInt64) -> AES.GCM.Nonce? {
-        var bytes = ByteWriter(reserving: 12)
-        bytes.write(0 as UInt32)
-        bytes.write(counter)
-        return try? AES.GCM.Nonce(data: bytes.bytes)
+    private static let nonceBytes = 12
+
+    private static func nonce(_ counter: UInt64, reserving capacity: Int) -> ByteWriter {
+        var nonce = ByteWriter(reserving: capacity)
+        nonce.write(0 as UInt32)
+        nonce.write(counter)
+        return nonce
     }
 }
