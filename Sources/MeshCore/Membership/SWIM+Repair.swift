@@ -84,7 +84,7 @@ extension SWIM {
 
     private mutating func sendDeltas(of chosen: [Int], to index: Int, asking: Bool) {
         let endpoint = records[index].member.endpoint
-        let facts = facts { chosen.contains(ViewBuckets.bucket(of: $0.seed)) }
+        let facts = facts(about: records.indices.filter { chosen.contains(ViewBuckets.bucket(of: nameSeeds[$0])) })
         let asked = asking ? buckets : nil
         let pages = pages(of: facts) { isLast in .delta(asking: isLast ? asked : nil) }
         guard pages.count <= Self.deltasMax else { return exchangeStates(with: endpoint) }
@@ -94,7 +94,7 @@ extension SWIM {
     /// Summed up when asked for: a walk over all members costs less than sealing the packets, and what is not kept can't go wrong.
     var buckets: ViewBuckets {
         var buckets = ViewBuckets()
-        for record in records { buckets.add(record.hash &+ record.instances.digest, of: record.seed) }
+        for (record, seed) in zip(records, nameSeeds) { buckets.add(record.hash &+ record.instances.digest, of: seed) }
         return buckets
     }
 
@@ -112,7 +112,7 @@ extension SWIM {
 
     /// Everything believed here, in pages for a peer link, each within a packet's payload.
     public func statePages(asking: Bool) -> [GossipMessage] {
-        pages(of: facts { _ in true }) { isLast in .state(isLast: isLast, asking: isLast && asking) }
+        pages(of: facts(about: records.indices)) { isLast in .state(isLast: isLast, asking: isLast && asking) }
     }
 
     // MARK: Pace
@@ -144,8 +144,8 @@ extension SWIM {
 
     /// What makes another's record of the chosen members as good as ours, in an order in which it can be taken up: an instance counts only when
     /// its node is known, a testimony when its witness is.
-    private func facts(about isChosen: (MemberRecord) -> Bool) -> [Fact] {
-        let chosen = records.filter(isChosen)
+    private func facts(about chosen: some Collection<Int>) -> [Fact] {
+        let chosen = chosen.map { records[$0] }
         var facts = chosen.filter { $0.hash != 0 }.map { fact(about: $0) }
         for record in chosen { facts += record.suspicion?.words.map { .testimony($0.testimony) } ?? [] }
         for record in chosen {
