@@ -25,6 +25,9 @@ final class AgentDriver {
     /// What the core was told to follow, and who wants to know what came of it, in the order they asked. Empty between two turns of the loop.
     private var keyReloads: Deque<(keys: KeyFile, answer: (KeyReloadResult) -> Void)> = []
 
+    /// Those under way: as many as the core has set, which its own bounds limit.
+    private var timers: [AgentTimer: Scheduled<Void>] = [:]
+
     private var gossip: GossipSocket?
     private var links: PeerLinks?
     private var clients: ClientTable?
@@ -157,6 +160,7 @@ final class AgentDriver {
         case .linkMessage(let link, let message): links?.send(message, over: link)
         case .closeLink(let link): links?.close(link)
         case .timer(let timer, let delay): schedule(timer, after: delay)
+        case .cancelTimer(let timer): timers.removeValue(forKey: timer)?.cancel()
         case .reply(let request, let response):
             if request.client == AdminQuestions.client {
                 questions.take(request)?(response)
@@ -178,8 +182,10 @@ final class AgentDriver {
 
     /// A timeout is judged only after everything that the kernel already received was heard, or a busy agent would suspect the living.
     private func schedule(_ timer: AgentTimer, after delay: Duration, postponed: Int = 0) {
-        loop.assumeIsolated().scheduleTask(in: .nanoseconds(min(delay.nanoseconds, Self.timerNanosecondsMax))) { [weak self] in
+        let delay = TimeAmount.nanoseconds(min(delay.nanoseconds, Self.timerNanosecondsMax))
+        timers[timer] = loop.assumeIsolated().scheduleTask(in: delay) { [weak self] in
             guard let self else { return }
+            timers[timer] = nil
             if postponed < Self.postponementsMax, gossip?.mayHoldMore ?? false {
                 schedule(timer, after: .milliseconds(1), postponed: postponed + 1)
             } else {

@@ -329,6 +329,7 @@ public struct MembershipWorld: Sendable {
         case .membership(.declaredDead): beginNewLife(host, after: nil)
         case .membership(.becameStale(let known)): beginNewLife(host, after: known)
         case .membership(.departed): end(host)
+        case .membership(.cancelTimer): break
         case .membership: note(2, host)
         }
     }

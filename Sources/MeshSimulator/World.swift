@@ -243,6 +243,7 @@ public struct World: Sendable {
         case .linkMessage(let id, let bytes): sendMessage(bytes, over: id, from: host)
         case .closeLink(let id): close(id.rawValue >> 1, by: host, after: nil)
         case .timer(let timer, let after): schedule(after.nanoseconds, host, .input(.timer(timer)))
+        case .cancelTimer: break
         case .reply(let request, let response):
             note(1, host)
             responses[request.number] = response

@@ -209,6 +209,7 @@ struct GossipWorld {
                 let latency = Duration.microseconds(Int.random(in: delay, using: &random))
                 push(target, .message(received, from: Self.endpoint(index)), after: latency)
             case .startTimer(let timer, let wait): push(index, .timer(timer), after: wait)
+            case .cancelTimer: break
             case .syncWith(let endpoint):
                 syncs += 1
                 let target = Int(endpoint.port) - 10_000

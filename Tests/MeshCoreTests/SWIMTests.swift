@@ -168,8 +168,9 @@ import Testing
             pinged.insert(target)
             #expect(Self.timers(directives).contains { $0 == (.ackTimeout(number: number), .milliseconds(80)) })
             let answer = GossipMessage(sender: target, digest: play.swim.digest, kind: .ack(number: number))
-            #expect(play.step(.message(answer, from: sends[0].to), after: .milliseconds(1)) == [])
-            #expect(play.step(.timer(.ackTimeout(number: number)), after: .milliseconds(80)) == [])
+            let settled = play.step(.message(answer, from: sends[0].to), after: .milliseconds(1))
+            #expect(settled == [.cancelTimer(.ackTimeout(number: number))])
+            #expect(play.step(.timer(.ackTimeout(number: number)), after: .milliseconds(80)) == [], "should it fire all the same")
         }
         #expect(pinged == Set(others.map(\.id)), "each in turn")
         #expect(others.allSatisfy { play.status($0) == .alive })

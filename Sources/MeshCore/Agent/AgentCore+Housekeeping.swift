@@ -13,7 +13,9 @@ struct Housekeeping: Sendable {
 
     /// A quarter of what a write may wait for the mirror.
     static let busyInterval: Duration = .milliseconds(50)
-    static let quietInterval: Duration = .milliseconds(200)
+    /// While links are missing or slots are claimed, and where probes are seldom.
+    static let waitingInterval: Duration = .milliseconds(200)
+    static let quietInterval: Duration = .seconds(1)
     /// Slots looked at in a second, for expired sessions and spare copies: each has its turn once in 51 seconds.
     static let slotsPerSecond = 80
 }
@@ -33,9 +35,16 @@ extension AgentCore {
             || mirror.map { $0.queue.hasWaiting || !$0.batches.isEmpty } ?? false
     }
 
+    private var housekeepingInterval: Duration {
+        if isBusy { return Housekeeping.busyInterval }
+        // Steps must come more often than what counts as a pause; probes see to that, unless they are as seldom.
+        let isQuiet = dials.missingSince.isEmpty && claimsDueAt == .max && configuration.swim.probePeriod * 2 <= Self.pauseMin
+        return isQuiet ? Housekeeping.quietInterval : Housekeeping.waitingInterval
+    }
+
     /// Sets the timer of the next round, if that is not soon enough yet.
     mutating func scheduleHousekeeping() {
-        let wait = isBusy ? Housekeeping.busyInterval : Housekeeping.quietInterval
+        let wait = housekeepingInterval
         let dueAt = now.uptime + wait.nanoseconds
         guard dueAt < housekeeping.dueAt else { return }
         housekeeping.isRunning = true
@@ -98,7 +107,7 @@ extension AgentCore {
 
     /// A few slots a round.
     private mutating func lookOverSlots() {
-        let round = (isBusy ? Housekeeping.busyInterval : Housekeeping.quietInterval) / .seconds(1)
+        let round = housekeepingInterval / .seconds(1)
         let first = housekeeping.slot
         let end = min(Slot.count, first + Int(round * Double(Housekeeping.slotsPerSecond)))
         for index in first..<end {

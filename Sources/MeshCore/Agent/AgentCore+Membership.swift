@@ -44,6 +44,32 @@ struct Dials: Sendable {
     }
 }
 
+/// Nodes that come all at once, as when a whole mesh is started. Links and slots are every newcomer's business with every other: begun for each
+/// as it comes, they would keep hosts busy while members have still to hear of each other. So they wait until no more come, for longer the
+/// more there are, and until this process is not held up any more.
+struct Arrivals: Sendable {
+    private var count: Int64 = 0
+    private var first = Int64.min / 2
+    private var last = Int64.min / 2
+
+    /// Without a newcomer for so long, for each that came.
+    private static let calm: Duration = .milliseconds(5)
+    /// However many keep coming.
+    private static let patience: Duration = .seconds(10)
+
+    mutating func note(at now: Moment) {
+        if now.uptime - last > Self.patience.nanoseconds { (count, first) = (0, now.uptime) }
+        count += 1
+        last = now.uptime
+    }
+
+    /// - Parameter isLate: this process comes to its work late.
+    func areUnderWay(isLate: Bool, at now: Moment) -> Bool {
+        guard now.uptime < first + Self.patience.nanoseconds else { return false }
+        return isLate || now.uptime < last + count * Self.calm.nanoseconds
+    }
+}
+
 extension AgentCore {
     mutating func start() {
         gossip(.start)
@@ -58,7 +84,7 @@ extension AgentCore {
         if gap > Self.pauseMin.nanoseconds { verifyOwnership() }
     }
 
-    /// The timers of probes and of housekeeping alone make several steps within this.
+    /// The timers of probes, or of housekeeping, alone make several steps within this.
     static let pauseMin: Duration = .milliseconds(500)
 
     // MARK: Gossip
@@ -111,6 +137,7 @@ extension AgentCore {
         switch directive {
         case .send: break  // Never here: the gossip layer has sealed it.
         case .startTimer(let timer, let delay): directives.append(.timer(.swim(timer), after: delay))
+        case .cancelTimer(let timer): directives.append(.cancelTimer(.swim(timer)))
         case .syncWith(let endpoint): exchangeState(with: endpoint)
         case .sendState(let member, let asking):
             guard let link = link(to: member) else { break }
@@ -121,7 +148,10 @@ extension AgentCore {
         case .memberChanged(let member, let former):
             let verdict = member.status == .dead ? swim.verdict(on: member.id) : nil
             directives.append(.event(.member(member, epoch: swim.epoch, verdict: verdict)))
-            if former == nil { welcome(member.id) }
+            if former == nil {
+                if member.role == .node, member.status.isReachable, member.id != id { arrivals.note(at: now) }
+                welcome(member.id)
+            }
         case .instancesChanged, .paused: break
         case .instanceRefused(let number, let refusal): directives.append(.event(.instanceRefused(number: number, refusal)))
         case .declaredDead: beginNewLife(after: nil)
@@ -218,13 +248,18 @@ extension AgentCore {
     /// Two when both sides dialled at once, and one that only asked whether the port is open.
     private static let linksMax = 3
 
+    /// Links and slots can wait.
+    var isCrowded: Bool { arrivals.areUnderWay(isLate: swim.isLate, at: now) }
+
     mutating func dialMissingPeers() {
         let missing = otherNodes.filter { !hasLink(to: $0.name) }
         let names = Set(missing.map(\.name))
         dials.missingSince = dials.missingSince.filter { names.contains($0.key) }
+        let isCrowded = isCrowded
         for member in missing {
             let since = dials.missingSince[member.name] ?? now.uptime
             dials.missingSince[member.name] = since
+            guard !isCrowded else { continue }
             guard id.name < member.name || now.uptime - since >= Dials.patience.nanoseconds,
                 let endpoint = swim.member(named: member.name)?.endpoint, dials.started[endpoint] == nil
             else { continue }

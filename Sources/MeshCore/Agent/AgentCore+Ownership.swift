@@ -527,6 +527,7 @@ extension AgentCore {
             if swim.seedsSettled, verifying.isEmpty { serve() }
             return
         }
+        guard !isCrowded else { return }
         let share = slotsToRankFor()
         let isWhole = share.allSatisfy { slot in
             let state = slots[Int(slot.rawValue)]

@@ -32,6 +32,7 @@ public struct AgentCore: Sendable {
     var linkNames: [LinkID: NodeName] = [:]
     var strangers: [LinkID: Stranger] = [:]
     var dials = Dials()
+    var arrivals = Arrivals()
     /// Lives whose peer port refused: placement passes them over before gossip has settled it.
     var gone: Set<MemberID> = []
     /// Every other node within reach, in the order of names.

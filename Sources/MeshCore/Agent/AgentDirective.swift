@@ -9,6 +9,8 @@ public enum AgentDirective: Hashable, Sendable {
     case closeLink(LinkID)
     /// Fire the timer once, so much later.
     case timer(AgentTimer, after: Duration)
+    /// That timer need not fire; if it does it is ignored.
+    case cancelTimer(AgentTimer)
     case reply(RequestID, ClientResponse)
     /// Hand a message to every client named.
     case push([ClientID], ChannelMessage)

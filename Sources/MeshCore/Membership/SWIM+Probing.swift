@@ -44,6 +44,9 @@ extension SWIM {
         }
     }
 
+    /// Whether our own timers come late, so that verdicts on others wait.
+    var isLate: Bool { slowness > 0 }
+
     mutating func scheduleProbe() {
         probeRound += 1
         let wait = random.jittered(configuration.probePeriod, share: 0.1)
@@ -211,6 +214,7 @@ extension SWIM {
         if let waiting = probe, waiting.number == number, waiting.target == id {
             if isDirect { counters.acksDirect += 1 } else { counters.acksHelped += 1 }
             if isDirect, !waiting.wasResent { measured(index, since: waiting.sentAt) }
+            if !waiting.wasResent { directives.append(.cancelTimer(.ackTimeout(number: number))) }
             probe = nil
         } else if isDirect, let inquiry = records[index].inquiry, inquiry.pings == 1, inquiry.firstNumber == number {
             measured(index, since: inquiry.sentAt)

@@ -98,8 +98,10 @@ public struct SWIM: Sendable {
     public enum Directive: Hashable, Sendable {
         /// Seal it and send it by UDP. Its bytes fit ``PacketSealer/payloadBytesMax``.
         case send(GossipMessage, to: Endpoint)
-        /// Give the timer back after that time. None is ever cancelled: a stale one is ignored.
+        /// Give the timer back after that time. A stale one is ignored.
         case startTimer(Timer, after: Duration)
+        /// That timer has become stale: whoever can spare itself the waking should.
+        case cancelTimer(Timer)
         /// Open a peer link there, unless there is one, and answer with `syncOpened` or `syncFailed`.
         case syncWith(Endpoint)
         /// Send ``SWIM/statePages(asking:)`` over the peer link.

@@ -14,6 +14,9 @@ public struct ViewGate: Sendable {
         public var quiet: Duration = .milliseconds(100)
         /// At the latest after this, while changes keep coming.
         public var gatherMax: Duration = .milliseconds(400)
+        /// Both so many times as long, at most, while all that happens is that more and more come: twice with each update shown within
+        /// ``calamity`` of the one before. Nobody is sent astray meanwhile; a newcomer only waits for its first visitors.
+        public var arrivalsPatience: Int64 = 4
         /// At the latest after this, while suspicions are open.
         public var suspenseMax: Duration = .milliseconds(500)
         /// After exactly this within ``calamity`` of a death, or of several suspects, that were shown: the rest of it makes one more update.
@@ -107,6 +110,8 @@ public struct ViewGate: Sendable {
     private var nodes: [NodeName: Node] = [:]
     private var lastDeath: Int64?
     private var calamityShownAt: Int64?
+    /// The last update that only added, and how much longer the next of its kind waits.
+    private var arrivals: (shownAt: Int64, patience: Int64)?
 
     /// Since when something waits to be shown, and when something last changed.
     private var gathering: (since: Int64, changed: Int64)?
@@ -224,11 +229,24 @@ public struct ViewGate: Sendable {
     private func due(_ gathering: (since: Int64, changed: Int64)) -> Int64 {
         if isLoneDeath { return now.uptime }
         if isAftershock { return gathering.since + configuration.aftershock.nanoseconds }
-        let quiet = gathering.changed + configuration.quiet.nanoseconds
-        guard let opened = suspicionsOpened().max() else { return min(quiet, gathering.since + configuration.gatherMax.nanoseconds) }
+        let patience = isOnlyArrivals ? arrivalsPatience : 1
+        let quiet = gathering.changed + configuration.quiet.nanoseconds * patience
+        guard let opened = suspicionsOpened().max() else {
+            return min(quiet, gathering.since + configuration.gatherMax.nanoseconds * patience)
+        }
         // Each may be settled, or grow old, before.
         let old = opened + configuration.suspicionMax.nanoseconds
         return min(gathering.since + configuration.suspenseMax.nanoseconds, max(quiet, old))
+    }
+
+    private var arrivalsPatience: Int64 {
+        guard let arrivals, now.uptime - arrivals.shownAt < configuration.calamity.nanoseconds else { return 1 }
+        return arrivals.patience
+    }
+
+    /// What is about to be shown takes nothing back.
+    private var isOnlyArrivals: Bool {
+        Set(pending.rows).isSuperset(of: shown.rows) && Set(pending.instances).isSuperset(of: shown.instances)
     }
 
     /// Since when each suspicion that is not old has been open.
@@ -261,6 +279,7 @@ public struct ViewGate: Sendable {
         }
         set(brake)
         if isCalamitous { calamityShownAt = now.uptime }
+        if isOnlyArrivals { arrivals = (now.uptime, min(configuration.arrivalsPatience, arrivalsPatience * 2)) }
         self.gathering = nil
         shown = pending
         updates += 1

@@ -195,6 +195,21 @@ import Testing
         #expect(try #require(play.routed.last).after <= 1500)
     }
 
+    @Test func newcomersThatKeepComingAreShownMoreSeldomButADeathAmongThemIsNotHeldUp() throws {
+        var play = try Play(nodes: 3)
+        for index in 3..<60 {
+            try play.join(index)
+            play.pass(.milliseconds(140))
+        }
+        #expect(play.routed.count <= 8)
+        let before = play.routed.count
+        play.kill(0..<1)
+        play.show()
+        play.pass(.milliseconds(400))
+        #expect(play.routed.count > before)
+        #expect(try #require(play.routed.last).nodes.contains(Play.name(0)) == false)
+    }
+
     @Test func whatComesAndGoesAgainIsNoUpdate() throws {
         var play = try Play(nodes: 3)
         try play.join(3)
