@@ -1,0 +1,57 @@
+import Testing
+
+@testable import MeshCore
+
+/// When a whole mesh starts at once, links and slots wait until its members have heard of each other.
+@Suite struct ArrivalsTests {
+    var arrivals = Arrivals()
+
+    static func at(_ milliseconds: Int64) -> Moment { Moment(uptime: 60_000_000_000 + milliseconds * 1_000_000, wall: 0) }
+
+    @Test mutating func aLoneNewcomerHoldsNothingUpForLong() {
+        #expect(!arrivals.areUnderWay(isLate: false, at: Self.at(0)))
+        arrivals.note(at: Self.at(0))
+        #expect(arrivals.areUnderWay(isLate: false, at: Self.at(4)))
+        #expect(!arrivals.areUnderWay(isLate: false, at: Self.at(6)))
+    }
+
+    @Test mutating func aHundredAreWaitedForUntilHalfASecondAfterTheLast() {
+        for number in 0..<100 { arrivals.note(at: Self.at(Int64(number) * 10)) }
+        #expect(arrivals.areUnderWay(isLate: false, at: Self.at(990 + 490)))
+        #expect(!arrivals.areUnderWay(isLate: false, at: Self.at(990 + 510)))
+    }
+
+    @Test mutating func aBusyHostHoldsThemUpButNotForEver() {
+        arrivals.note(at: Self.at(0))
+        #expect(arrivals.areUnderWay(isLate: true, at: Self.at(9_900)))
+        #expect(!arrivals.areUnderWay(isLate: true, at: Self.at(10_100)))
+    }
+
+    @Test mutating func newcomersThatNeverEndHoldNothingUpForEver() {
+        for number in 0..<2000 {
+            arrivals.note(at: Self.at(Int64(number) * 10))
+            if number >= 1000 { #expect(!arrivals.areUnderWay(isLate: false, at: Self.at(Int64(number) * 10 + 1))) }
+        }
+    }
+
+    @Test mutating func afterACalmTheNextBurstCountsAnew() {
+        for number in 0..<100 { arrivals.note(at: Self.at(Int64(number) * 10)) }
+        arrivals.note(at: Self.at(20_000))
+        #expect(arrivals.areUnderWay(isLate: false, at: Self.at(20_004)))
+        #expect(!arrivals.areUnderWay(isLate: false, at: Self.at(20_006)))
+    }
+
+    /// Slots change hands a thousand at a time, and a message each was most of what a start cost.
+    @Test func aMeshThatStartsAtOnceSharesItsSlotsInFewMessages() throws {
+        var play = try Dialogue()
+        play.step(.linkUp(Dialogue.link, peer: play.peer, endpoint: play.peerEndpoint))
+        let member = Member(id: play.peer, stage: .serving, endpoint: play.peerEndpoint)
+        let state = GossipMessage(
+            sender: play.peer, digest: 0, kind: .state(isLast: true, asking: false), facts: [.member(member, goneFor: 0)])
+        play.hears(.membership(state.encoded))
+        play.acknowledgeSyncs()
+        let granted = play.said.map { message in if case .grant(let slots) = message { slots.count } else { 0 } }
+        #expect(granted.reduce(0, +) == Slot.count - play.core.status.primarySlots)
+        #expect(granted.count { $0 > 0 } <= 16)
+    }
+}
