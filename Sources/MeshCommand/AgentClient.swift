@@ -60,7 +60,7 @@ struct QuietLogOptions: ParsableArguments {
     var logLevel: Logger.Level = .error
 
     func logger() -> Logger {
-        var logger = Logger(label: "sessionmesh") { StreamLogHandler.standardError(label: $0) }
+        var logger = Logger(label: "sessionmesh") { StreamLogHandler(label: $0, stream: LogStream.standardError) }
         logger.logLevel = logLevel
         return logger
     }

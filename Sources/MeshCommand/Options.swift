@@ -9,7 +9,7 @@ struct LogOptions: ParsableArguments {
     var logLevel: Logger.Level = .info
 
     func logger(_ label: String = "sessionmesh") -> Logger {
-        var logger = Logger(label: label) { StreamLogHandler.standardError(label: $0) }
+        var logger = Logger(label: label) { StreamLogHandler(label: $0, stream: LogStream.standardError) }
         logger.logLevel = logLevel
         return logger
     }

@@ -13,7 +13,7 @@ enum Output {
     static func complain(_ line: String) { write("sessionmesh: \(line)\n", to: STDERR_FILENO) }
     static func note(_ line: String) { write(line + "\n", to: STDERR_FILENO) }
 
-    private static func write(_ text: String, to descriptor: CInt) {
+    static func write(_ text: String, to descriptor: CInt) {
         var bytes = Array(text.utf8)[...]
         while !bytes.isEmpty {
             let count = bytes.withUnsafeBytes { Foundation.write(descriptor, $0.baseAddress, $0.count) }

@@ -29,6 +29,7 @@ enum Main {
         // A reader that went away shows as a failed write.
         signal(SIGPIPE, SIG_IGN)
         let code = await run(Array(CommandLine.arguments.dropFirst()), environment: ProcessInfo.processInfo.environment)
+        LogStream.standardError.flush()
         exit(code)
     }
 

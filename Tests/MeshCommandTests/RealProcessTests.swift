@@ -96,7 +96,7 @@ import Testing
 
     @Test func whyAMemberIsHeldForDeadIsSaid() async throws {
         let directory = try CommandDirectory()
-        let (first, second, address) = try await pair(in: directory)
+        let (first, second, _) = try await pair(in: directory)
         defer { for agent in [first, second] { agent.send(SIGKILL) } }
         try await eventually("n2 in the view of n1") {
             first.events.contains { $0["member"] as? String == "n2" && $0["status"] as? String == "alive" } ? true : nil

@@ -52,6 +52,8 @@ struct Arrivals: Sendable {
     private var first = Int64.min / 2
     private var last = Int64.min / 2
 
+    /// Fewer are linked in an instant, and somebody may be waiting for them.
+    private static let crowd = 16
     /// Without a newcomer for so long, for each that came.
     private static let calm: Duration = .milliseconds(5)
     /// However many keep coming.
@@ -65,7 +67,7 @@ struct Arrivals: Sendable {
 
     /// - Parameter isLate: this process comes to its work late.
     func areUnderWay(isLate: Bool, at now: Moment) -> Bool {
-        guard now.uptime < first + Self.patience.nanoseconds else { return false }
+        guard count >= Self.crowd, now.uptime < first + Self.patience.nanoseconds else { return false }
         return isLate || now.uptime < last + count * Self.calm.nanoseconds
     }
 }
