@@ -59,9 +59,5 @@ struct QuietLogOptions: ParsableArguments {
     @Option(help: "How much is logged to standard error.")
     var logLevel: Logger.Level = .error
 
-    func logger() -> Logger {
-        var logger = Logger(label: "sessionmesh") { StreamLogHandler(label: $0, stream: LogStream.standardError) }
-        logger.logLevel = logLevel
-        return logger
-    }
+    func logger() -> Logger { Logger("sessionmesh", level: logLevel) }
 }

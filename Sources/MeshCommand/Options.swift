@@ -8,10 +8,14 @@ struct LogOptions: ParsableArguments {
     @Option(help: "How much is logged to standard error: trace, debug, info, notice, warning, error or critical.")
     var logLevel: Logger.Level = .info
 
-    func logger(_ label: String = "sessionmesh") -> Logger {
-        var logger = Logger(label: label) { StreamLogHandler(label: $0, stream: LogStream.standardError) }
-        logger.logLevel = logLevel
-        return logger
+    func logger(_ label: String = "sessionmesh") -> Logger { Logger(label, level: logLevel) }
+}
+
+extension Logger {
+    /// Writes to standard error, and never waits for whoever reads that.
+    init(_ label: String, level: Level) {
+        self.init(label: label) { StreamLogHandler(label: $0, stream: LogStream.standardError) }
+        logLevel = level
     }
 }
 

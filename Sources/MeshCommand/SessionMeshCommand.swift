@@ -28,9 +28,7 @@ enum Main {
     static func main() async {
         // A reader that went away shows as a failed write.
         signal(SIGPIPE, SIG_IGN)
-        let code = await run(Array(CommandLine.arguments.dropFirst()), environment: ProcessInfo.processInfo.environment)
-        LogStream.standardError.flush()
-        exit(code)
+        exit(await run(Array(CommandLine.arguments.dropFirst()), environment: ProcessInfo.processInfo.environment))
     }
 
     /// - Returns: the exit code.
@@ -38,9 +36,11 @@ enum Main {
         let completed = Variables.complete(arguments, of: SessionMeshCommand.self, from: environment)
         do {
             var command = try SessionMeshCommand.parseAsRoot(completed.arguments)
+            defer { LogStream.standardError.flush() }
             if var command = command as? any AsyncParsableCommand { try await command.run() } else { try command.run() }
             return 0
         } catch {
+            // What went wrong is the last line.
             return report(error, completed)
         }
     }

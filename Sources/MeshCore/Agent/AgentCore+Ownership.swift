@@ -521,9 +521,8 @@ extension AgentCore {
     /// While syncing: asks the owners for what this agent will rank for, and begins to serve once it has all of it.
     mutating func join() {
         guard stage == .syncing, departure == nil else { return }
-        let serving = swim.others.filter { $0.ranks && isReachable($0.id) }
-        if serving.isEmpty {
-            // Once the seeds have spoken, those who are here form the mesh.
+        guard swim.others.contains(where: { $0.ranks && isReachable($0.id) }) else {
+            // Nobody serves. Once the seeds have spoken, those who are here form the mesh.
             if swim.seedsSettled, verifying.isEmpty { serve() }
             return
         }

@@ -16,7 +16,7 @@ public struct ViewGate: Sendable {
         public var gatherMax: Duration = .milliseconds(400)
         /// Both so many times as long, at most, while all that happens is that more and more come: twice with each update shown within
         /// ``calamity`` of the one before. Nobody is sent astray meanwhile; a newcomer only waits for its first visitors.
-        public var arrivalsPatience: Int64 = 4
+        public var arrivalsPatienceMax: Int64 = 4
         /// At the latest after this, while suspicions are open.
         public var suspenseMax: Duration = .milliseconds(500)
         /// After exactly this within ``calamity`` of a death, or of several suspects, that were shown: the rest of it makes one more update.
@@ -229,7 +229,7 @@ public struct ViewGate: Sendable {
     private func due(_ gathering: (since: Int64, changed: Int64)) -> Int64 {
         if isLoneDeath { return now.uptime }
         if isAftershock { return gathering.since + configuration.aftershock.nanoseconds }
-        let patience = isOnlyArrivals ? arrivalsPatience : 1
+        let patience = arrivalsPatience > 1 && isOnlyArrivals ? arrivalsPatience : 1
         let quiet = gathering.changed + configuration.quiet.nanoseconds * patience
         guard let opened = suspicionsOpened().max() else {
             return min(quiet, gathering.since + configuration.gatherMax.nanoseconds * patience)
@@ -279,7 +279,7 @@ public struct ViewGate: Sendable {
         }
         set(brake)
         if isCalamitous { calamityShownAt = now.uptime }
-        if isOnlyArrivals { arrivals = (now.uptime, min(configuration.arrivalsPatience, arrivalsPatience * 2)) }
+        if isOnlyArrivals { arrivals = (now.uptime, min(configuration.arrivalsPatienceMax, arrivalsPatience * 2)) }
         self.gathering = nil
         shown = pending
         updates += 1

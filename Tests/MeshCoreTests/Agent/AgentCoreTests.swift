@@ -138,7 +138,10 @@ struct Dialogue {
                 ).encoded))
         #expect(!play.said.contains { if case .grant = $0 { true } else { false } })
         play.acknowledgeSyncs()
-        let grants = play.said.flatMap { message -> [SlotGrant] in if case .grant(let slots) = message { slots } else { [] } }
+        let messages = play.said.compactMap { message -> [SlotGrant]? in if case .grant(let slots) = message { slots } else { nil } }
+        // A thousand or so: a message each was most of what a start cost.
+        #expect(messages.count <= 16)
+        let grants = messages.flatMap { $0 }
         #expect(grants.count == Slot.count - play.core.status.primarySlots && !grants.isEmpty)
         #expect(grants.allSatisfy { $0.slot.tenure == Tenure(term: 2, owner: play.peer) })
     }

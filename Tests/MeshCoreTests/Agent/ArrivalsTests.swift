@@ -43,18 +43,4 @@ import Testing
         #expect(arrivals.areUnderWay(isLate: false, at: Self.at(20_090)))
         #expect(!arrivals.areUnderWay(isLate: false, at: Self.at(20_110)))
     }
-
-    /// Slots change hands a thousand at a time, and a message each was most of what a start cost.
-    @Test func aMeshThatStartsAtOnceSharesItsSlotsInFewMessages() throws {
-        var play = try Dialogue()
-        play.step(.linkUp(Dialogue.link, peer: play.peer, endpoint: play.peerEndpoint))
-        let member = Member(id: play.peer, stage: .serving, endpoint: play.peerEndpoint)
-        let state = GossipMessage(
-            sender: play.peer, digest: 0, kind: .state(isLast: true, asking: false), facts: [.member(member, goneFor: 0)])
-        play.hears(.membership(state.encoded))
-        play.acknowledgeSyncs()
-        let granted = play.said.map { message in if case .grant(let slots) = message { slots.count } else { 0 } }
-        #expect(granted.reduce(0, +) == Slot.count - play.core.status.primarySlots)
-        #expect(granted.count { $0 > 0 } <= 16)
-    }
 }
