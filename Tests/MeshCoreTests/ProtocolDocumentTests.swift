@@ -207,6 +207,8 @@ import Testing
         case .inquired: "inquired"
         case .mirrored: "mirrored"
         case .message: "message"
+        case .renewed: "renewed"
+        case .welcomed: "welcomed"
         }
     }
 

@@ -58,7 +58,7 @@ extension AgentCore {
         housekeeping.dueAt = .max
         if reachIsStale { reachChanged() }
         expireOperations()
-        if !strangers.isEmpty { dismissStrangers() }
+        if !apart.isEmpty { closeOldApart() }
         if configuration.role == .node {
             retryParked()
             flushMirror()

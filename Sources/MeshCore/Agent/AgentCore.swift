@@ -30,7 +30,7 @@ public struct AgentCore: Sendable {
     var linkMessagesDropped: [String: UInt64] = [:]
     var peers: [NodeName: Peer] = [:]
     var linkNames: [LinkID: NodeName] = [:]
-    var strangers: [LinkID: Stranger] = [:]
+    var apart: [LinkID: LinkApart] = [:]
     var dials = Dials()
     var arrivals = Arrivals()
     /// Lives whose peer port refused: placement passes them over before gossip has settled it.

@@ -3,7 +3,7 @@
 extension PeerMessage {
     private enum Tag: UInt8 {
         case membership = 1, clock, forward, answer, delta, sync, ack, superseded, grant, lead, release, push, claim, claimAnswer, pull,
-            inquire, inquired, mirrored, message, spare
+            inquire, inquired, mirrored, message, spare, renewed, welcomed
     }
 
     /// No list in a message is longer than there are slots; sessions are cut by bytes long before.
@@ -15,6 +15,12 @@ extension PeerMessage {
         case .membership(let bytes):
             writer.write(Tag.membership)
             writer.write(long: bytes)
+        case .renewed(let life):
+            writer.write(Tag.renewed)
+            writer.write(life.rawValue)
+        case .welcomed(let life):
+            writer.write(Tag.welcomed)
+            writer.write(life.rawValue)
         case .clock(let wall):
             writer.write(Tag.clock)
             writer.write(UInt64(bitPattern: wall))
@@ -101,6 +107,8 @@ extension PeerMessage {
         guard let tag = Tag(rawValue: try reader.read()) else { throw .unknownValue }
         switch tag {
         case .membership: self = .membership(Array(try reader.readLong(limit: reader.remaining)))
+        case .renewed: self = .renewed(Life(rawValue: try reader.read()))
+        case .welcomed: self = .welcomed(Life(rawValue: try reader.read()))
         case .clock: self = .clock(try reader.readMilliseconds())
         case .forward: self = .forward(id: try reader.read(), try reader.readOperation())
         case .answer: self = .answer(id: try reader.read(), try reader.readResult())

@@ -2,6 +2,10 @@
 enum PeerMessage: Hashable, Sendable {
     /// Everything the sender knows of the members; see ``SWIM``.
     case membership([UInt8])
+    /// Whoever introduced itself on this link goes on in this life. Until it is welcomed nothing else but membership counts.
+    case renewed(Life)
+    /// That life is known here; what follows is meant for it.
+    case welcomed(Life)
     /// The sender's wall clock, in Unix milliseconds.
     case clock(Int64)
     /// Do this, as owner of its slot.

@@ -14,6 +14,7 @@ struct Dialogue {
     var said: [PeerMessage] = []
     var replies: [UInt64: ClientResponse] = [:]
     var closed: [LinkID] = []
+    var dialled: [Endpoint] = []
     /// The link that the last message went over.
     var usedLink: LinkID?
 
@@ -39,6 +40,7 @@ struct Dialogue {
                 if let message = try? PeerMessage(decoding: bytes) { said.append(message) }
             case .reply(let request, let response): replies[request.number] = response
             case .closeLink(let link): closed.append(link)
+            case .connect(let endpoint): dialled.append(endpoint)
             case .timer(.housekeeping(let round), _): houseRound = round
             default: break
             }

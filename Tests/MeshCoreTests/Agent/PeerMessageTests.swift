@@ -29,7 +29,8 @@ import Testing
         ]
         let grant = SlotGrant(slot: slot, synced: [member.name])
         return [
-            .membership([1, 2, 3]), .clock(1_795_000_000_000), .delta(slot, ticket: 5, key, chance.session(), whole: true),
+            .membership([1, 2, 3]), .renewed(member.life), .welcomed(member.life), .clock(1_795_000_000_000),
+            .delta(slot, ticket: 5, key, chance.session(), whole: true),
             .sync(ticket: 6, [SyncChunk(slot: slot, isFirst: true, isLast: false, sessions: [synced, synced])]), .ack(ticket: .max),
             .superseded([slot, unowned]), .grant([grant]), .lead([slot]), .release([unowned]), .spare([slot]),
             .push(ticket: 8, [synced]), .claim([Slot(masking: 1)]), .claimAnswer(nothing: [Slot(masking: 2)], held: [slot]), .pull([]),
@@ -41,7 +42,7 @@ import Testing
     @Test func everyMessageComesBackFromTheWire() throws {
         let samples = try Self.samples()
         for message in samples { #expect(try PeerMessage(decoding: message.encoded) == message) }
-        #expect(Set(samples.compactMap(\.encoded.first)) == Set(1...20))
+        #expect(Set(samples.compactMap(\.encoded.first)) == Set(1...22))
     }
 
     @Test func everySessionComesBackFromTheWire() throws {

@@ -1,0 +1,106 @@
+import Testing
+
+@testable import MeshCore
+
+/// A process that goes on in a new life keeps its links: both ends set them apart until each knows the other.
+@Suite struct RenewedLinkTests {
+    private func later(_ member: MemberID) -> MemberID {
+        MemberID(name: member.name, life: Life(rawValue: member.life.rawValue + 1))
+    }
+
+    /// What a link brings of members.
+    private func news(_ member: Member, from sender: MemberID) -> PeerMessage {
+        .membership(
+            GossipMessage(sender: sender, digest: 0, kind: .state(isLast: true, asking: false), facts: [.member(member, goneFor: 0)])
+                .encoded)
+    }
+
+    private func isAdopted(_ play: Dialogue) -> Bool { play.core.hasLink(to: play.peer.name) }
+
+    @Test func whoIsBelievedDeadKeepsItsLinksAndUsesThemOnceItsNewLifeIsKnown() throws {
+        var play = try Dialogue()
+        try play.join()
+        let former = play.core.id
+        play.hears(news(Member(id: former, status: .dead, stage: .serving, endpoint: .loopback(port: 7000)), from: play.peer))
+        let life = play.core.id.life
+        #expect(life > former.life)
+        #expect(play.said.first == .renewed(life))
+        #expect(play.closed.isEmpty)
+
+        play.said = []
+        play.hears(.claim(Slot.all))
+        play.hears(.welcomed(former.life))
+        play.pass(.milliseconds(500))
+        #expect(!isAdopted(play))
+        #expect(!play.said.contains { if case .claimAnswer = $0 { true } else { false } }, "that was asked of the former life")
+        play.hears(.welcomed(life))
+        #expect(isAdopted(play))
+        #expect(play.said.contains { if case .inquire = $0 { true } else { false } })
+    }
+
+    @Test func whoIsWelcomedByNobodyIsDialledAnew() throws {
+        var play = try Dialogue()
+        try play.join()
+        play.hears(news(Member(id: play.core.id, status: .dead, stage: .serving, endpoint: .loopback(port: 7000)), from: play.peer))
+        play.pass(.milliseconds(900))
+        #expect(play.dialled == [])
+        play.pass(.milliseconds(300))
+        #expect(play.dialled == [play.peerEndpoint])
+        play.pass(.seconds(5))
+        #expect(play.closed == [Dialogue.link])
+    }
+
+    @Test func aPeerThatGoesOnInANewLifeIsWelcomed() throws {
+        var play = try Dialogue()
+        try play.join()
+        let life = later(play.peer).life
+        play.hears(.renewed(life))
+        #expect(play.said.first == .welcomed(life))
+        #expect(isAdopted(play))
+        #expect(play.closed.isEmpty)
+    }
+
+    @Test func whenTheViewKnowsOfANewLifeFirstTheLinkWaitsForItsWord() throws {
+        var play = try Dialogue()
+        try play.join()
+        let peer = later(play.peer)
+        play.hears(news(Member(id: peer, stage: .serving, endpoint: play.peerEndpoint), from: play.peer))
+        #expect(!isAdopted(play))
+        #expect(play.closed.isEmpty)
+        play.said = []
+        play.hears(.claim(Slot.all))
+        #expect(play.said.isEmpty, "that was said in the former life")
+        play.hears(.renewed(peer.life))
+        #expect(play.said.first == .welcomed(peer.life))
+        #expect(isAdopted(play))
+    }
+
+    @Test func whoIsNotTheMemberYetIsWelcomedWhenItIs() throws {
+        var play = try Dialogue()
+        try play.join()
+        let (link, endpoint) = (LinkID(rawValue: 2), Endpoint.loopback(port: 7002))
+        let other = later(play.peer)
+        play.step(.linkUp(link, peer: other, endpoint: endpoint))
+        let renewed = later(other)
+        play.said = []
+        play.hears(.renewed(renewed.life), over: link)
+        play.hears(.claim(Slot.all), over: link)
+        #expect(play.said.isEmpty)
+        let claimant = Member(id: renewed, stage: .serving, endpoint: endpoint)
+        play.hears(news(claimant, from: renewed), over: link)
+        #expect(play.said.isEmpty, "its name is another's, who may live")
+        play.hears(news(Member(id: play.peer, status: .left, stage: .serving, endpoint: play.peerEndpoint), from: play.peer))
+        play.said = []
+        play.hears(news(claimant, from: renewed), over: link)
+        let welcome = try #require(play.said.firstIndex(of: .welcomed(renewed.life)))
+        let answer = try #require(play.said.firstIndex { if case .claimAnswer = $0 { true } else { false } })
+        #expect(welcome < answer)
+    }
+
+    @Test func nobodyGoesBackToAFormerLife() throws {
+        var play = try Dialogue()
+        try play.join()
+        play.hears(.renewed(Life(rawValue: play.peer.life.rawValue - 1)))
+        #expect(play.closed == [Dialogue.link])
+    }
+}
