@@ -181,9 +181,8 @@ extension AgentCore {
 
     /// Links of lives that the view no longer has. A later life is most often the same process, and goes on over the same link.
     mutating func setFormerLivesApart() {
-        for (name, peer) in peers.sorted(by: { $0.key < $1.key }) {
+        for (name, peer) in peers.filter({ swim.member(named: $0.key)?.id != $0.value.id }).sorted(by: { $0.key < $1.key }) {
             let known = swim.member(named: name)
-            guard known?.id != peer.id else { continue }
             let isFormer = known.map { $0.id.life > peer.id.life } ?? false
             for link in peer.links {
                 if isFormer {

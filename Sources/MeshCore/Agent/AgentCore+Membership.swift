@@ -105,7 +105,7 @@ extension AgentCore {
         let isBalancer = configuration.role == .balancer
         perform(membership.beginNewLife(at: now, stage: isBalancer ? .serving : .syncing, after: known))
         stage = .syncing
-        pulledAt = nil
+        pulled = nil
         renewLinks()
         for index in slots.indices where slots[index].isOwner {
             slots[index].tenure.owner = id

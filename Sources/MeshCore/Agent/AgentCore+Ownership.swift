@@ -30,6 +30,8 @@ struct PlanBasis: Equatable, Sendable {
 extension AgentCore {
     /// How long rank 0 waits for a grant, or for words on a claim, before it asks (again).
     static let claimInterval: Duration = .seconds(1)
+    /// At most, while there is no answer: a host that has no time for its agents gets none by being asked more.
+    static let claimIntervalMax: Duration = .seconds(8)
 
     // MARK: Planning
 
@@ -156,7 +158,9 @@ extension AgentCore {
         // A grant comes by itself; ask only when it doesn't.
         var claim = slots[index].claim ?? newClaim(waitsForGrant: ownerAnswers)
         if claim.waitsForGrant, !ownerAnswers { claim = newClaim(waitsForGrant: false) }
-        claim.outstanding.removeAll { !otherNames.contains($0) }
+        claim.outstanding.formIntersection(otherNames)
+        // Who held it does no longer: others may have come by it since they were asked.
+        if claim.waitsForGrant, claim.outstanding.isEmpty { claim = newClaim(waitsForGrant: false) }
         slots[index].claim = claim
         // Nobody has it, not even who is said to be owner.
         if claim.outstanding.isEmpty { takeOver(slot) }
@@ -165,7 +169,7 @@ extension AgentCore {
     private mutating func newClaim(waitsForGrant: Bool) -> SlotState.Claim {
         let askAt = now.uptime + (waitsForGrant ? Self.claimInterval.nanoseconds : 0)
         claimsDueAt = min(claimsDueAt, askAt)
-        return .init(outstanding: otherNodes.map(\.name), askAgainAt: askAt, waitsForGrant: waitsForGrant)
+        return .init(outstanding: otherNames, askAgainAt: askAt, waitsForGrant: waitsForGrant)
     }
 
     // MARK: Becoming owner
@@ -227,7 +231,6 @@ extension AgentCore {
     /// Sends each claim that is due, one message a member.
     mutating func askForClaims() {
         guard claimsDueAt <= now.uptime else { return }
-        let again = now.uptime + Self.claimInterval.nanoseconds
         claimsDueAt = .max
         var questions: [NodeName: [Slot]] = [:]
         for slot in Slot.all {
@@ -236,7 +239,9 @@ extension AgentCore {
                 claimsDueAt = min(claimsDueAt, claim.askAgainAt)
                 continue
             }
+            let again = now.uptime + claim.patience.nanoseconds
             slots[Int(slot.rawValue)].claim?.askAgainAt = again
+            slots[Int(slot.rawValue)].claim?.patience = min(claim.patience * 2, Self.claimIntervalMax)
             claimsDueAt = min(claimsDueAt, again)
             for name in claim.outstanding { questions[name, default: []].append(slot) }
         }
@@ -282,15 +287,14 @@ extension AgentCore {
                 takeOver(slot)
                 continue
             }
-            guard slots[index].claim != nil else { continue }
-            slots[index].claim?.outstanding.removeAll { $0 == peer.name }
-            plan(slot)
+            guard slots[index].claim?.outstanding.remove(peer.name) != nil else { continue }
+            if slots[index].claim?.outstanding.isEmpty ?? false { plan(slot) }
         }
         for answer in held {
             let index = Int(answer.slot.rawValue)
             guard slots[index].claim != nil else { continue }
             heard(answer)
-            slots[index].claim = newClaim(waitsForGrant: true)
+            if slots[index].claim?.waitsForGrant == false { slots[index].claim = newClaim(waitsForGrant: true) }
         }
         pumpSyncStreams()
         retryParked()
@@ -534,8 +538,9 @@ extension AgentCore {
         }
         if isWhole {
             serve()
-        } else if pulledAt.map({ now.uptime - $0 >= Self.claimInterval.nanoseconds }) ?? true {
-            pulledAt = now.uptime
+        } else if now.uptime >= pulled?.againAt ?? .min {
+            let patience = min(pulled.map { $0.patience * 2 } ?? Self.claimInterval, Self.claimIntervalMax)
+            pulled = (now.uptime + patience.nanoseconds, patience)
             // Of those, too, who sync themselves: one that becomes owner must know for whom its predecessor kept a copy.
             send(.pull(share), to: otherNodes.map(\.name))
         }
@@ -543,7 +548,7 @@ extension AgentCore {
 
     /// A link to somebody who was not asked yet.
     mutating func pull(from name: NodeName) {
-        if stage == .syncing, pulledAt != nil { send(.pull(slotsToRankFor()), to: name) }
+        if stage == .syncing, pulled != nil { send(.pull(slotsToRankFor()), to: name) }
     }
 
     /// What this agent will hold once it serves and all who sync with it do: of many that start together each pulls its own share, not the

@@ -61,7 +61,8 @@ public struct AgentCore: Sendable {
     var claimsDueAt = Int64.max
     /// Members whose word is still missing on whether this agent, after a pause, is owner of anything.
     var verifying: [NodeName] = []
-    var pulledAt: Int64?
+    /// While syncing: when the owners are asked again, and how long that was waited for.
+    var pulled: (againAt: Int64, patience: Duration)?
     /// While syncing: the placement once all who sync with us serve.
     var future = PlacementTable()
     /// Syncing members that will rank for a slot. Looked up, never walked in an order that matters.

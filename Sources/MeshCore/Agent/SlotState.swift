@@ -53,10 +53,12 @@ struct SlotState: Sendable {
     }
 
     struct Claim: Sendable {
-        /// Members whose word is still missing.
-        var outstanding: [NodeName]
+        /// Members whose word is still missing, or who hold it. Looked up, and walked only to ask.
+        var outstanding: Set<NodeName>
         /// When to ask again, in uptime nanoseconds.
         var askAgainAt: Int64
+        /// After how long then; each time twice as long.
+        var patience = AgentCore.claimInterval
         /// The owner is alive and will hand over by itself; asking is for when it doesn't.
         var waitsForGrant: Bool
     }
