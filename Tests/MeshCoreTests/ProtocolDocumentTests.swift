@@ -79,7 +79,8 @@ import Testing
         let increment = SessionCommit(key: try key(), id: commit, changes: [.increment("count", by: 1)])
         return [
             "claim": .claim([Slot(masking: 17), Slot(masking: 4095)]),
-            "grant": .grant([SlotGrant(slot: tenure, synced: [try NodeName("n1")])]),
+            "grant": .grant([SlotGrant(slot: tenure, synced: [try id("n1", 1)])]),
+            "refuse": .refuse(tenure, ticket: 9, .copyNotWhole),
             "forward": .forward(id: 5, .commit(try key(), increment)),
             "answer": .answer(id: 5, .committed(copies: 2, counters: [.init(name: "count", value: .integer(2))])),
         ]
@@ -173,7 +174,7 @@ import Testing
             .delta(tenure, ticket: 0, try Self.key(), SessionState(), whole: false), .sync(ticket: 0, []), .ack(ticket: 0),
             .superseded([]), .grant([]), .lead([]), .release([]), .spare([]), .push(ticket: 0, []), .claim([]),
             .claimAnswer(nothing: [], held: []),
-            .pull([]), .inquire([]), .inquired, .mirrored([]),
+            .pull([]), .inquire([]), .inquired, .mirrored([]), .refuse(tenure, ticket: 0, .copyNotWhole),
             .message(ChannelMessage(channel: "c", position: ChannelPosition(epoch: 0, offset: 0), payload: [])),
         ]
         for message in all {
@@ -194,6 +195,7 @@ import Testing
         case .delta: "delta"
         case .sync: "sync"
         case .ack: "ack"
+        case .refuse: "refuse"
         case .superseded: "superseded"
         case .grant: "grant"
         case .lead: "lead"

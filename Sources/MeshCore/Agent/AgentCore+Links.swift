@@ -328,6 +328,9 @@ extension AgentCore {
 
     func hasLink(to name: NodeName) -> Bool { !(peers[name]?.links.isEmpty ?? true) }
 
+    /// Whether there is a link to that very life.
+    func hasLink(to member: MemberID) -> Bool { peers[member.name]?.id == member && hasLink(to: member.name) }
+
     /// Sends over the link to `name`; false when there is none.
     @discardableResult
     mutating func send(_ message: PeerMessage, to name: NodeName) -> Bool {
@@ -370,7 +373,8 @@ extension AgentCore {
         case .delta(let slot, let ticket, let key, let state, let whole):
             receiveDelta(slot, ticket: ticket, key, state, whole: whole, from: peer)
         case .sync(let ticket, let chunks): receiveSync(ticket: ticket, chunks, from: peer)
-        case .ack(let ticket): acknowledged(ticket, by: name)
+        case .ack(let ticket): acknowledged(ticket, by: peer)
+        case .refuse(let slot, let ticket, _): refused(slot, ticket, by: peer)
         case .superseded(let slots): for slot in slots { heard(slot) }
         case .grant(let slots): receiveGrants(slots, from: name)
         case .lead(let slots): receiveLead(slots, from: peer)

@@ -92,7 +92,9 @@ extension AgentCore {
         var told: [NodeName: [MirroredSession]] = [:]
         for session in batch.sessions where !refused.contains(session.key) {
             noteMirrored(session)
-            for name in slots[Int(session.key.slot.rawValue)].ownership?.synced ?? [] { told[name, default: []].append(session) }
+            for replica in slots[Int(session.key.slot.rawValue)].ownership?.synced ?? [] {
+                told[replica.name, default: []].append(session)
+            }
         }
         for (name, sessions) in told.sorted(by: { $0.key < $1.key }) { send(.mirrored(sessions), to: name) }
         flushMirror()

@@ -34,7 +34,7 @@ struct PendingCommit: Sendable {
     let before: SessionState
     let result: [SessionSnapshot.Field]
     /// Whose word is missing.
-    var waiting: [NodeName]
+    var waiting: [MemberID]
     var held = 0
 }
 
@@ -330,7 +330,7 @@ extension AgentCore {
             SessionSnapshot(
                 key: key, createdAt: state.created.milliseconds, accessedAt: state.accessedAt,
                 idleSeconds: state.idleSeconds ?? UInt32(clamping: configuration.idleDefault.milliseconds / 1000), user: state.user,
-                fields: state.visibleFields, primary: id.name, backup: slots[index].ownership?.synced.first))
+                fields: state.visibleFields, primary: id.name, backup: slots[index].ownership?.synced.first?.name))
     }
 
     private mutating func create(_ number: UInt64, _ key: SessionKey, _ commit: SessionCommit, _ state: SessionState?) {
@@ -403,10 +403,10 @@ extension AgentCore {
         }
     }
 
-    mutating func commitHeld(_ ticket: UInt64, by name: NodeName) {
+    mutating func commitHeld(_ ticket: UInt64, by member: MemberID) {
         guard commits[ticket] != nil else { return }
         commits[ticket]?.held += 1
-        commits[ticket]?.waiting.removeAll { $0 == name }
+        commits[ticket]?.waiting.removeAll { $0 == member }
         settle(ticket)
     }
 
@@ -415,7 +415,7 @@ extension AgentCore {
         guard var commit = commits[ticket] else { return }
         let slot = commit.key.slot
         let replicas = slots[Int(slot.rawValue)].ownership?.replicas ?? []
-        commit.waiting.removeAll { name in !replicas.contains { $0.member.name == name } }
+        commit.waiting.removeAll { member in !replicas.contains { $0.member == member } }
         commits[ticket] = commit
         guard commit.waiting.isEmpty else { return }
         if commit.held == 0, !replicas.isEmpty {

@@ -114,9 +114,9 @@ extension AgentCore {
             ownership.replicas.removeAll { !wanted.contains($0.member) }
         }
         for position in ownership.replicas.indices where ownership.replicas[position].progress == .unsynced {
-            let name = ownership.replicas[position].member.name
-            if hasLink(to: name) {
-                peers[name]?.syncStream.enqueue(slot)
+            let member = ownership.replicas[position].member
+            if hasLink(to: member) {
+                peers[member.name]?.syncStream.enqueue(slot)
                 ownership.replicas[position].progress = .queued
             }
         }
@@ -139,12 +139,12 @@ extension AgentCore {
     private mutating func grantIfDue(_ slot: Slot) {
         let index = Int(slot.rawValue)
         guard let heir = ranked(slot).0, verifying.isEmpty, slots[index].pending.isEmpty, let ownership = slots[index].ownership,
-            let replica = ownership.replicas.first(where: { $0.member == heir && $0.progress == .synced }), hasLink(to: heir.name)
+            let replica = ownership.replicas.first(where: { $0.member == heir && $0.progress == .synced }), hasLink(to: heir)
         else { return }
         let tenure = Tenure(term: slots[index].tenure.term + 1, owner: replica.member)
         slots[index].tenure = tenure
         slots[index].part = .replica(.init(isSynced: true))
-        let synced = [id.name] + ownership.synced.prefix(SlotGrant.syncedMax - 1)
+        let synced = [id] + ownership.synced.filter { $0 != heir }.prefix(SlotGrant.syncedMax - 1)
         tell(heir.name, SlotGrant(slot: SlotTenure(slot: slot, tenure: tenure), synced: synced), in: \.granted)
         forgetDirty(slot)
     }
@@ -179,14 +179,16 @@ extension AgentCore {
         own(slot, Tenure(term: slots[Int(slot.rawValue)].tenure.term + 1, owner: id), synced: [])
     }
 
-    private mutating func own(_ slot: Slot, _ tenure: Tenure, synced: [NodeName]) {
+    /// - Parameter synced: who is said to hold a synced copy. Whoever restarted since is not that member, and whoever can't be told by *lead*
+    ///   that its copy goes on being whole would refuse its first change: they are brought up anew.
+    private mutating func own(_ slot: Slot, _ tenure: Tenure, synced: [MemberID]) {
         let index = Int(slot.rawValue)
         slots[index].tenure = tenure
         slots[index].claim = nil
         takeBackLeftover(of: slot)
-        let replicas = otherNodes.filter { synced.contains($0.name) }.map { SlotState.ReplicaProgress(member: $0, progress: .synced) }
-        slots[index].ownership = .init(replicas: replicas)
-        for name in synced { tell(name, SlotTenure(slot: slot, tenure: tenure), in: \.led) }
+        let led = otherNodes.filter { synced.contains($0) && hasLink(to: $0) }
+        slots[index].ownership = .init(replicas: led.map { .init(member: $0, progress: .synced) })
+        for member in led { tell(member.name, SlotTenure(slot: slot, tenure: tenure), in: \.led) }
         markDirty(slot)
         planAsOwner(slot)
     }

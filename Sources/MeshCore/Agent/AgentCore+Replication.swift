@@ -35,21 +35,23 @@ extension AgentCore {
 
     /// Sends a change to every replica and gives those whose word is needed before it is acknowledged: all synced ones, or, when none is,
     /// all that could be reached with the whole session.
-    mutating func replicate(_ delta: SessionState, of key: SessionKey, ticket: UInt64) -> [NodeName] {
+    mutating func replicate(_ delta: SessionState, of key: SessionKey, ticket: UInt64) -> [MemberID] {
         let index = Int(key.slot.rawValue)
         guard var ownership = slots[index].ownership, let whole = slots[index].sessions[key]?.state else { return [] }
         let slot = SlotTenure(slot: key.slot, tenure: slots[index].tenure)
-        var synced: [NodeName] = []
-        var reached: [NodeName] = []
+        var synced: [MemberID] = []
+        var reached: [MemberID] = []
         for position in ownership.replicas.indices {
             let replica = ownership.replicas[position]
             let isSynced = replica.progress == .synced
-            guard send(.delta(slot, ticket: ticket, key, isSynced ? delta : whole, whole: !isSynced), to: replica.member.name) else {
+            guard hasLink(to: replica.member),
+                send(.delta(slot, ticket: ticket, key, isSynced ? delta : whole, whole: !isSynced), to: replica.member.name)
+            else {
                 ownership.replicas[position].progress = .unsynced
                 continue
             }
-            reached.append(replica.member.name)
-            if isSynced { synced.append(replica.member.name) }
+            reached.append(replica.member)
+            if isSynced { synced.append(replica.member) }
         }
         slots[index].ownership = ownership
         return synced.isEmpty ? reached : synced
@@ -113,19 +115,33 @@ extension AgentCore {
         return true
     }
 
-    mutating func acknowledged(_ ticket: UInt64, by name: NodeName) {
-        if let finished = peers[name]?.syncStream.finishing.removeValue(forKey: ticket) {
-            for slot in finished { replicaSynced(name, slot) }
+    mutating func acknowledged(_ ticket: UInt64, by peer: MemberID) {
+        if let finished = peers[peer.name]?.syncStream.finishing.removeValue(forKey: ticket) {
+            for slot in finished { replicaSynced(peer, slot) }
             pumpSyncStreams()
         } else if !leftoverTaken(ticket) {
-            commitHeld(ticket, by: name)
+            commitHeld(ticket, by: peer)
         }
     }
 
-    private mutating func replicaSynced(_ name: NodeName, _ synced: SlotTenure) {
+    /// A copy is not whole after all. It is brought up anew, and what waited for its word waits for the next best.
+    mutating func refused(_ slot: SlotTenure, _ ticket: UInt64, by peer: MemberID) {
+        let index = Int(slot.slot.rawValue)
+        guard slots[index].tenure == slot.tenure, var ownership = slots[index].ownership else { return }
+        for position in ownership.replicas.indices where ownership.replicas[position].member == peer {
+            // One that is queued already refused an earlier change as well.
+            if ownership.replicas[position].progress == .synced { ownership.replicas[position].progress = .unsynced }
+        }
+        slots[index].ownership = ownership
+        commits[ticket]?.waiting.removeAll { $0 == peer }
+        plan(slot.slot)
+        pumpSyncStreams()
+    }
+
+    private mutating func replicaSynced(_ replica: MemberID, _ synced: SlotTenure) {
         let index = Int(synced.slot.rawValue)
         guard slots[index].tenure == synced.tenure, var ownership = slots[index].ownership,
-            let position = ownership.replicas.firstIndex(where: { $0.member.name == name && $0.progress == .queued })
+            let position = ownership.replicas.firstIndex(where: { $0.member == replica && $0.progress == .queued })
         else { return }
         ownership.replicas[position].progress = .synced
         slots[index].ownership = ownership
@@ -140,12 +156,13 @@ extension AgentCore {
             guard var ownership = slots[index].ownership,
                 let position = ownership.replicas.firstIndex(where: { $0.member.name == name })
             else { continue }
-            let missesWrites = slots[index].pending.contains { commits[$0]?.waiting.contains(name) ?? false }
+            let member = ownership.replicas[position].member
+            let missesWrites = slots[index].pending.contains { commits[$0]?.waiting.contains(member) ?? false }
             if ownership.replicas[position].progress == .queued || missesWrites {
                 ownership.replicas[position].progress = .unsynced
                 slots[index].ownership = ownership
             }
-            for ticket in slots[index].pending { commits[ticket]?.waiting.removeAll { $0 == name } }
+            for ticket in slots[index].pending { commits[ticket]?.waiting.removeAll { $0 == member } }
         }
     }
 
@@ -163,10 +180,12 @@ extension AgentCore {
                 replica.mentioned.insert(key)
                 slots[index].part = .replica(replica)
             }
-        } else {
-            // The owner sends less than the whole only to a copy it knows to be whole.
-            slots[index].part = .replica(.init(isSynced: true))
+        } else if replica.isSynced {
             merge(SyncedSession(key: key, mirrored: .zero, state: delta))
+        } else {
+            // The owner takes this copy for whole and is mistaken. To believe it would make an empty copy count.
+            send(.refuse(slot, ticket: ticket, .copyNotWhole), to: peer.name)
+            return
         }
         if ticket != 0 { send(.ack(ticket: ticket), to: peer.name) }
     }

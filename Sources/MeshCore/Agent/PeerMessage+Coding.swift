@@ -3,7 +3,7 @@
 extension PeerMessage {
     private enum Tag: UInt8 {
         case membership = 1, clock, forward, answer, delta, sync, ack, superseded, grant, lead, release, push, claim, claimAnswer, pull,
-            inquire, inquired, mirrored, message, spare, renewed, welcomed
+            inquire, inquired, mirrored, message, spare, renewed, welcomed, refuse
     }
 
     /// No list in a message is longer than there are slots; sessions are cut by bytes long before.
@@ -50,6 +50,11 @@ extension PeerMessage {
         case .ack(let ticket):
             writer.write(Tag.ack)
             writer.write(ticket)
+        case .refuse(let slot, let ticket, let refusal):
+            writer.write(Tag.refuse)
+            writer.write(slot)
+            writer.write(ticket)
+            writer.write(refusal.rawValue)
         case .superseded(let slots):
             writer.write(Tag.superseded)
             writer.write(list: slots) { $0.write($1) }
@@ -129,13 +134,18 @@ extension PeerMessage {
                         slot: slot, isFirst: flags & 1 != 0, isLast: flags & 2 != 0, sessions: try reader.readSessions())
                 })
         case .ack: self = .ack(ticket: try reader.read())
+        case .refuse:
+            let slot = try reader.readSlotTenure()
+            let ticket: UInt64 = try reader.read()
+            guard let refusal = Refusal(rawValue: try reader.read()) else { throw .unknownValue }
+            self = .refuse(slot, ticket: ticket, refusal)
         case .superseded: self = .superseded(try reader.readSlotTenures())
         case .grant:
             self = .grant(
                 try reader.readList(itemBytesMin: 15, limit: Self.listMax) { reader throws(WireError) in
                     let slot = try reader.readSlotTenure()
-                    let synced = try reader.readList(itemBytesMin: 2, limit: Self.listMax) { reader throws(WireError) in
-                        try reader.readName()
+                    let synced = try reader.readList(itemBytesMin: 10, limit: Self.listMax) { reader throws(WireError) in
+                        try reader.readMemberID()
                     }
                     return SlotGrant(slot: slot, synced: synced)
                 })

@@ -18,6 +18,8 @@ enum PeerMessage: Hashable, Sendable {
     case sync(ticket: UInt64, [SyncChunk])
     /// Replica to owner: what came under this ticket is held.
     case ack(ticket: UInt64)
+    /// Replica to owner: what came under this ticket is not held, and why. The copy is not what the owner takes it for.
+    case refuse(SlotTenure, ticket: UInt64, Refusal)
     /// A greater tenure than the one just heard.
     case superseded([SlotTenure])
     /// Owner to rank 0: the slots are yours.
@@ -44,10 +46,16 @@ enum PeerMessage: Hashable, Sendable {
     case message(ChannelMessage)
 }
 
-/// A slot given to `tenure`'s owner; those named hold synced copies.
+/// Why a replica does not take a change.
+enum Refusal: UInt8, Hashable, Sendable {
+    /// It is less than the whole session, and the copy it would go into is not whole: the replica began anew, or missed something.
+    case copyNotWhole
+}
+
+/// A slot given to `tenure`'s owner. Those named hold synced copies; in another life of theirs they hold nothing.
 struct SlotGrant: Hashable, Sendable {
     var slot: SlotTenure
-    var synced: [NodeName]
+    var synced: [MemberID]
 
     /// Two rank; the others had asked for it. Whoever is left out asks in time whether its copy is needed.
     static let syncedMax = 16

@@ -30,7 +30,7 @@ struct SlotState: Sendable {
     struct Ownership: Sendable {
         var replicas: [ReplicaProgress] = []
 
-        var synced: [NodeName] { replicas.filter { $0.progress == .synced }.map(\.member.name) }
+        var synced: [MemberID] { replicas.filter { $0.progress == .synced }.map(\.member) }
     }
 
     struct ReplicaProgress: Sendable {

@@ -100,7 +100,8 @@ enum Samples {
         return [
             .membership(gossip()[6].encoded), .clock(1_795_000_000_000), .delta(slot, ticket: 5, key, try session(), whole: true),
             .sync(ticket: 6, [SyncChunk(slot: slot, isFirst: true, isLast: false, sessions: [synced])]), .ack(ticket: .max),
-            .grant([SlotGrant(slot: slot, synced: [member.name])]), .lead([slot]), .claim([slot.slot]),
+            .refuse(slot, ticket: 7, .copyNotWhole),
+            .grant([SlotGrant(slot: slot, synced: [member])]), .lead([slot]), .claim([slot.slot]),
             .claimAnswer(nothing: [slot.slot], held: [slot]),
             .forward(id: 1, .commit(key, commit)), .forward(id: 1, .publish(channel: "c", payload: [1, 2])),
             .answer(id: 1, .session(snapshot)), .answer(id: 1, .committed(copies: 2, counters: fields)),

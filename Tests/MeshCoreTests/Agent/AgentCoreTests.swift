@@ -17,6 +17,8 @@ struct Dialogue {
     var dialled: [Endpoint] = []
     /// The link that the last message went over.
     var usedLink: LinkID?
+    /// All that was said, and over which link.
+    var log: [(link: LinkID, message: PeerMessage)] = []
 
     init(role: Role = .node) throws {
         var generator = SeededGenerator(seed: 1)
@@ -37,7 +39,10 @@ struct Dialogue {
             switch directive {
             case .linkMessage(let link, let bytes):
                 usedLink = link
-                if let message = try? PeerMessage(decoding: bytes) { said.append(message) }
+                if let message = try? PeerMessage(decoding: bytes) {
+                    said.append(message)
+                    log.append((link, message))
+                }
             case .reply(let request, let response): replies[request.number] = response
             case .closeLink(let link): closed.append(link)
             case .connect(let endpoint): dialled.append(endpoint)
@@ -59,14 +64,19 @@ struct Dialogue {
 
     /// The peer joins, serves, and takes every copy it is sent.
     mutating func join() throws {
-        step(.linkUp(Self.link, peer: peer, endpoint: peerEndpoint))
-        let member = Member(id: peer, stage: .serving, endpoint: peerEndpoint)
-        let state = GossipMessage(
-            sender: peer, digest: 0, kind: .state(isLast: true, asking: false), facts: [.member(member, goneFor: 0)])
-        hears(.membership(state.encoded))
+        meets(peer, over: Self.link, at: peerEndpoint)
         acknowledgeSyncs()
         #expect(core.status.underReplicatedSlots == 0)
         said = []
+    }
+
+    /// A node that serves comes, over a link of its own.
+    mutating func meets(_ node: MemberID, over link: LinkID, at endpoint: Endpoint) {
+        step(.linkUp(link, peer: node, endpoint: endpoint))
+        let member = Member(id: node, stage: .serving, endpoint: endpoint)
+        let state = GossipMessage(
+            sender: node, digest: 0, kind: .state(isLast: true, asking: false), facts: [.member(member, goneFor: 0)])
+        hears(.membership(state.encoded), over: link)
     }
 
     mutating func acknowledgeSyncs() {
@@ -131,13 +141,7 @@ struct Dialogue {
 
     @Test func aGrantFollowsTheSyncOfRankZero() throws {
         var play = try Dialogue()
-        play.step(.linkUp(Dialogue.link, peer: play.peer, endpoint: play.peerEndpoint))
-        let member = Member(id: play.peer, stage: .serving, endpoint: play.peerEndpoint)
-        play.hears(
-            .membership(
-                GossipMessage(
-                    sender: play.peer, digest: 0, kind: .state(isLast: true, asking: false), facts: [.member(member, goneFor: 0)]
-                ).encoded))
+        play.meets(play.peer, over: Dialogue.link, at: play.peerEndpoint)
         #expect(!play.said.contains { if case .grant = $0 { true } else { false } })
         play.acknowledgeSyncs()
         let messages = play.said.compactMap { message -> [SlotGrant]? in if case .grant(let slots) = message { slots } else { nil } }

@@ -16,7 +16,7 @@ import Testing
         let slot = SlotTenure(slot: Slot(masking: 9), tenure: Tenure(term: 1, owner: peer))
         let messages: [PeerMessage] = [
             .grant([SlotGrant(slot: slot, synced: [])]), .release([slot]), .lead([slot]), .superseded([slot]), .claim([slot.slot]),
-            .ack(ticket: 3),
+            .ack(ticket: 3), .refuse(slot, ticket: 3, .copyNotWhole),
             .claimAnswer(nothing: [slot.slot], held: [slot]), .pull([slot.slot]), .inquire([slot]), .inquired,
             .sync(ticket: 1, [SyncChunk(slot: slot, isFirst: true, isLast: true, sessions: [])]),
         ]

@@ -27,11 +27,12 @@ import Testing
             .published(ChannelPosition(epoch: 1, offset: 2)), .failed(ClientFailure(.unavailable, "try again")), .elsewhere(nil),
             .elsewhere(member),
         ]
-        let grant = SlotGrant(slot: slot, synced: [member.name])
+        let grant = SlotGrant(slot: slot, synced: [member])
         return [
             .membership([1, 2, 3]), .renewed(member.life), .welcomed(member.life), .clock(1_795_000_000_000),
             .delta(slot, ticket: 5, key, chance.session(), whole: true),
             .sync(ticket: 6, [SyncChunk(slot: slot, isFirst: true, isLast: false, sessions: [synced, synced])]), .ack(ticket: .max),
+            .refuse(slot, ticket: 7, .copyNotWhole),
             .superseded([slot, unowned]), .grant([grant]), .lead([slot]), .release([unowned]), .spare([slot]),
             .push(ticket: 8, [synced]), .claim([Slot(masking: 1)]), .claimAnswer(nothing: [Slot(masking: 2)], held: [slot]), .pull([]),
             .inquire([slot]), .inquired, .mirrored([MirroredSession(key: key, stamp: Stamp(rawValue: 1))]),
@@ -42,7 +43,7 @@ import Testing
     @Test func everyMessageComesBackFromTheWire() throws {
         let samples = try Self.samples()
         for message in samples { #expect(try PeerMessage(decoding: message.encoded) == message) }
-        #expect(Set(samples.compactMap(\.encoded.first)) == Set(1...22))
+        #expect(Set(samples.compactMap(\.encoded.first)) == Set(1...23))
     }
 
     @Test func everySessionComesBackFromTheWire() throws {
@@ -76,7 +77,7 @@ import Testing
                     bytes[Int.random(in: bytes.indices, using: &generator)] ^= 1 << UInt8.random(in: 0...7, using: &generator)
                 }
             } else {
-                bytes = [UInt8.random(in: 0...21, using: &generator)]
+                bytes = [UInt8.random(in: 0...23, using: &generator)]
                 for _ in 0..<round % 48 { bytes.append(UInt8.random(in: 0...255, using: &generator)) }
             }
             guard let message = try? PeerMessage(decoding: bytes) else { continue }
@@ -86,7 +87,7 @@ import Testing
 
     @Test func aLengthThatIsNotThereTakesNoMemory() {
         // Four thousand million of whatever it is, in a message of nine bytes.
-        for tag in 1...20 as ClosedRange<UInt8> {
+        for tag in 1...23 as ClosedRange<UInt8> {
             #expect(throws: WireError.self) { try PeerMessage(decoding: [tag] + [UInt8](repeating: 0xFF, count: 40)) }
         }
     }

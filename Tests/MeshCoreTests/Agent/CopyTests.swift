@@ -1,0 +1,74 @@
+import Testing
+
+@testable import MeshCore
+
+/// Which copies count.
+@Suite struct CopyTests {
+    private func third(life: UInt64) throws -> MemberID { MemberID(name: try NodeName("n3"), life: Life(rawValue: life << 40)) }
+
+    private static let thirdLink = LinkID(rawValue: 3)
+
+    @Test func aBackupThatRestartedEmptyBetweenSyncAndGrantIsNotCountedAsACopy() throws {
+        var play = try Dialogue()
+        try play.join()
+        play.meets(try third(life: 2), over: Self.thirdLink, at: .loopback(port: 7002))
+        play.pass(.milliseconds(100))
+        play.acknowledgeSyncs()
+        let slot = try #require(Slot.all.first { play.core.table.ranking(of: $0).prefix(2).map(\.description) == ["n1", "n3"] })
+        // n2 is owner for a while, syncs n1, and then grants. It has not heard yet that n3 began anew.
+        let before = SlotTenure(slot: slot, tenure: Tenure(term: 8, owner: play.peer))
+        play.hears(.superseded([before]))
+        play.hears(.sync(ticket: 5, [SyncChunk(slot: before, isFirst: true, isLast: true, sessions: [])]))
+        play.log = []
+        let granted = SlotTenure(slot: slot, tenure: Tenure(term: 9, owner: play.core.id))
+        play.hears(.grant([SlotGrant(slot: granted, synced: [play.peer, try third(life: 1)])]))
+        #expect(play.core.slots[Int(slot.rawValue)].ownership?.synced == [play.peer])
+        #expect(play.log.contains { $0.link == Dialogue.link && $0.message == .lead([granted]) })
+        #expect(!play.log.contains { $0.link == Self.thirdLink && $0.message == .lead([granted]) })
+        let sync = try #require(play.log.first { if case .sync = $0.message { $0.link == Self.thirdLink } else { false } })
+        guard case .sync(let ticket, let chunks) = sync.message else { return }
+        #expect(chunks.map(\.slot) == [granted])
+        play.hears(.ack(ticket: ticket), over: Self.thirdLink)
+        #expect(play.core.slots[Int(slot.rawValue)].ownership?.synced == [try third(life: 2)])
+    }
+
+    @Test func aCopyThatIsNotWholeRefusesLessThanTheWholeAndDoesNotBecomeWholeByIt() throws {
+        var play = try Dialogue()
+        try play.join()
+        let slot = try #require(Slot.all.first { play.core.table.primary(of: $0) == play.peer.name })
+        let key = try #require(
+            SessionKey(bytes: [UInt8(slot.rawValue >> 4), UInt8(slot.rawValue & 15) << 4] + [UInt8](repeating: 0, count: 30)))
+        let present = SlotTenure(slot: slot, tenure: Tenure(term: 5, owner: play.peer))
+        for ticket in [6, 0] as [UInt64] {
+            play.said = []
+            play.hears(.delta(present, ticket: ticket, key, SessionState(createdAt: 1), whole: false))
+            #expect(play.said == [.refuse(present, ticket: ticket, .copyNotWhole)])
+        }
+        #expect(play.core.status.sessions == 0)
+        #expect(!play.core.slots[Int(slot.rawValue)].isSyncedReplica)
+    }
+
+    @Test func aCommitThatItsBackupRefusesWaitsUntilTheBackupHoldsTheWholeSession() throws {
+        var play = try Dialogue()
+        try play.join()
+        let key = try play.made()
+        let slot = SlotTenure(slot: key.slot, tenure: play.core.slots[Int(key.slot.rawValue)].tenure)
+        let (first, second) = (play.ask(Dialogue.increment(key, 1)), play.ask(Dialogue.increment(key, 2)))
+        let tickets = play.deltas()
+        for ticket in tickets { play.hears(.refuse(slot, ticket: ticket, .copyNotWhole)) }
+        #expect(play.replies[first] == nil && play.replies[second] == nil)
+        #expect(play.core.status.underReplicatedSlots == 1)
+        let again = play.said.compactMap { message -> UInt64? in
+            if case .delta(slot, let ticket, key, _, whole: true) = message { ticket } else { nil }
+        }
+        #expect(Set(again) == Set(tickets))
+        for ticket in again { play.hears(.ack(ticket: ticket)) }
+        for request in [first, second] {
+            guard case .committed(let receipt) = play.replies[request] else { return #expect(Bool(false)) }
+            #expect(receipt.copies == 2)
+        }
+        #expect(play.core.status.underReplicatedSlots == 1, "one session of the slot is there, not the others")
+        play.acknowledgeSyncs()
+        #expect(play.core.status.underReplicatedSlots == 0)
+    }
+}
