@@ -46,7 +46,8 @@ public struct Ordeal: Sendable {
     private var generator: SeededGenerator
     private var names: [NodeName] = []
     private var ledger: [SessionKey: Int64] = [:]
-    private var begun: [SessionKey: Int] = [:]
+    /// Attempts that were repeated when the session may have forgotten them, and so may have counted twice.
+    private var unsure: [SessionKey: Int64] = [:]
     private var keys: [SessionKey] = []
     private var pending: [Attempt] = []
     private var report: Report
@@ -54,10 +55,10 @@ public struct Ordeal: Sendable {
     private struct Attempt: Sendable {
         let key: SessionKey
         let commit: SessionCommit
-        /// Counted within the session.
-        let ordinal: Int
+        let begunAt: Int64
         var request: UInt64
         var sentAt: Int64
+        var isUnsure = false
     }
 
     public init(seed: UInt64, configuration: Configuration = Configuration()) {
@@ -134,22 +135,14 @@ public struct Ordeal: Sendable {
     private mutating func count(for duration: Duration) {
         let end = world.uptime + duration.nanoseconds
         while world.uptime < end {
-            if let key = keys.randomElement(using: &generator), mayBegin(key) {
+            if let key = keys.randomElement(using: &generator) {
                 let commit = SessionCommit(key: key, id: CommitID(using: &generator), changes: [.increment("n", by: 1)])
-                begun[key, default: 0] += 1
                 pending.append(
-                    Attempt(key: key, commit: commit, ordinal: begun[key] ?? 0, request: send(commit), sentAt: world.uptime))
+                    Attempt(key: key, commit: commit, begunAt: world.uptime, request: send(commit), sentAt: world.uptime))
             }
             world.run(for: .milliseconds(10))
             collect()
         }
-    }
-
-    /// A session remembers its last 32 commits; one that is repeated after more than that can't be told from a new one. So clients don't run
-    /// further ahead of an unanswered commit.
-    private func mayBegin(_ key: SessionKey) -> Bool {
-        let oldest = pending.lazy.filter { $0.key == key }.map(\.ordinal).min()
-        return oldest.map { (begun[key] ?? 0) - $0 < SessionState.commitsMax - 2 } ?? true
     }
 
     private mutating func send(_ commit: SessionCommit) -> UInt64 {
@@ -181,8 +174,15 @@ public struct Ordeal: Sendable {
     private mutating func sendAgain(_ attempt: inout Attempt) {
         attempt.request = send(attempt.commit)
         attempt.sentAt = world.uptime
+        if !attempt.isUnsure, world.uptime - attempt.begunAt > Self.repeatAge.nanoseconds {
+            attempt.isUnsure = true
+            unsure[attempt.key, default: 0] += 1
+        }
         report.commitsRepeated += 1
     }
+
+    /// So long after the first try a repeat is sure to be known, whosever clock gave the stamps.
+    private static let repeatAge = Duration.milliseconds(SessionState.commitAgeMilliseconds - 2 * MeshClock.leeway)
 
     private mutating func finishAttempts() {
         let end = world.uptime + Duration.seconds(60).nanoseconds
@@ -227,7 +227,7 @@ public struct Ordeal: Sendable {
                     continue
                 }
                 let acknowledged = ledger[key] ?? 0
-                let surplus = configuration.faults.contains(.cut) ? Int64(report.commitsRepeated) : 0
+                let surplus = configuration.faults.contains(.cut) ? Int64(report.commitsRepeated) : unsure[key] ?? 0
                 var shown: Int64 = 0
                 if case .integer(let value) = snapshot.fields.first(where: { $0.name == "n" })?.value { shown = value }
                 if !(acknowledged...acknowledged + surplus).contains(shown) {

@@ -219,7 +219,7 @@ import Testing
         for claim in [
             "at most \(PacketSealer.packetBytesMax) bytes", "last \(ReplayWindow.width) counters",
             "\(PeerLinkMachine.unprovenFrameBytesMax) bytes before the proof", "\(PeerLinkMachine.messageBytesMax) bytes a message",
-            "last \(SessionState.commitsMax) commits", "\(MirrorRecord.entriesMax) entries",
+            "last \(SessionState.commitAgeMilliseconds / 1000) s, at most \(SessionState.commitsMax)", "\(MirrorRecord.entriesMax) entries",
         ] {
             let isSaid = document.contains(claim)
             #expect(isSaid, "PROTOCOL.md does not say \"\(claim)\"")

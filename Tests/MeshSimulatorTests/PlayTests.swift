@@ -93,6 +93,17 @@ import Testing
         #expect(try play.increment(session, at: "n3", id: id).counters.first?.value == .integer(1))
     }
 
+    @Test func fortyCommitsBetweenATryAndItsRepeatStillCountOnce() throws {
+        var play = try Play(seed: 16, "n1", "n2", "n3")
+        let session = try play.create(at: "n1")
+        let id = CommitID(upper: 4, lower: 2)
+        _ = try play.increment(session, at: "n1", id: id)
+        for _ in 1...40 { _ = try play.increment(session, at: "n3") }
+        #expect(try play.increment(session, at: "n2", id: id).counters.first?.value == .integer(41))
+        try play.world.crash(NodeName("n1"))
+        #expect(try play.increment(session, at: "n3", id: id).counters.first?.value == .integer(41))
+    }
+
     @Test func aPrimarysClockAnHourAheadExpiresNobodyAndFreezesNothing() throws {
         var play = try Play(seed: 8, "n1", "n2", "n3")
         let session = try play.create(at: "n1")

@@ -111,22 +111,25 @@ extension AgentCore {
         let first = housekeeping.slot
         let end = min(Slot.count, first + Int(round * Double(Housekeeping.slotsPerSecond)))
         for index in first..<end {
-            expireSessions(in: index)
+            lookOverSessions(in: index)
             plan(Slot.all[index])
         }
         offerSpares(first..<end)
         housekeeping.slot = end % Slot.count
     }
 
-    /// Only the owner lets go of a session for its age, and says so by the next sync; a replica's copy goes by the same rule, later.
-    private mutating func expireSessions(in index: Int) {
+    /// Only the owner lets go of a session for its age, and says so by the next sync; a replica's copy goes by the same rule, later. Owner and
+    /// replica each forget the commits of one at rest.
+    private mutating func lookOverSessions(in index: Int) {
         guard !slots[index].sessions.isEmpty else { return }
-        let wall = wall - (slots[index].isOwner ? 0 : Self.replicaSlack)
-        for key in slots[index].sortedKeys {
-            guard let entry = slots[index].sessions[key], entry.pending.isEmpty,
-                entry.state.isExpired(wall: wall, idleDefault: configuration.idleDefault)
-            else { continue }
-            remove(key)
+        let wall = wall
+        let expiryWall = wall - (slots[index].isOwner ? 0 : Self.replicaSlack)
+        for key in slots[index].sortedKeys where slots[index].sessions[key]?.pending.isEmpty ?? false {
+            if slots[index].sessions[key]?.state.isExpired(wall: expiryWall, idleDefault: configuration.idleDefault) ?? false {
+                remove(key)
+            } else {
+                slots[index].sessions[key]?.state.forgetMarksAtRest(wall: wall)
+            }
         }
     }
 

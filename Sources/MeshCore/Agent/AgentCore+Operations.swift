@@ -30,8 +30,8 @@ struct PendingCommit: Sendable {
     let key: SessionKey
     let commit: CommitID?
     let delta: SessionState
-    /// The session without it.
-    let before: SessionState
+    /// The session without it; nil when it makes the session.
+    let before: SessionState?
     let result: [SessionSnapshot.Field]
     /// Whose word is missing.
     var waiting: [MemberID]
@@ -307,7 +307,7 @@ extension AgentCore {
             finish(number, read(operation.body, key))
         case .commit(_, let commit), .create(_, let commit, _):
             guard !entry.state.isDestroyed else { return finish(number, absent(operation.body)) }
-            apply(number, key, commit)
+            apply(number, key, commit, before: entry.state)
         case .destroy(_, let commit):
             if entry.state.hasApplied(commit) { return joinCommit(number, key, commit, counters: []) }
             let wall = wall
@@ -335,23 +335,22 @@ extension AgentCore {
 
     private mutating func create(_ number: UInt64, _ key: SessionKey, _ commit: SessionCommit, _ state: SessionState?) {
         let index = Int(key.slot.rawValue)
-        if slots[index].sessions[key] == nil {
-            guard sessionCount < configuration.sessionsMax else {
-                let full = ClientFailure(.full, "this agent holds \(configuration.sessionsMax) sessions, as many as it may")
-                return finish(number, .failed(full))
-            }
-            var fresh = SessionState(createdAt: wall)
-            if let state { fresh.merge(state) }
-            slots[index].sessions[key] = SessionEntry(state: fresh)
-            sessionCount += 1
+        guard slots[index].sessions[key] == nil else { return execute(number, on: key) }
+        guard sessionCount < configuration.sessionsMax else {
+            let full = ClientFailure(.full, "this agent holds \(configuration.sessionsMax) sessions, as many as it may")
+            return finish(number, .failed(full))
         }
-        execute(number, on: key)
+        var fresh = SessionState(createdAt: wall)
+        if let state { fresh.merge(state) }
+        slots[index].sessions[key] = SessionEntry(state: fresh)
+        sessionCount += 1
+        apply(number, key, commit, before: nil)
     }
 
-    private mutating func apply(_ number: UInt64, _ key: SessionKey, _ commit: SessionCommit) {
+    /// - Parameter before: the session as it is; nil when it is just being made.
+    private mutating func apply(_ number: UInt64, _ key: SessionKey, _ commit: SessionCommit, before: SessionState?) {
         let index = Int(key.slot.rawValue)
         guard var state = slots[index].sessions[key]?.state else { return }
-        let before = state
         if state.hasApplied(commit.id) {
             return joinCommit(number, key, commit.id, counters: counters(of: commit, in: state))
         }
@@ -360,6 +359,7 @@ extension AgentCore {
             slots[index].sessions[key]?.state = state
             hold(number, key, commit.id, delta, before: before, counters: counters(of: commit, in: state))
         } catch {
+            if before == nil { remove(key) }
             finish(number, .failed(error))
         }
     }
@@ -373,7 +373,7 @@ extension AgentCore {
 
     /// Waits until the change is held twice, then answers.
     mutating func hold(
-        _ number: UInt64?, _ key: SessionKey, _ commit: CommitID?, _ delta: SessionState, before: SessionState,
+        _ number: UInt64?, _ key: SessionKey, _ commit: CommitID?, _ delta: SessionState, before: SessionState?,
         counters: [SessionSnapshot.Field]
     ) {
         let ticket = nextNumber()

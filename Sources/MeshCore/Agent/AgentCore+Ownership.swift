@@ -339,12 +339,11 @@ extension AgentCore {
             for number in commit.operations { park(number) }
             guard let entry = slots[index].sessions[commit.key] else { continue }
             for reader in entry.readers { park(reader) }
-            if commit.before.commits.isEmpty {
-                // It was to be made by this very commit.
+            if let before = commit.before {
+                slots[index].sessions[commit.key] = SessionEntry(state: before, mirrored: entry.mirrored)
+            } else {
                 slots[index].sessions[commit.key] = nil
                 sessionCount -= 1
-            } else {
-                slots[index].sessions[commit.key] = SessionEntry(state: commit.before, mirrored: entry.mirrored)
             }
         }
         forgetDirty(slot)

@@ -58,7 +58,7 @@ extension AgentCore {
     }
 
     /// Sends replicas the whole of a session that came by another way than a commit, and sees to it that it arrives.
-    mutating func tellReplicas(of key: SessionKey, before: SessionState) {
+    mutating func tellReplicas(of key: SessionKey, before: SessionState?) {
         guard let state = slots[Int(key.slot.rawValue)].sessions[key]?.state else { return }
         hold(nil, key, nil, state, before: before, counters: [])
     }
@@ -253,6 +253,6 @@ extension SyncChunk {
 extension SessionState {
     /// About what the session takes in a message.
     var byteCount: Int {
-        fields.reduce(48 + commits.count * 16) { $0 + 40 + $1.name.utf8.count + $1.cell.byteCount }
+        fields.reduce(48 + commits.count * 24) { $0 + 40 + $1.name.utf8.count + $1.cell.byteCount }
     }
 }

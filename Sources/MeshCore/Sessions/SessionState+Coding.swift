@@ -6,7 +6,7 @@ extension ByteWriter {
         write(UInt64(bitPattern: state.accessedAt))
         write(state.latest.rawValue)
         write(state.destroyed?.rawValue ?? 0)
-        write(UInt8(state.commits.count))
+        write(UInt16(state.commits.count))
         for mark in state.commits { write(mark) }
         write(UInt16(state.fields.count))
         for field in state.fields {
@@ -62,7 +62,7 @@ extension ByteReader {
         state.latest = Stamp(rawValue: try read())
         let destroyed: UInt64 = try read()
         state.destroyed = destroyed == 0 ? nil : Stamp(rawValue: destroyed)
-        let commits = Int(try read(UInt8.self))
+        let commits = Int(try read(UInt16.self))
         guard commits <= SessionState.commitsMax else { throw .tooLarge }
         for _ in 0..<commits {
             let mark = try readCommitMark()

@@ -28,7 +28,7 @@ extension SessionState {
         var payload = ByteWriter()
         payload.write(created.rawValue)
         payload.write(UInt64(bitPattern: accessedAt))
-        payload.write(UInt8(commits.count))
+        payload.write(UInt16(commits.count))
         for mark in commits { payload.write(mark) }
         return MirrorEntry(
             name: [EntryKind.meta], version: Self.entryVersion(latest, Life(rawValue: UInt64(accessedAt))), payload: payload.bytes)
@@ -111,9 +111,13 @@ extension SessionState {
     private mutating func readMeta(_ payload: inout ByteReader) throws(WireError) {
         created = Stamp(rawValue: try payload.read())
         accessedAt = try payload.readMilliseconds()
-        let count = Int(try payload.read(UInt8.self))
+        let count = Int(try payload.read(UInt16.self))
         guard count <= Self.commitsMax else { throw .tooLarge }
-        for _ in 0..<count { commits.append(try payload.readCommitMark()) }
+        for _ in 0..<count {
+            let mark = try payload.readCommitMark()
+            guard commits.last.map({ $0 < mark }) ?? true else { throw .unknownValue }
+            commits.append(mark)
+        }
     }
 
     private mutating func merge(fieldNamed name: inout ByteReader, _ cell: Cell) throws(WireError) {

@@ -13,7 +13,7 @@ public struct SessionState: Hashable, Sendable {
     public internal(set) var destroyed: Stamp?
     /// In the order of their names.
     public internal(set) var fields: [Field] = []
-    /// The latest commits, in the order of their stamps, so that one sent twice counts once.
+    /// The commits of the last 30 seconds, in the order of their stamps, so that one sent twice counts once.
     public internal(set) var commits: [CommitMark] = []
 
     public struct Field: Hashable, Sendable {
@@ -29,8 +29,11 @@ public struct SessionState: Hashable, Sendable {
         public static func < (lhs: CommitMark, rhs: CommitMark) -> Bool { (lhs.stamp, lhs.id) < (rhs.stamp, rhs.id) }
     }
 
-    /// More than a client has in flight for one session; each costs 24 bytes.
-    public static let commitsMax = 32
+    /// How long before the session's latest stamp a commit may lie and still be known again, in milliseconds: longer than anybody goes on
+    /// sending one again.
+    public static let commitAgeMilliseconds: Int64 = 30_000
+    /// Of more the newest are known: seventeen commits a second to one session. Each costs 24 bytes while it is remembered.
+    public static let commitsMax = 512
     /// How long a destroyed session is remembered, in milliseconds: longer than any request or repeat of one may be under way.
     public static let tombstoneMilliseconds: Int64 = 3_600_000
     /// Accesses are written down only when they moved the date by this much, and expiry grants it on top.
@@ -91,7 +94,7 @@ public struct SessionState: Hashable, Sendable {
         }
         for field in other.fields { merge(field) }
         forgetOldRemovals()
-        for mark in other.commits where !commits.contains(mark) { remember(mark) }
+        remember(other.commits)
     }
 
     private mutating func merge(_ field: Field) {
@@ -118,9 +121,31 @@ public struct SessionState: Hashable, Sendable {
         fields = []
     }
 
-    private mutating func remember(_ mark: CommitMark) {
-        commits.insert(mark, at: commits.firstIndex { mark < $0 } ?? commits.endIndex)
-        if commits.count > Self.commitsMax { commits.removeFirst() }
+    private mutating func remember(_ marks: [CommitMark]) {
+        for mark in marks {
+            // Mostly it is the newest.
+            var position = commits.endIndex
+            while position > 0, mark < commits[position - 1] { position -= 1 }
+            if position == 0 || commits[position - 1] != mark { commits.insert(mark, at: position) }
+        }
+        forgetOldMarks()
+    }
+
+    /// What stays follows from all marks and the latest stamp, and from nothing else: so marks merge by the same laws as fields.
+    mutating func forgetOldMarks() {
+        let oldest = latest.milliseconds - Self.commitAgeMilliseconds
+        let tooOld = commits.firstIndex { $0.stamp.milliseconds >= oldest } ?? commits.count
+        let forgotten = max(tooOld, commits.count - Self.commitsMax)
+        if forgotten > 0 { commits.removeFirst(forgotten) }
+    }
+
+    /// Lets go of all marks once none can be asked for any more. A session at rest has none.
+    ///
+    /// Not a change that others are told of: a copy that still has marks may bring them back, and lets go of them in its turn.
+    public mutating func forgetMarksAtRest(wall: Int64) {
+        // The owner that gave the stamps may have been ahead of the mesh's clock as far as we are behind it.
+        guard !commits.isEmpty, latest.milliseconds + Self.commitAgeMilliseconds + 2 * MeshClock.leeway <= wall else { return }
+        commits = []
     }
 
     public func hasApplied(_ commit: CommitID) -> Bool {
@@ -157,7 +182,7 @@ public struct SessionState: Hashable, Sendable {
         changed.forgetOldRemovals()
         changed.latest = version.stamp
         changed.accessedAt = max(accessedAt, wall)
-        changed.remember(CommitMark(stamp: version.stamp, id: commit.id))
+        changed.remember([CommitMark(stamp: version.stamp, id: commit.id)])
         self = changed
 
         var delta = SessionState()
@@ -226,7 +251,7 @@ public struct SessionState: Hashable, Sendable {
     public mutating func destroy(_ commit: CommitID, wall: Int64) -> SessionState {
         latest = Stamp(after: latest, wall: wall)
         if !isDestroyed { bury(at: latest) }
-        remember(CommitMark(stamp: latest, id: commit))
+        remember([CommitMark(stamp: latest, id: commit)])
         var delta = SessionState()
         delta.created = created
         delta.latest = latest

@@ -139,6 +139,28 @@ struct Dialogue {
         #expect(snapshot.fields == counters)
     }
 
+    @Test func aSessionAtRestKeepsNoMarksAndOutlivesACommitThatIsSuperseded() throws {
+        var play = try Dialogue()
+        try play.join()
+        let key = try play.made()
+        let index = Int(key.slot.rawValue)
+        play.pass(.seconds(100))
+        #expect(play.core.slots[index].sessions[key]?.state.commits == [])
+        let commit = play.ask(Dialogue.increment(key, 1))
+        #expect(play.replies[commit] == nil)
+        play.hears(.superseded([SlotTenure(slot: key.slot, tenure: Tenure(term: 8, owner: play.peer))]))
+        let left = try #require(play.core.slots[index].leftover?.sessions[key]?.state)
+        #expect(left.fields.isEmpty && !left.hasApplied(CommitID(upper: 1, lower: 1)))
+    }
+
+    @Test func aSessionThatCanNotBeMadeLeavesNothingBehind() throws {
+        var play = try Dialogue()
+        let number = play.ask(.commit(SessionCommit(key: nil, id: CommitID(upper: 1, lower: 1), changes: [.set("@user", [1])])))
+        guard case .failure(let failure) = play.replies[number] else { return #expect(Bool(false)) }
+        #expect(failure.code == .invalid)
+        #expect(play.core.status.sessions == 0)
+    }
+
     @Test func aGrantFollowsTheSyncOfRankZero() throws {
         var play = try Dialogue()
         play.meets(play.peer, over: Dialogue.link, at: play.peerEndpoint)

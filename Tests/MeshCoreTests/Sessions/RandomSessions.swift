@@ -31,15 +31,16 @@ struct RandomSessions {
 
     mutating func cell() -> Cell { Bool.random(using: &generator) ? register() : .counter(counter()) }
 
-    mutating func session(destroyedIn chance: UInt64 = 8) -> SessionState {
+    /// - Parameter marksMax: commits to choose from, one each 20 ms of the last of them.
+    mutating func session(destroyedIn chance: UInt64 = 8, marksMax: UInt64 = 60) -> SessionState {
         var state = SessionState()
         state.created = Stamp(rawValue: number(0...2))
         state.accessedAt = Int64(number(0...5))
-        state.latest = Stamp(rawValue: number(0...6))
-        for mark in 1...60 where Bool.random(using: &generator) {
-            state.commits.append(.init(stamp: Stamp(rawValue: UInt64(mark)), id: CommitID(upper: 0, lower: UInt64(mark))))
+        state.latest = Stamp(wall: Int64(number(0...45_000)))
+        for mark in 1...marksMax where Bool.random(using: &generator) {
+            state.commits.append(.init(stamp: Stamp(wall: Int64(mark) * 20), id: CommitID(upper: 0, lower: mark)))
         }
-        state.commits = Array(state.commits.suffix(SessionState.commitsMax))
+        state.forgetOldMarks()
         if chance > 0, number(1...chance) == 1 {
             state.destroyed = Stamp(rawValue: number(1...4))
         } else {

@@ -15,6 +15,16 @@ import Testing
         }
     }
 
+    @Test func marksOfCommitsMergeByTheSameLawsWhetherAgeOrCountEndsThem() {
+        var chance = RandomSessions(seed: 7)
+        for _ in 0..<100 {
+            let (a, b, c) = (chance.session(marksMax: 1600), chance.session(marksMax: 1600), chance.session(marksMax: 1600))
+            #expect(a.merged(with: b) == b.merged(with: a))
+            #expect(a.merged(with: b).merged(with: c) == a.merged(with: b.merged(with: c)))
+            #expect(a.merged(with: a) == a)
+        }
+    }
+
     @Test func cellsMergeByTheSameLawsAlsoARemovalAndAnEmptyValueOfOneVersion() {
         var chance = RandomSessions(seed: 2)
         let removed = Cell.register(RandomSessions.version(1), nil)
@@ -114,17 +124,34 @@ import Testing
         #expect(replica == state)
     }
 
-    @Test func theNewestThirtyTwoCommitsAreKnownAlsoAfterMerging() throws {
+    @Test func commitsOfTheLastThirtySecondsAreKnownAlsoAfterMerging() throws {
         var state = SessionState(createdAt: 1)
         var old = state
         for number in 0..<100 as Range<UInt64> {
-            _ = try state.apply(Self.commit(number), life: Self.life, wall: 1)
+            _ = try state.apply(Self.commit(number), life: Self.life, wall: Int64(number) * 1000)
             if number == 60 { old = state }
         }
         state.merge(old)
         for number in 0..<100 as Range<UInt64> {
-            #expect(state.hasApplied(CommitID(upper: 0, lower: number)) == (number >= 100 - UInt64(SessionState.commitsMax)))
+            #expect(state.hasApplied(CommitID(upper: 0, lower: number)) == (number >= 69))
         }
+    }
+
+    @Test func ofMoreCommitsThanThereIsRoomForTheNewestAreKnown() throws {
+        var state = SessionState(createdAt: 1)
+        let count = UInt64(SessionState.commitsMax) + 100
+        for number in 0..<count { _ = try state.apply(Self.commit(number), life: Self.life, wall: 1) }
+        #expect(state.commits.count == SessionState.commitsMax)
+        #expect(!state.hasApplied(CommitID(upper: 0, lower: 99)) && state.hasApplied(CommitID(upper: 0, lower: 100)))
+    }
+
+    @Test func aSessionAtRestRemembersNoCommit() throws {
+        var state = SessionState(createdAt: 1)
+        _ = try state.apply(Self.commit(1), life: Self.life, wall: 1000)
+        state.forgetMarksAtRest(wall: 40_999)
+        #expect(state.commits.count == 1)
+        state.forgetMarksAtRest(wall: 41_000)
+        #expect(state.commits.isEmpty)
     }
 
     @Test func aDestroyedSessionStaysDestroyedWhateverIsMerged() throws {
