@@ -81,6 +81,7 @@ import Testing
             "claim": .claim([Slot(masking: 17), Slot(masking: 4095)]),
             "grant": .grant([SlotGrant(slot: tenure, synced: [try id("n1", 1)])]),
             "refuse": .refuse(tenure, ticket: 9, .copyNotWhole),
+            "inquire": .inquire(round: 7, isTakeover: true, [tenure]),
             "forward": .forward(id: 5, .commit(try key(), increment)),
             "answer": .answer(id: 5, .committed(copies: 2, counters: [.init(name: "count", value: .integer(2))])),
         ]
@@ -124,8 +125,8 @@ import Testing
         let answer = try Self.example("link 2", is: sent(try acceptor.receive(hello)))
         let proof = try Self.example("link 3", is: sent(try initiator.receive(answer)))
         #expect(try acceptor.receive(proof) == [.established(peer: try Self.id("n1", 1), endpoint: .loopback(port: 7946))])
-        let message = try Self.example("link 4", is: try initiator.seal(PeerMessage.inquired.encoded))
-        #expect(try acceptor.receive(message) == [.message(PeerMessage.inquired.encoded)])
+        let message = try Self.example("link 4", is: try initiator.seal(PeerMessage.inquired(round: 7).encoded))
+        #expect(try acceptor.receive(message) == [.message(PeerMessage.inquired(round: 7).encoded)])
     }
 
     @Test func thePeerMessageExamplesDecode() throws {
@@ -174,7 +175,8 @@ import Testing
             .delta(tenure, ticket: 0, try Self.key(), SessionState(), whole: false), .sync(ticket: 0, []), .ack(ticket: 0),
             .superseded([]), .grant([]), .lead([]), .release([]), .spare([]), .push(ticket: 0, []), .claim([]),
             .claimAnswer(nothing: [], held: []),
-            .pull([]), .inquire([]), .inquired, .mirrored([]), .refuse(tenure, ticket: 0, .copyNotWhole),
+            .pull([]), .inquire(round: 0, isTakeover: true, []), .inquired(round: 0), .mirrored([]),
+            .refuse(tenure, ticket: 0, .copyNotWhole),
             .message(ChannelMessage(channel: "c", position: ChannelPosition(epoch: 0, offset: 0), payload: [])),
         ]
         for message in all {

@@ -70,6 +70,31 @@ import Testing
         #expect(try play.count(session, at: "n1") == 4)
     }
 
+    @Test func aBackupThatSleptThroughACommitDoesNotTakeItBack() throws {
+        var play = try Play(seed: 17, "n1", "n2", "n3")
+        let session = try play.create(at: "n1")
+        _ = try play.increment(session, at: "n1")
+        guard case .session(let snapshot?) = play.world.ask(try NodeName("n1"), .read(session.key)), let backup = snapshot.backup else {
+            return #expect(Bool(false))
+        }
+        play.world.pause(backup)
+        // Unavailable until the mesh is sure that the backup is gone; then the third holds the second copy.
+        while (try? play.increment(session, at: "n1", id: CommitID(upper: 1, lower: 1))) == nil {}
+        play.world.wake(backup)
+        try play.world.crash(NodeName("n1"))
+        var shown: Set<Int64> = []
+        for _ in 0..<200 {
+            for name in play.world.running {
+                let read = play.world.submit(.read(session.key), to: name)
+                play.world.run(for: .milliseconds(10))
+                if case .session(let snapshot) = play.world.takeResponse(read) {
+                    if case .integer(let value) = snapshot?.fields.first?.value { shown.insert(value) } else { shown.insert(0) }
+                }
+            }
+        }
+        #expect(shown == [2])
+    }
+
     @Test func twoNodesOfThreeMayRestartOneAfterTheOther() throws {
         var play = try Play(seed: 6, "n1", "n2", "n3")
         let sessions = try (0..<20).map { _ in try play.create(at: "n1") }

@@ -30,7 +30,7 @@ struct Departure: Sendable {
 extension AgentCore {
     /// Whether something waits that a round of housekeeping moves on.
     private var isBusy: Bool {
-        !operations.isEmpty || !commits.isEmpty || !leftoverSlots.isEmpty || reachIsStale || departure != nil
+        !operations.isEmpty || !commits.isEmpty || !inquiries.isEmpty || !leftoverSlots.isEmpty || reachIsStale || departure != nil
             || configuration.role == .node && stage == .syncing
             || mirror.map { $0.queue.hasWaiting || !$0.batches.isEmpty } ?? false
     }
@@ -58,6 +58,7 @@ extension AgentCore {
         housekeeping.dueAt = .max
         if reachIsStale { reachChanged() }
         expireOperations()
+        expireInquiries()
         if !apart.isEmpty { closeOldApart() }
         if configuration.role == .node {
             retryParked()

@@ -273,7 +273,7 @@ extension AgentCore {
     /// There is another link to be used than before.
     private mutating func linkInUse(_ name: NodeName) {
         send(.clock(now.wall), to: name)
-        if verifying.contains(name) { inquire(of: [name]) }
+        askAgain(name)
         guard configuration.role == .node else { return }
         pull(from: name)
         planSlots(touching: name)
@@ -384,8 +384,8 @@ extension AgentCore {
         case .claim(let slots): answerClaim(slots, from: peer)
         case .claimAnswer(let nothing, let held): receiveClaimAnswer(nothing: nothing, held: held, from: peer)
         case .pull(let slots): receivePull(slots, from: peer)
-        case .inquire(let slots): answerInquiry(slots, from: name)
-        case .inquired: inquired(by: name)
+        case .inquire(let round, let isTakeover, let slots): answerInquiry(round, isTakeover: isTakeover, slots, from: name)
+        case .inquired(let round): inquired(round, by: name)
         case .mirrored(let sessions): receiveMirrored(sessions)
         case .message(let message): deliver(message)
         }

@@ -107,10 +107,11 @@ extension AgentCore {
         stage = .syncing
         pulled = nil
         renewLinks()
-        for index in slots.indices where slots[index].isOwner {
+        for index in slots.indices {
+            guard let ownership = slots[index].ownership else { continue }
             slots[index].tenure.owner = id
             // Copies are of another owner's tenure now.
-            slots[index].ownership = .init()
+            slots[index].ownership = .init(inquiry: ownership.inquiry)
         }
         directives.append(.event(.newLife(id.life)))
         verifyOwnership()
@@ -153,9 +154,10 @@ extension AgentCore {
         for (number, operation) in operations.sorted(by: { $0.key < $1.key }) {
             if let name = operation.sentTo, !otherNames.contains(name) { park(number) }
         }
-        verifying.removeAll { !otherNames.contains($0) }
         rank((nodes + [swim.local]).filter(\.ranks))
         planIfChanged()
+        inquiries.keep { otherNames.contains($0) }
+        endInquiries()
         retryParked()
     }
 

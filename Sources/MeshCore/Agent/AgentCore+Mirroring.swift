@@ -174,7 +174,7 @@ extension AgentCore {
             }
         }
         for number in load.operations {
-            if slots[Int(key.slot.rawValue)].sessions[key] != nil || !verifying.isEmpty {
+            if slots[Int(key.slot.rawValue)].sessions[key] != nil || !mayAnswer(for: key.slot) {
                 route(number)
             } else if let body = operations[number]?.body {
                 finish(number, absent(body))

@@ -152,7 +152,7 @@ extension AgentCore {
         guard let operation = operations[number] else { return }
         let state = slots[Int(operation.body.slot.rawValue)]
         if state.isOwner {
-            if verifying.isEmpty { execute(number) } else { park(number) }
+            if mayAnswer(for: operation.body.slot) { execute(number) } else { park(number) }
             return
         }
         let owner = state.tenure.owner.flatMap { $0 != id && isReachable($0) ? $0.name : nil }

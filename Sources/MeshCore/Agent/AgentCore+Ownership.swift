@@ -77,7 +77,8 @@ extension AgentCore {
 
     private mutating func planAsOwner(_ slot: Slot) {
         let index = Int(slot.rawValue)
-        guard let ownership = slots[index].ownership else { return }
+        // What others hold is merged first: a sync would put this copy in the place of theirs.
+        guard let ownership = slots[index].ownership, ownership.inquiry == nil else { return }
         if !isInLine(ownership, of: slot) { chooseReplicas(of: slot, besides: ownership) }
         for ticket in slots[index].pending { settle(ticket) }
         grantIfDue(slot)
@@ -138,7 +139,7 @@ extension AgentCore {
 
     private mutating func grantIfDue(_ slot: Slot) {
         let index = Int(slot.rawValue)
-        guard let heir = ranked(slot).0, verifying.isEmpty, slots[index].pending.isEmpty, let ownership = slots[index].ownership,
+        guard let heir = ranked(slot).0, mayAnswer(for: slot), slots[index].pending.isEmpty, let ownership = slots[index].ownership,
             let replica = ownership.replicas.first(where: { $0.member == heir && $0.progress == .synced }), hasLink(to: heir)
         else { return }
         let tenure = Tenure(term: slots[index].tenure.term + 1, owner: replica.member)
@@ -154,7 +155,7 @@ extension AgentCore {
         let index = Int(slot.rawValue)
         let owner = slots[index].tenure.owner
         let ownerAnswers = owner.map { $0 != id && isReachable($0) } ?? false
-        if !ownerAnswers, slots[index].isSyncedReplica { return takeOver(slot) }
+        if !ownerAnswers, slots[index].isSyncedReplica { return takeOver(slot, inquiring: true) }
         // A grant comes by itself; ask only when it doesn't.
         var claim = slots[index].claim ?? newClaim(waitsForGrant: ownerAnswers)
         if claim.waitsForGrant, !ownerAnswers { claim = newClaim(waitsForGrant: false) }
@@ -162,8 +163,8 @@ extension AgentCore {
         // Who held it does no longer: others may have come by it since they were asked.
         if claim.waitsForGrant, claim.outstanding.isEmpty { claim = newClaim(waitsForGrant: false) }
         slots[index].claim = claim
-        // Nobody has it, not even who is said to be owner.
-        if claim.outstanding.isEmpty { takeOver(slot) }
+        // Nobody has it, not even who is said to be owner. Everybody was asked, and has given what they hold.
+        if claim.outstanding.isEmpty { takeOver(slot, inquiring: false) }
     }
 
     private mutating func newClaim(waitsForGrant: Bool) -> SlotState.Claim {
@@ -174,20 +175,23 @@ extension AgentCore {
 
     // MARK: Becoming owner
 
-    /// Answers for the slot from now on, with what is held here.
-    mutating func takeOver(_ slot: Slot) {
-        own(slot, Tenure(term: slots[Int(slot.rawValue)].tenure.term + 1, owner: id), synced: [])
+    /// Is owner of the slot from now on, with what is held here.
+    /// - Parameter inquiring: whether to ask first what others hold. This copy may miss what was acknowledged: its owner may have gone on
+    ///   without it, when a link broke or this process stood still.
+    mutating func takeOver(_ slot: Slot, inquiring: Bool) {
+        let tenure = Tenure(term: slots[Int(slot.rawValue)].tenure.term + 1, owner: id)
+        own(slot, tenure, synced: [], inquiry: inquiring && !isAlone ? inquiries.next(numbering: &lastNumber, slot) : nil)
     }
 
     /// - Parameter synced: who is said to hold a synced copy. Whoever restarted since is not that member, and whoever can't be told by *lead*
     ///   that its copy goes on being whole would refuse its first change: they are brought up anew.
-    private mutating func own(_ slot: Slot, _ tenure: Tenure, synced: [MemberID]) {
+    private mutating func own(_ slot: Slot, _ tenure: Tenure, synced: [MemberID], inquiry: UInt64? = nil) {
         let index = Int(slot.rawValue)
         slots[index].tenure = tenure
         slots[index].claim = nil
         takeBackLeftover(of: slot)
         let led = otherNodes.filter { synced.contains($0) && hasLink(to: $0) }
-        slots[index].ownership = .init(replicas: led.map { .init(member: $0, progress: .synced) })
+        slots[index].ownership = .init(replicas: led.map { .init(member: $0, progress: .synced) }, inquiry: inquiry)
         for member in led { tell(member.name, SlotTenure(slot: slot, tenure: tenure), in: \.led) }
         markDirty(slot)
         planAsOwner(slot)
@@ -256,15 +260,14 @@ extension AgentCore {
         var doubtful: [NodeName: [Slot]] = [:]
         for slot in claimed where configuration.role == .node {
             let index = Int(slot.rawValue)
-            if holdsForNobody(slot, claimedBy: peer) { takeOver(slot) }
+            if holdsForNobody(slot, claimedBy: peer) { takeOver(slot, inquiring: true) }
             if slots[index].isOwner || slots[index].isSyncedReplica {
                 held.append(SlotTenure(slot: slot, tenure: slots[index].tenure))
                 // Rank 0 waits for a grant that doesn't come. Does our owner know that it is owner? Its grant may have been lost.
                 if let owner = slots[index].tenure.owner, owner != id, owner != peer { doubtful[owner.name, default: []].append(slot) }
             } else {
-                for sessions in [slots[index].sessions, slots[index].leftover?.sessions ?? [:]] {
-                    for batch in Self.batches(of: sessions) { send(.push(ticket: 0, batch), to: peer.name) }
-                }
+                push(slots[index].sessions, to: peer.name)
+                push(slots[index].leftover?.sessions ?? [:], to: peer.name)
                 nothing.append(slot)
             }
         }
@@ -286,7 +289,7 @@ extension AgentCore {
             let index = Int(slot.rawValue)
             if slots[index].isSyncedReplica, slots[index].tenure.owner == peer {
                 // The owner we hold a copy for is none: the copy is all there is.
-                takeOver(slot)
+                takeOver(slot, inquiring: true)
                 continue
             }
             guard slots[index].claim?.outstanding.remove(peer.name) != nil else { continue }
@@ -361,7 +364,7 @@ extension AgentCore {
         for slot in leftoverSlots.sorted() { handOver(slot) }
     }
 
-    private mutating func handOver(_ slot: Slot) {
+    mutating func handOver(_ slot: Slot) {
         let index = Int(slot.rawValue)
         guard let leftover = slots[index].leftover, let owner = slots[index].tenure.owner, owner != id, hasLink(to: owner.name),
             leftover.tickets.isEmpty || now.uptime - leftover.sentAt >= Self.claimInterval.nanoseconds
@@ -374,6 +377,11 @@ extension AgentCore {
             leftoverTickets[ticket] = slot
             send(.push(ticket: ticket, batch), to: owner.name)
         }
+    }
+
+    /// Gives what is held here and goes on being held.
+    mutating func push(_ sessions: [SessionKey: SessionEntry], to name: NodeName) {
+        for batch in Self.batches(of: sessions) { send(.push(ticket: 0, batch), to: name) }
     }
 
     /// What was sent is not on its way any more: there is another owner, or no link.
@@ -427,6 +435,7 @@ extension AgentCore {
     /// - Parameter ticket: acknowledged by the owner alone; 0 when the sender keeps nothing and asks for no word.
     mutating func receivePush(ticket: UInt64, _ sessions: [SyncedSession], from peer: NodeName) {
         guard configuration.role == .node else { return }
+        inquiries.heard(from: peer)
         var elsewhere: [SlotTenure] = []
         for session in sessions {
             let slot = session.key.slot
@@ -437,8 +446,10 @@ extension AgentCore {
             }
             // Held for an owner alive, the owner's own sync is what counts.
             if case .replica = state.part, let owner = state.tenure.owner, isReachable(owner) { continue }
+            let before = state.sessions[session.key]?.state
             merge(session)
-            if state.isOwner { tellReplicas(of: session.key, before: state.sessions[session.key]?.state ?? session.state) }
+            let isNews = before != slots[Int(slot.rawValue)].sessions[session.key]?.state
+            if state.isOwner, isNews { tellReplicas(of: session.key, before: before ?? session.state) }
         }
         if !elsewhere.isEmpty { send(.superseded(elsewhere), to: peer) } else if ticket != 0 { send(.ack(ticket: ticket), to: peer) }
     }
@@ -489,38 +500,6 @@ extension AgentCore {
         if !released.isEmpty { send(.release(released), to: name) }
     }
 
-    // MARK: After a pause
-
-    /// Answers nothing as owner until everybody who could have taken over has been asked.
-    mutating func verifyOwnership() {
-        guard configuration.role == .node, slots.contains(where: \.isOwner) else { return }
-        verifying = otherNodes.map(\.name)
-        inquire(of: verifying)
-    }
-
-    mutating func inquire(of names: [NodeName]) {
-        let owned = zip(Slot.all, slots).filter { $1.isOwner }.map { SlotTenure(slot: $0, tenure: $1.tenure) }
-        send(.inquire(owned), to: names)
-    }
-
-    mutating func answerInquiry(_ asked: [SlotTenure], from name: NodeName) {
-        guard configuration.role == .node else { return }
-        var greater: [SlotTenure] = []
-        for question in asked where !heard(question) {
-            greater.append(SlotTenure(slot: question.slot, tenure: slots[Int(question.slot.rawValue)].tenure))
-        }
-        if !greater.isEmpty { send(.superseded(greater), to: name) }
-        send(.inquired, to: name)
-    }
-
-    mutating func inquired(by name: NodeName) {
-        verifying.removeAll { $0 == name }
-        if verifying.isEmpty {
-            planAllSlots()
-            retryParked()
-        }
-    }
-
     // MARK: Joining
 
     /// While syncing: asks the owners for what this agent will rank for, and begins to serve once it has all of it.
@@ -528,7 +507,7 @@ extension AgentCore {
         guard stage == .syncing, departure == nil else { return }
         guard swim.others.contains(where: { $0.ranks && isReachable($0.id) }) else {
             // Nobody serves. Once the seeds have spoken, those who are here form the mesh.
-            if swim.seedsSettled, verifying.isEmpty { serve() }
+            if swim.seedsSettled, inquiries.afterPause == nil { serve() }
             return
         }
         guard !isCrowded else { return }

@@ -6,6 +6,7 @@
 /// This file holds the state and the front door. The rooms behind it:
 /// - `+Membership`: gossip, peer links, who can be reached
 /// - `+Ownership`: who answers for a slot: takeover, claims, grants, stepping down
+/// - `+Inquiries`: what is asked before an owner answers, after a takeover and after a pause
 /// - `+Replication`: second copies: deltas, syncs, what came from an owner
 /// - `+Operations`: requests, where they go, and what an owner does with them
 /// - `+Mirroring`: the mirror behind: what is written to it, and what is loaded on a miss
@@ -59,8 +60,8 @@ public struct AgentCore: Sendable {
     var stage = Stage.syncing
     /// No claim is due before, in uptime nanoseconds: slots are many, and mostly none is claimed.
     var claimsDueAt = Int64.max
-    /// Members whose word is still missing on whether this agent, after a pause, is owner of anything.
-    var verifying: [NodeName] = []
+    /// Questions under way whether this agent is owner, and who holds what; see `+Inquiries`.
+    var inquiries = Inquiries()
     /// While syncing: when the owners are asked again, and how long that was waited for.
     var pulled: (againAt: Int64, patience: Duration)?
     /// While syncing: the placement once all who sync with us serve.
@@ -152,6 +153,7 @@ public struct AgentCore: Sendable {
         case .leave: leave()
         case .reloadKeys(let keys, let force): reload(keys, force: force)
         }
+        sendInquiries()
         for name in slotNews.keys.sorted() { sendSlotNews(to: name) }
         if housekeeping.isRunning { scheduleHousekeeping() }
         defer { directives = [] }
@@ -167,8 +169,9 @@ public struct AgentCore: Sendable {
         // A balancer has nothing to sync: it serves from the start.
         let stage = configuration.role == .balancer ? swim.local.stage : stage
         var status = AgentStatus(
-            stage: stage, isReady: stage == .serving && verifying.isEmpty, sessions: sessionCount, primarySlots: 0, backupSlots: 0,
-            underReplicatedSlots: 0, leftoverSlots: leftoverSlots.count, handOffSlots: 0, isPlanned: !reachIsStale, isAlone: isAlone,
+            stage: stage, isReady: stage == .serving && inquiries.afterPause == nil, sessions: sessionCount, primarySlots: 0,
+            backupSlots: 0, underReplicatedSlots: 0, leftoverSlots: leftoverSlots.count, handOffSlots: 0, isPlanned: !reachIsStale,
+            isAlone: isAlone,
             mirror: mirror.map { $0.isLost ? .lost : .connected } ?? .none,
             mirrorDirty: mirror?.queue.count ?? 0, mirrorRefused: mirror?.refused ?? 0,
             packetsDropped: membership.packetsDropped.merging(linkMessagesDropped, uniquingKeysWith: +), membership: swim.counters)

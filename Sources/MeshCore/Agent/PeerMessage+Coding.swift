@@ -87,11 +87,14 @@ extension PeerMessage {
         case .pull(let slots):
             writer.write(Tag.pull)
             writer.write(list: slots) { $0.write($1.rawValue) }
-        case .inquire(let slots):
+        case .inquire(let round, let isTakeover, let slots):
             writer.write(Tag.inquire)
+            writer.write(round)
+            writer.write(UInt8(isTakeover ? 1 : 0))
             writer.write(list: slots) { $0.write($1) }
-        case .inquired:
+        case .inquired(let round):
             writer.write(Tag.inquired)
+            writer.write(round)
         case .mirrored(let sessions):
             writer.write(Tag.mirrored)
             writer.write(list: sessions) { writer, session in
@@ -158,8 +161,11 @@ extension PeerMessage {
             let nothing = try reader.readSlots()
             self = .claimAnswer(nothing: nothing, held: try reader.readSlotTenures())
         case .pull: self = .pull(try reader.readSlots())
-        case .inquire: self = .inquire(try reader.readSlotTenures())
-        case .inquired: self = .inquired
+        case .inquire:
+            let round: UInt64 = try reader.read()
+            let isTakeover = try reader.read(UInt8.self) == 1
+            self = .inquire(round: round, isTakeover: isTakeover, try reader.readSlotTenures())
+        case .inquired: self = .inquired(round: try reader.read())
         case .mirrored:
             self = .mirrored(
                 try reader.readList(itemBytesMin: 40, limit: Self.listMax) { reader throws(WireError) in

@@ -37,10 +37,10 @@ enum PeerMessage: Hashable, Sendable {
     case claimAnswer(nothing: [Slot], held: [SlotTenure])
     /// A syncing node asks the owners for the slots it will rank for.
     case pull([Slot])
-    /// An owner that was paused asks whether it still is one.
-    case inquire([SlotTenure])
-    /// Every greater tenure has been told.
-    case inquired
+    /// An owner asks before it answers for these slots: am I owner? With `isTakeover` also: what do you hold of them?
+    case inquire(round: UInt64, isTakeover: Bool, [SlotTenure])
+    /// Every greater tenure has been told, and what is held here has been given.
+    case inquired(round: UInt64)
     /// Owner to replica: the mirror holds these up to these stamps.
     case mirrored([MirroredSession])
     case message(ChannelMessage)

@@ -29,6 +29,8 @@ struct SlotState: Sendable {
 
     struct Ownership: Sendable {
         var replicas: [ReplicaProgress] = []
+        /// Set after a takeover until everybody has given what they hold of the slot; nothing is answered until then.
+        var inquiry: UInt64?
 
         var synced: [MemberID] { replicas.filter { $0.progress == .synced }.map(\.member) }
     }

@@ -15,8 +15,6 @@ struct Dialogue {
     var replies: [UInt64: ClientResponse] = [:]
     var closed: [LinkID] = []
     var dialled: [Endpoint] = []
-    /// The link that the last message went over.
-    var usedLink: LinkID?
     /// All that was said, and over which link.
     var log: [(link: LinkID, message: PeerMessage)] = []
 
@@ -38,7 +36,6 @@ struct Dialogue {
         for directive in core.step(input, at: now) {
             switch directive {
             case .linkMessage(let link, let bytes):
-                usedLink = link
                 if let message = try? PeerMessage(decoding: bytes) {
                     said.append(message)
                     log.append((link, message))
@@ -107,6 +104,12 @@ struct Dialogue {
 
     static func increment(_ key: SessionKey, _ number: UInt64) -> ClientRequest {
         .commit(SessionCommit(key: key, id: CommitID(upper: 1, lower: number), changes: [.increment("n", by: 1)]))
+    }
+
+    /// The number of the last inquiry over that link.
+    func roundAsked(over link: LinkID) throws -> UInt64 {
+        for entry in log.reversed() where entry.link == link { if case .inquire(let round, _, _) = entry.message { return round } }
+        throw Unanswered()
     }
 
     struct Unanswered: Error {}
@@ -228,9 +231,11 @@ struct Dialogue {
         play.now = play.now.advanced(by: .milliseconds(700))
         // The acknowledgement was in the socket all the while: it settles the commit, but what is read then may be old.
         for ticket in tickets { play.hears(.ack(ticket: ticket)) }
-        #expect(play.said.contains { if case .inquire = $0 { true } else { false } })
+        let round = try play.roundAsked(over: Dialogue.link)
         #expect(play.replies[read] == nil)
-        play.hears(.inquired)
+        play.hears(.inquired(round: round - 1))
+        #expect(play.replies[read] == nil, "that was the answer to an earlier question")
+        play.hears(.inquired(round: round))
         #expect(play.replies[read] != nil)
     }
 
@@ -241,11 +246,10 @@ struct Dialogue {
         play.step(.linkUp(other, peer: play.peer, endpoint: play.peerEndpoint))
         play.now = play.now.advanced(by: .milliseconds(700))
         play.step(.timer(.housekeeping(round: play.houseRound)))
-        play.said = []
+        play.log = []
         play.step(.linkDown(Dialogue.link))
-        #expect(play.said.contains { if case .inquire = $0 { true } else { false } })
-        #expect(play.usedLink == other)
-        play.hears(.inquired, over: other)
+        let round = try play.roundAsked(over: other)
+        play.hears(.inquired(round: round), over: other)
         #expect(play.core.status.isReady)
     }
 

@@ -17,7 +17,8 @@ import Testing
         let messages: [PeerMessage] = [
             .grant([SlotGrant(slot: slot, synced: [])]), .release([slot]), .lead([slot]), .superseded([slot]), .claim([slot.slot]),
             .ack(ticket: 3), .refuse(slot, ticket: 3, .copyNotWhole),
-            .claimAnswer(nothing: [slot.slot], held: [slot]), .pull([slot.slot]), .inquire([slot]), .inquired,
+            .claimAnswer(nothing: [slot.slot], held: [slot]), .pull([slot.slot]), .inquire(round: 1, isTakeover: true, [slot]),
+            .inquired(round: 1),
             .sync(ticket: 1, [SyncChunk(slot: slot, isFirst: true, isLast: true, sessions: [])]),
         ]
         for message in messages {

@@ -35,7 +35,8 @@ import Testing
             .refuse(slot, ticket: 7, .copyNotWhole),
             .superseded([slot, unowned]), .grant([grant]), .lead([slot]), .release([unowned]), .spare([slot]),
             .push(ticket: 8, [synced]), .claim([Slot(masking: 1)]), .claimAnswer(nothing: [Slot(masking: 2)], held: [slot]), .pull([]),
-            .inquire([slot]), .inquired, .mirrored([MirroredSession(key: key, stamp: Stamp(rawValue: 1))]),
+            .inquire(round: 3, isTakeover: true, [slot]), .inquired(round: 3),
+            .mirrored([MirroredSession(key: key, stamp: Stamp(rawValue: 1))]),
             .message(ChannelMessage(channel: "c", position: ChannelPosition(epoch: 1, offset: 1), payload: [0])),
         ] + operations.map { .forward(id: 1, $0) } + results.map { .answer(id: 1, $0) }
     }
