@@ -104,8 +104,8 @@ public struct Session: Sendable {
         body(&pending[name, default: PendingChange()])
     }
 
-    /// Moves the session to a new id when it is committed, and destroys the old id. Due at every login, so that an id which somebody
-    /// planted in the browser is worth nothing.
+    /// Moves the session to a new id when it is committed. Due at every login, so that an id which somebody planted in the browser is
+    /// worth nothing: for ten seconds it still reads what was there before, and no more.
     public mutating func regenerate() {
         commitID = nil
         isRegenerating = snapshot != nil

@@ -74,6 +74,8 @@ import Testing
     private static let commit = CommitID(upper: 0x0011_2233_4455_6677, lower: 0x8899_AABB_CCDD_EEFF)
     private static func key() throws -> SessionKey { try #require(SessionKey(bytes: Array(0..<32))) }
 
+    private static func other() throws -> SessionKey { try #require(SessionKey(bytes: Array(32..<64))) }
+
     private static func peerMessages() throws -> [String: PeerMessage] {
         let tenure = SlotTenure(slot: Slot(masking: 17), tenure: Tenure(term: 3, owner: try id("n2", 2)))
         let increment = SessionCommit(key: try key(), id: commit, changes: [.increment("count", by: 1)])
@@ -83,6 +85,9 @@ import Testing
             "refuse": .refuse(tenure, ticket: 9, .copyNotWhole),
             "inquire": .inquire(round: 7, isTakeover: true, [tenure]),
             "forward": .forward(id: 5, .commit(try key(), increment)),
+            "move": .forward(
+                id: 6,
+                .move(try key(), SessionCommit(key: try key(), id: commit, user: "ann"), to: try other(), draw: 0x0102_0304_0506_0708)),
             "answer": .answer(id: 5, .committed(copies: 2, counters: [.init(name: "count", value: .integer(2))])),
         ]
     }

@@ -166,7 +166,7 @@ import Testing
         #expect(play.world.ask(try NodeName("n2"), .read(session.key)) == .session(nil))
     }
 
-    @Test func regeneratingMovesTheSessionAndEndsTheOldId() throws {
+    @Test func regeneratingMovesTheSession() throws {
         var play = try Play(seed: 11, "n1", "n2", "n3")
         let session = try play.create(at: "n1")
         _ = try play.increment(session, at: "n1")
@@ -175,7 +175,81 @@ import Testing
         #expect(login.key != session.key)
         #expect(login.cookie != nil)
         #expect(try play.count(login, at: "n3") == 1)
+    }
+
+    @Test func theOldIdIsReadAsItWasForTenSecondsAndNeverWritten() throws {
+        var play = try Play(seed: 18, "n1", "n2", "n3")
+        let session = try play.create(at: "n1")
+        _ = try play.increment(session, at: "n1")
+        let id = CommitID(upper: 5, lower: 5)
+        let login = try play.committed(
+            at: "n2", SessionCommit(key: session.key, id: id, changes: [.increment("n", by: 10)], user: "ann", regenerate: true))
+        #expect(login.counters.first?.value == .integer(11))
+        #expect(throws: Play.Unexpected.self) { try play.increment(session, at: "n1") }
+        #expect(try play.count(session, at: "n3") == 1)
+        _ = try play.increment(login, at: "n1")
+        #expect(try play.count(session, at: "n3") == 1)
+        play.world.run(for: .seconds(10))
         #expect(play.world.ask(try NodeName("n1"), .read(session.key)) == .session(nil))
+        play.world.run(for: .seconds(100))
+        #expect(try play.count(login, at: "n3") == 12)
+    }
+
+    @Test func aRegenerateSentTwiceGivesTheSameSessionAndTheSameCookie() throws {
+        var play = try Play(seed: 19, "n1", "n2", "n3")
+        let session = try play.create(at: "n1")
+        _ = try play.increment(session, at: "n1")
+        let commit = SessionCommit(
+            key: session.key, id: CommitID(upper: 5, lower: 5), changes: [.increment("n", by: 10)], regenerate: true)
+        // Both at once, by way of two agents; then when it is done; then when the owner of the old id is dead.
+        let both = try ["n2", "n3"].map { play.world.submit(.commit(commit), to: try NodeName($0)) }
+        play.world.run(for: .seconds(5)) { world in both.allSatisfy { world.hasResponse($0) } }
+        var receipts: [CommitReceipt] = []
+        for request in both { if case .committed(let receipt) = play.world.takeResponse(request) { receipts.append(receipt) } }
+        receipts.append(try play.committed(at: "n3", commit))
+        try play.world.crash(NodeName("n1"))
+        receipts.append(try play.committed(at: "n2", commit))
+        #expect(receipts.count == 4)
+        #expect(Set(receipts.map(\.key)).count == 1 && receipts.first?.key != session.key)
+        #expect(Set(receipts.map(\.cookie)).count == 1 && receipts.first?.cookie != nil)
+        #expect(receipts.allSatisfy { $0.counters.first?.value == .integer(11) })
+        let login = try #require(receipts.first)
+        #expect(try play.count(login, at: "n2") == 11)
+        guard let cookie = login.cookie, case .session(let opened?) = play.world.ask(try NodeName("n3"), .open(cookie: Array(cookie.utf8)))
+        else { return #expect(Bool(false)) }
+        #expect(opened.key == login.key)
+    }
+
+    @Test func noCommitIsLostWhileAnIdIsMoved() throws {
+        var play = try Play(seed: 20, "n1", "n2", "n3")
+        for round in 0..<6 as Range<UInt64> {
+            let session = try play.create(at: "n1")
+            var requests: [UInt64] = []
+            var move: UInt64 = 0
+            for number in 0..<24 as Range<UInt64> {
+                let name = try NodeName("n\(number % 3 + 1)")
+                let commit = SessionCommit(key: session.key, id: CommitID(upper: round, lower: number), changes: [.increment("n", by: 1)])
+                requests.append(play.world.submit(.commit(commit), to: name))
+                if number == 8 {
+                    let login = SessionCommit(key: session.key, id: CommitID(upper: round, lower: 99), regenerate: true)
+                    move = play.world.submit(.commit(login), to: try NodeName("n\(round % 3 + 1)"))
+                }
+                play.world.run(for: .microseconds(200))
+            }
+            let all = requests + [move]
+            play.world.run(for: .seconds(5)) { world in all.allSatisfy { world.hasResponse($0) } }
+            var acknowledged: Int64 = 0
+            for request in requests {
+                switch play.world.takeResponse(request) {
+                case .committed: acknowledged += 1
+                case .failure(let failure): #expect(failure.code == .notFound)
+                case let other: Issue.record("\(String(describing: other))")
+                }
+            }
+            guard case .committed(let login) = play.world.takeResponse(move) else { return #expect(Bool(false)) }
+            #expect(try play.count(login, at: "n2") == acknowledged)
+            #expect((1..<24).contains(acknowledged))
+        }
     }
 
     @Test func anExpiredSessionIsGoneForEverybody() throws {

@@ -18,8 +18,8 @@ struct Operation: Sendable {
         /// An application of ours. `cookie` is the value for a session made by this operation.
         case client(RequestID, cookie: String?)
         case peer(LinkID, id: UInt64)
-        /// A step of a regenerate.
-        case regeneration(UInt64)
+        /// The move of that session, which the operation of that number asked for.
+        case move(SessionKey, UInt64)
     }
 }
 
@@ -35,22 +35,9 @@ struct PendingCommit: Sendable {
     let result: [SessionSnapshot.Field]
     /// Whose word is missing.
     var waiting: [MemberID]
+    /// Fewer than two when it rests on something that has fewer.
+    var copiesMax: UInt8
     var held = 0
-}
-
-/// A regenerate: export the old session, create the new one, destroy the old. Until the last step the old id stays good, so that what fails half way
-/// logs nobody out.
-struct Regeneration: Sendable {
-    let request: RequestID
-    let commit: SessionCommit
-    let oldKey: SessionKey
-    var step: Step
-
-    enum Step: Sendable {
-        case exporting
-        case creating(SessionKey, cookie: String)
-        case destroying(CommitReceipt)
-    }
 }
 
 extension AgentCore {
@@ -99,9 +86,8 @@ extension AgentCore {
             return begin(.create(key, commit, nil), for: .client(request, cookie: cookie))
         }
         guard commit.regenerate else { return begin(.commit(key, commit), for: .client(request, cookie: nil)) }
-        let number = nextNumber()
-        regenerations[number] = Regeneration(request: request, commit: commit, oldKey: key, step: .exporting)
-        begin(.export(key), for: .regeneration(number))
+        guard let (successor, draw) = mintSuccessor(of: key, by: commit.id) else { return }
+        begin(.move(key, commit, to: successor, draw: draw), for: .client(request, cookie: nil))
     }
 
     /// A new id, if possible one whose slot is ours: then the visitor, whom the balancer sent here, is already where the session lives.
@@ -135,7 +121,7 @@ extension AgentCore {
 
     // MARK: Routing
 
-    private mutating func begin(_ body: SessionOperation, for requester: Operation.Requester) {
+    mutating func begin(_ body: SessionOperation, for requester: Operation.Requester) {
         let number = nextNumber()
         operations[number] = Operation(
             requester: requester, body: body, deadline: now.uptime + configuration.requestDeadline.nanoseconds)
@@ -219,7 +205,7 @@ extension AgentCore {
         guard let operation = operations.removeValue(forKey: number) else { return }
         switch operation.requester {
         case .client(let request, let cookie): reply(request, response(to: operation.body, result, cookie: cookie))
-        case .regeneration(let regeneration): advance(regeneration, result)
+        case .move(let key, let mover): moveWent(on: key, for: mover, result)
         case .peer(let link, let id):
             if linkNames[link] != nil { directives.append(.linkMessage(link, PeerMessage.answer(id: id, result).encoded)) }
         }
@@ -233,30 +219,14 @@ extension AgentCore {
         case (.committed, .destroy): .done
         case (.committed(let copies, let counters), _):
             body.key.map { .committed(CommitReceipt(key: $0, cookie: cookie, copies: copies, counters: counters)) } ?? .done
-        case (.exported, _), (.elsewhere, _):
+        case (.moved(let successor, let draw, let copies, let counters), .move(let key, let commit, _, _)):
+            if let cookie = cookies?.value(ofSuccessor: successor, of: key, by: commit.id, draw: draw) {
+                .committed(CommitReceipt(key: successor, cookie: cookie, copies: copies, counters: counters))
+            } else {
+                .failure(ClientFailure(.unavailable, "the session was moved by an agent with another cookie key; try again"))
+            }
+        case (.moved, _), (.elsewhere, _):
             .failure(ClientFailure(.unavailable, "the session is changing hands; try again"))
-        }
-    }
-
-    private mutating func advance(_ number: UInt64, _ result: OperationResult) {
-        guard var regeneration = regenerations.removeValue(forKey: number) else { return }
-        switch (regeneration.step, result) {
-        case (.exporting, .exported(var state?)):
-            guard let (key, cookie) = mintSession() else { return }
-            var commit = regeneration.commit
-            commit.key = key
-            state.commits = []
-            regeneration.step = .creating(key, cookie: cookie)
-            regenerations[number] = regeneration
-            begin(.create(key, commit, state), for: .regeneration(number))
-        case (.creating(let key, let cookie), .committed(let copies, let counters)):
-            let receipt = CommitReceipt(key: key, cookie: cookie, copies: copies, counters: counters)
-            regeneration.step = .destroying(receipt)
-            regenerations[number] = regeneration
-            begin(.destroy(regeneration.oldKey, regeneration.commit.id), for: .regeneration(number))
-        case (.destroying(let receipt), .committed): reply(regeneration.request, .committed(receipt))
-        case (_, .failed(let failure)): reply(regeneration.request, .failure(failure))
-        default: reply(regeneration.request, .failure(Self.noSuchSession))
         }
     }
 
@@ -271,7 +241,7 @@ extension AgentCore {
         switch body {
         case .publish(let channel, let payload): publish(number, channel, payload)
         case .create(let key, let commit, let state): create(number, key, commit, state)
-        case .open(let key), .read(let key), .export(let key), .commit(let key, _), .destroy(let key, _):
+        case .open(let key), .read(let key), .move(let key, _, _, _), .commit(let key, _), .destroy(let key, _):
             let index = Int(key.slot.rawValue)
             if let entry = slots[index].sessions[key] {
                 if !entry.state.isExpired(wall: wall, idleDefault: configuration.idleDefault) { return execute(number, on: key) }
@@ -288,23 +258,24 @@ extension AgentCore {
     func absent(_ body: SessionOperation) -> OperationResult {
         switch body {
         case .open, .read: .session(nil)
-        case .export: .exported(nil)
         case .destroy: .committed(copies: 0, counters: [])
-        case .commit, .create, .publish: .failed(Self.noSuchSession)
+        case .commit, .create, .move, .publish: .failed(Self.noSuchSession)
         }
     }
 
     /// The session is held here.
     mutating func execute(_ number: UInt64, on key: SessionKey) {
         guard let operation = operations[number], let entry = slots[Int(key.slot.rawValue)].sessions[key] else { return }
+        if operation.body.changesSession, waitsForMove(number, of: key) { return }
         switch operation.body {
-        case .open, .read, .export:
+        case .open, .read:
             // What has no second copy yet might be taken back by a kill; nobody is shown it.
             guard entry.pending.isEmpty else {
                 slots[Int(key.slot.rawValue)].sessions[key]?.readers.append(number)
                 return
             }
             finish(number, read(operation.body, key))
+        case .move(_, let commit, let successor, let draw): move(number, key, commit, to: successor, draw: draw)
         case .commit(_, let commit), .create(_, let commit, _):
             guard !entry.state.isDestroyed else { return finish(number, absent(operation.body)) }
             apply(number, key, commit, before: entry.state)
@@ -319,9 +290,8 @@ extension AgentCore {
 
     private mutating func read(_ body: SessionOperation, _ key: SessionKey) -> OperationResult {
         let index = Int(key.slot.rawValue)
-        guard let state = slots[index].sessions[key]?.state, !state.isDestroyed else { return absent(body) }
-        if case .export = body { return .exported(state) }
         let wall = wall
+        guard let state = slots[index].sessions[key]?.state, state.isReadable(wall: wall) else { return absent(body) }
         if case .open = body, let delta = slots[index].sessions[key]?.state.touch(wall: wall) {
             _ = replicate(delta, of: key, ticket: 0)
             markDirty(key)
@@ -335,7 +305,9 @@ extension AgentCore {
 
     private mutating func create(_ number: UInt64, _ key: SessionKey, _ commit: SessionCommit, _ state: SessionState?) {
         let index = Int(key.slot.rawValue)
-        guard slots[index].sessions[key] == nil else { return execute(number, on: key) }
+        guard slots[index].sessions[key] == nil else {
+            return createAgain(number, key, commit, state)
+        }
         guard sessionCount < configuration.sessionsMax else {
             let full = ClientFailure(.full, "this agent holds \(configuration.sessionsMax) sessions, as many as it may")
             return finish(number, .failed(full))
@@ -345,6 +317,15 @@ extension AgentCore {
         slots[index].sessions[key] = SessionEntry(state: fresh)
         sessionCount += 1
         apply(number, key, commit, before: nil)
+    }
+
+    /// Another owner of the old id had begun to move it here. Something may have been committed to the old one since.
+    private mutating func createAgain(_ number: UInt64, _ key: SessionKey, _ commit: SessionCommit, _ state: SessionState?) {
+        guard let state, let before = slots[Int(key.slot.rawValue)].sessions[key]?.state, !before.isDestroyed, before.hasApplied(commit.id)
+        else { return execute(number, on: key) }
+        merge(SyncedSession(key: key, mirrored: .zero, state: state))
+        guard let merged = slots[Int(key.slot.rawValue)].sessions[key]?.state, merged != before else { return execute(number, on: key) }
+        hold(number, key, commit.id, merged, before: before, counters: counters(of: commit, in: merged))
     }
 
     /// - Parameter before: the session as it is; nil when it is just being made.
@@ -374,7 +355,7 @@ extension AgentCore {
     /// Waits until the change is held twice, then answers.
     mutating func hold(
         _ number: UInt64?, _ key: SessionKey, _ commit: CommitID?, _ delta: SessionState, before: SessionState?,
-        counters: [SessionSnapshot.Field]
+        counters: [SessionSnapshot.Field], copiesMax: UInt8 = 2
     ) {
         let ticket = nextNumber()
         let index = Int(key.slot.rawValue)
@@ -382,7 +363,7 @@ extension AgentCore {
         let waiting = replicate(delta, of: key, ticket: ticket)
         commits[ticket] = PendingCommit(
             operations: number.map { [$0] } ?? [], key: key, commit: commit, delta: delta, before: before, result: counters,
-            waiting: waiting)
+            waiting: waiting, copiesMax: copiesMax)
         slots[index].pending.append(ticket)
         slots[index].sessions[key]?.pending.append(ticket)
         if waiting.isEmpty { settle(ticket) }
@@ -428,8 +409,14 @@ extension AgentCore {
         slots[index].pending.removeAll { $0 == ticket }
         slots[index].sessions[commit.key]?.pending.removeAll { $0 == ticket }
         for number in commit.operations {
-            finish(number, .committed(copies: commit.held > 0 ? 2 : 1, counters: commit.result))
+            let copies = min(commit.copiesMax, commit.held > 0 ? 2 : 1)
+            if case .move(_, _, let successor, let draw) = operations[number]?.body {
+                finish(number, .moved(to: successor, draw: draw, copies: copies, counters: commit.result))
+            } else {
+                finish(number, .committed(copies: copies, counters: commit.result))
+            }
         }
+        if slots[index].sessions[commit.key]?.pending.isEmpty ?? false { resumeMove(of: commit.key) }
         if let readers = slots[index].sessions[commit.key]?.readers, slots[index].sessions[commit.key]?.pending.isEmpty ?? false {
             slots[index].sessions[commit.key]?.readers = []
             // By the front door: the slot may have changed hands, or its owner be asking whether it still is that.

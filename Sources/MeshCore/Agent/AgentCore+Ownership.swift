@@ -142,6 +142,7 @@ extension AgentCore {
         guard let heir = ranked(slot).0, mayAnswer(for: slot), slots[index].pending.isEmpty, let ownership = slots[index].ownership,
             let replica = ownership.replicas.first(where: { $0.member == heir && $0.progress == .synced }), hasLink(to: heir)
         else { return }
+        abandonMoves(in: slot)
         let tenure = Tenure(term: slots[index].tenure.term + 1, owner: replica.member)
         slots[index].tenure = tenure
         slots[index].part = .replica(.init(isSynced: true))
@@ -349,6 +350,7 @@ extension AgentCore {
                 sessionCount -= 1
             }
         }
+        abandonMoves(in: slot)
         forgetDirty(slot)
         slots[index].part = .none
         guard !slots[index].sessions.isEmpty else { return }

@@ -9,6 +9,7 @@
 /// - `+Inquiries`: what is asked before an owner answers, after a takeover and after a pause
 /// - `+Replication`: second copies: deltas, syncs, what came from an owner
 /// - `+Operations`: requests, where they go, and what an owner does with them
+/// - `+Moving`: a session that is given another id
 /// - `+Mirroring`: the mirror behind: what is written to it, and what is loaded on a miss
 /// - `+Housekeeping`: deadlines, expiry, joining and leaving
 public struct AgentCore: Sendable {
@@ -79,7 +80,8 @@ public struct AgentCore: Sendable {
     var operations: [UInt64: Operation] = [:]
     var parked: [UInt64] = []
     var commits: [UInt64: PendingCommit] = [:]
-    var regenerations: [UInt64: Regeneration] = [:]
+    /// Sessions that are being given another id; see `+Moving`.
+    var moves: [SessionKey: Move] = [:]
     var lastNumber: UInt64 = 0
     var channels = ChannelRegistry()
 

@@ -219,9 +219,12 @@ extension ByteWriter {
         case .read(let key):
             write(UInt8(0))
             write(key)
-        case .export(let key):
+        case .move(let key, let commit, let successor, let draw):
             write(UInt8(1))
             write(key)
+            write(commit)
+            write(successor)
+            write(draw)
         case .commit(let key, let commit):
             write(UInt8(2))
             write(key)
@@ -273,9 +276,12 @@ extension ByteWriter {
         case .session(let snapshot):
             write(UInt8(0))
             write(list: snapshot.map { [$0] } ?? []) { $0.write($1) }
-        case .exported(let state):
+        case .moved(let successor, let draw, let copies, let counters):
             write(UInt8(1))
-            write(list: state.map { [$0] } ?? []) { $0.write($1) }
+            write(successor)
+            write(draw)
+            write(copies)
+            write(fields: counters)
         case .committed(let copies, let counters):
             write(UInt8(2))
             write(copies)
@@ -355,7 +361,7 @@ extension ByteReader {
     }
 
     fileprivate mutating func readSessions() throws(WireError) -> [SyncedSession] {
-        try readList(itemBytesMin: 75, limit: .max) { reader throws(WireError) in
+        try readList(itemBytesMin: SessionKey.byteCount + 8 + SessionState.wireBytesMin, limit: .max) { reader throws(WireError) in
             let key = try reader.readSessionKey()
             let mirrored = Stamp(rawValue: try reader.read())
             return SyncedSession(key: key, mirrored: mirrored, state: try reader.readSessionState())
@@ -365,7 +371,10 @@ extension ByteReader {
     fileprivate mutating func readOperation() throws(WireError) -> SessionOperation {
         switch try read(UInt8.self) {
         case 0: return .read(try readSessionKey())
-        case 1: return .export(try readSessionKey())
+        case 1:
+            let key = try readSessionKey()
+            let commit = try readCommit(key)
+            return .move(key, commit, to: try readSessionKey(), draw: try read())
         case 2:
             let key = try readSessionKey()
             return .commit(key, try readCommit(key))
@@ -403,7 +412,11 @@ extension ByteReader {
     fileprivate mutating func readResult() throws(WireError) -> OperationResult {
         switch try read(UInt8.self) {
         case 0: return .session(try readOptional { reader throws(WireError) in try reader.readSnapshot() })
-        case 1: return .exported(try readOptional { reader throws(WireError) in try reader.readSessionState() })
+        case 1:
+            let successor = try readSessionKey()
+            let draw: UInt64 = try read()
+            let copies: UInt8 = try read()
+            return .moved(to: successor, draw: draw, copies: copies, counters: try readFields())
         case 2:
             let copies: UInt8 = try read()
             return .committed(copies: copies, counters: try readFields())

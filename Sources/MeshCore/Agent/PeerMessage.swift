@@ -85,8 +85,8 @@ enum SessionOperation: Hashable, Sendable {
     case open(SessionKey)
     /// Only looks.
     case read(SessionKey)
-    /// Like read, but the whole state, for a regenerate.
-    case export(SessionKey)
+    /// Gives the session another id, which `draw` was drawn for, and commits.
+    case move(SessionKey, SessionCommit, to: SessionKey, draw: UInt64)
     case commit(SessionKey, SessionCommit)
     /// Makes a session from `state` (nil: an empty one), then commits.
     case create(SessionKey, SessionCommit, SessionState?)
@@ -95,15 +95,24 @@ enum SessionOperation: Hashable, Sendable {
 
     var slot: Slot {
         switch self {
-        case .open(let key), .read(let key), .export(let key), .commit(let key, _), .create(let key, _, _), .destroy(let key, _): key.slot
+        case .open(let key), .read(let key), .move(let key, _, _, _), .commit(let key, _), .create(let key, _, _), .destroy(let key, _):
+            key.slot
         case .publish(let channel, _): Slot(channel: channel)
+        }
+    }
+
+    /// Whether it does more to a session than to note an access.
+    var changesSession: Bool {
+        switch self {
+        case .move, .commit, .create, .destroy: true
+        case .open, .read, .publish: false
         }
     }
 
     /// The session it is about; nil for a channel.
     var key: SessionKey? {
         switch self {
-        case .open(let key), .read(let key), .export(let key), .commit(let key, _), .create(let key, _, _), .destroy(let key, _): key
+        case .open(let key), .read(let key), .move(let key, _, _, _), .commit(let key, _), .create(let key, _, _), .destroy(let key, _): key
         case .publish: nil
         }
     }
@@ -111,7 +120,8 @@ enum SessionOperation: Hashable, Sendable {
 
 enum OperationResult: Hashable, Sendable {
     case session(SessionSnapshot?)
-    case exported(SessionState?)
+    /// The id that it went to: the one that was asked for, or that of an earlier try.
+    case moved(to: SessionKey, draw: UInt64, copies: UInt8, counters: [SessionSnapshot.Field])
     case committed(copies: UInt8, counters: [SessionSnapshot.Field])
     case published(ChannelPosition)
     case failed(ClientFailure)

@@ -29,6 +29,30 @@ public struct CookieCodec: Sendable {
         return String(decoding: text, as: UTF8.self)
     }
 
+    /// The id that a session goes on under when `commit` moves it. Nobody without the cookie key can tell it, and whoever has the key gets the
+    /// same from the same `draw`: so a move that is sent again, by way of whichever agent, gives the same cookie though no id is ever sent.
+    public func successor(of key: SessionKey, by commit: CommitID, draw: UInt64) -> SessionID? {
+        successor(of: key, by: commit, draw: draw, under: SymmetricKey(data: signing.secret))
+    }
+
+    /// The cookie value of a successor; nil when it was made under a key that is not in the ring.
+    public func value(ofSuccessor successor: SessionKey, of key: SessionKey, by commit: CommitID, draw: UInt64) -> String? {
+        for secret in keys.values {
+            guard let id = self.successor(of: key, by: commit, draw: draw, under: secret), SessionKey(of: id) == successor else { continue }
+            return value(for: id)
+        }
+        return nil
+    }
+
+    private func successor(of key: SessionKey, by commit: CommitID, draw: UInt64, under secret: SymmetricKey) -> SessionID? {
+        var writer = ByteWriter()
+        writer.write(raw: Array("sessionmesh move 1".utf8))
+        writer.write(key)
+        writer.write(commit)
+        writer.write(draw)
+        return SessionID(bytes: Array(HMAC<SHA256>.authenticationCode(for: writer.bytes, using: secret)))
+    }
+
     /// The id inside a cookie value, or nil when it is malformed, of an unknown key, or not signed by us. The comparison takes the
     /// same time wherever the first difference is.
     public func id(in value: some Collection<UInt8>) -> SessionID? {

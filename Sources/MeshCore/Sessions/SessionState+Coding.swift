@@ -5,7 +5,13 @@ extension ByteWriter {
         write(state.created.rawValue)
         write(UInt64(bitPattern: state.accessedAt))
         write(state.latest.rawValue)
-        write(state.destroyed?.rawValue ?? 0)
+        write(UInt8((state.isBuried ? 1 : 0) | (state.moved != nil ? 2 : 0)))
+        if let destroyed = state.destroyed { write(destroyed.rawValue) }
+        if let moved = state.moved {
+            write(moved.commit)
+            write(moved.to)
+            write(moved.draw)
+        }
         write(UInt16(state.commits.count))
         for mark in state.commits { write(mark) }
         write(UInt16(state.fields.count))
@@ -60,8 +66,11 @@ extension ByteReader {
         state.created = Stamp(rawValue: try read())
         state.accessedAt = try readMilliseconds()
         state.latest = Stamp(rawValue: try read())
-        let destroyed: UInt64 = try read()
-        state.destroyed = destroyed == 0 ? nil : Stamp(rawValue: destroyed)
+        let end: UInt8 = try read()
+        guard end <= 3 else { throw .unknownValue }
+        if end != 0 { state.destroyed = Stamp(rawValue: try read()) }
+        state.isBuried = end & 1 != 0
+        if end & 2 != 0 { state.moved = .init(commit: try readCommitID(), to: try readSessionKey(), draw: try read()) }
         let commits = Int(try read(UInt16.self))
         guard commits <= SessionState.commitsMax else { throw .tooLarge }
         for _ in 0..<commits {
@@ -72,7 +81,7 @@ extension ByteReader {
         let fields = Int(try read(UInt16.self))
         guard fields <= SessionState.fieldsWireMax else { throw .tooLarge }
         // A destroyed session has none; merging would drop them without a word.
-        guard fields == 0 || !state.isDestroyed else { throw .unknownValue }
+        guard fields == 0 || !state.isBuried else { throw .unknownValue }
         for _ in 0..<fields {
             let name = try readText()
             guard state.fields.last.map({ $0.name < name }) ?? true else { throw .unknownValue }
@@ -124,6 +133,8 @@ extension ByteReader {
 }
 
 extension SessionState {
+    /// One that lives, without commits and fields.
+    static let wireBytesMin = 29
     /// Visible fields, ours, and removed ones whose removal must still travel.
     static let fieldsWireMax = 1024
 }

@@ -86,7 +86,9 @@ extension SessionState {
             var name = ByteReader(entry.name[1...])
             var payload = ByteReader(entry.payload)
             switch kind {
-            case EntryKind.tombstone: destroyed = stamped.stamp
+            case EntryKind.tombstone:
+                destroyed = stamped.stamp
+                isBuried = true
             case EntryKind.meta: try readMeta(&payload)
             case EntryKind.register:
                 let isSet: UInt8 = try payload.read()

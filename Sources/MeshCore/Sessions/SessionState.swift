@@ -9,8 +9,12 @@ public struct SessionState: Hashable, Sendable {
     public internal(set) var accessedAt: Int64 = 0
     /// The highest stamp ever given in this session.
     public internal(set) var latest: Stamp = .zero
-    /// Set once and never cleared: whatever arrives later, the session stays gone.
+    /// When it ended: it was destroyed, or moved to another id. Set once and never cleared: whatever arrives later, the session stays gone.
     public internal(set) var destroyed: Stamp?
+    /// Where it went, of one that ended by a move.
+    public internal(set) var moved: Move?
+    /// Whether its fields are gone as well. One that was moved keeps them for a while, for those who still ask by the old id.
+    public internal(set) var isBuried = false
     /// In the order of their names.
     public internal(set) var fields: [Field] = []
     /// The commits of the last 30 seconds, in the order of their stamps, so that one sent twice counts once.
@@ -19,6 +23,17 @@ public struct SessionState: Hashable, Sendable {
     public struct Field: Hashable, Sendable {
         public var name: String
         public var cell: Cell
+    }
+
+    /// A session that goes on under another id. Two sides of a cut may each have moved one: the lesser move counts then.
+    public struct Move: Hashable, Comparable, Sendable {
+        /// Whoever sends it again is given the same new id.
+        public var commit: CommitID
+        public var to: SessionKey
+        /// What the new id was made of, besides ``commit`` and the old key; see ``CookieCodec/successor(of:by:draw:)``.
+        public var draw: UInt64
+
+        public static func < (lhs: Move, rhs: Move) -> Bool { (lhs.commit, lhs.to, lhs.draw) < (rhs.commit, rhs.to, rhs.draw) }
     }
 
     /// A commit and when it was applied. The stamp keeps old marks from pushing out new ones where two copies merge.
@@ -36,6 +51,8 @@ public struct SessionState: Hashable, Sendable {
     public static let commitsMax = 512
     /// How long a destroyed session is remembered, in milliseconds: longer than any request or repeat of one may be under way.
     public static let tombstoneMilliseconds: Int64 = 3_600_000
+    /// How long a session that was moved can still be read under its old id, in milliseconds: requests that a login overtook are still under way.
+    public static let graceMilliseconds: Int64 = 10_000
     /// Accesses are written down only when they moved the date by this much, and expiry grants it on top.
     public static let accessSlackMilliseconds: Int64 = 10_000
 
@@ -56,6 +73,12 @@ public struct SessionState: Hashable, Sendable {
     }
 
     public var isDestroyed: Bool { destroyed != nil }
+
+    /// Whether a reader may see it: it lives, or was moved just now.
+    public func isReadable(wall: Int64) -> Bool {
+        guard let destroyed else { return true }
+        return !isBuried && wall < destroyed.milliseconds + Self.graceMilliseconds
+    }
 
     public subscript(name: String) -> Cell? {
         position(of: name).found.map { fields[$0].cell }
@@ -89,16 +112,16 @@ public struct SessionState: Hashable, Sendable {
         created = created == .zero ? other.created : other.created == .zero ? created : min(created, other.created)
         accessedAt = max(accessedAt, other.accessedAt)
         latest = max(latest, other.latest)
-        if let theirs = other.destroyed {
-            bury(at: destroyed.map { min($0, theirs) } ?? theirs)
-        }
+        if let theirs = other.destroyed { destroyed = min(destroyed ?? theirs, theirs) }
+        if let theirs = other.moved { moved = min(moved ?? theirs, theirs) }
+        if other.isBuried { bury() }
         for field in other.fields { merge(field) }
         forgetOldRemovals()
         remember(other.commits)
     }
 
     private mutating func merge(_ field: Field) {
-        guard !isDestroyed else { return }
+        guard !isBuried else { return }
         switch position(of: field.name) {
         case .found(let index): fields[index].cell.merge(field.cell)
         case .missing(let index): fields.insert(field, at: index)
@@ -116,8 +139,8 @@ public struct SessionState: Hashable, Sendable {
         fields.removeAll { forgotten.contains($0.name) }
     }
 
-    private mutating func bury(at stamp: Stamp) {
-        destroyed = stamp
+    private mutating func bury() {
+        isBuried = true
         fields = []
     }
 
@@ -139,13 +162,17 @@ public struct SessionState: Hashable, Sendable {
         if forgotten > 0 { commits.removeFirst(forgotten) }
     }
 
-    /// Lets go of all marks once none can be asked for any more. A session at rest has none.
+    /// Lets go of all marks once none can be asked for any more, and of what was kept of a session that was moved. A session at rest has none.
     ///
     /// Not a change that others are told of: a copy that still has marks may bring them back, and lets go of them in its turn.
     public mutating func forgetMarksAtRest(wall: Int64) {
         // The owner that gave the stamps may have been ahead of the mesh's clock as far as we are behind it.
-        guard !commits.isEmpty, latest.milliseconds + Self.commitAgeMilliseconds + 2 * MeshClock.leeway <= wall else { return }
+        guard !commits.isEmpty || moved != nil, latest.milliseconds + Self.commitAgeMilliseconds + 2 * MeshClock.leeway <= wall else {
+            return
+        }
         commits = []
+        moved = nil
+        if isDestroyed { bury() }
     }
 
     public func hasApplied(_ commit: CommitID) -> Bool {
@@ -250,13 +277,30 @@ public struct SessionState: Hashable, Sendable {
     /// Destroys the session and gives the delta that says so.
     public mutating func destroy(_ commit: CommitID, wall: Int64) -> SessionState {
         latest = Stamp(after: latest, wall: wall)
-        if !isDestroyed { bury(at: latest) }
+        destroyed = destroyed ?? latest
+        bury()
         remember([CommitMark(stamp: latest, id: commit)])
         var delta = SessionState()
         delta.created = created
         delta.latest = latest
         delta.destroyed = destroyed
+        delta.isBuried = true
         delta.commits = [CommitMark(stamp: latest, id: commit)]
+        return delta
+    }
+
+    /// Ends the session because it goes on under another id, and gives the delta that says so.
+    public mutating func end(_ move: Move, wall: Int64) -> SessionState {
+        latest = Stamp(after: latest, wall: wall)
+        destroyed = destroyed ?? latest
+        moved = move
+        remember([CommitMark(stamp: latest, id: move.commit)])
+        var delta = SessionState()
+        delta.created = created
+        delta.latest = latest
+        delta.destroyed = destroyed
+        delta.moved = move
+        delta.commits = [CommitMark(stamp: latest, id: move.commit)]
         return delta
     }
 

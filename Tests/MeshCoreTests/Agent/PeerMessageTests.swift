@@ -10,6 +10,7 @@ import Testing
         let member = MemberID(name: try NodeName("n2"), life: Life(rawValue: 77))
         let slot = SlotTenure(slot: Slot(masking: 4095), tenure: Tenure(term: 9, owner: member))
         let unowned = SlotTenure(slot: Slot(masking: 0), tenure: .none)
+        let smallest = SyncedSession(key: key, mirrored: .zero, state: SessionState())
         let synced = SyncedSession(key: key, mirrored: Stamp(rawValue: 3), state: chance.session())
         var commit = SessionCommit(
             key: key, id: CommitID(upper: 1, lower: 2), changes: [.set("a", [1]), .remove("b"), .increment("n", by: -4)])
@@ -19,11 +20,13 @@ import Testing
         let snapshot = SessionSnapshot(
             key: key, createdAt: 5, accessedAt: 6, idleSeconds: 7, user: "ann", fields: fields, primary: member.name, backup: member.name)
         let operations: [SessionOperation] = [
-            .open(key), .read(key), .export(key), .commit(key, commit), .create(key, commit, nil), .create(key, commit, chance.session()),
+            .open(key), .read(key), .move(key, commit, to: key, draw: 5), .commit(key, commit), .create(key, commit, nil),
+            .create(key, commit, chance.session()),
             .destroy(key, commit.id), .publish(channel: "c", payload: [1, 2]),
         ]
         let results: [OperationResult] = [
-            .session(nil), .session(snapshot), .exported(nil), .exported(chance.session()), .committed(copies: 2, counters: fields),
+            .session(nil), .session(snapshot), .moved(to: key, draw: 6, copies: 2, counters: fields),
+            .committed(copies: 2, counters: fields),
             .published(ChannelPosition(epoch: 1, offset: 2)), .failed(ClientFailure(.unavailable, "try again")), .elsewhere(nil),
             .elsewhere(member),
         ]
@@ -34,7 +37,8 @@ import Testing
             .sync(ticket: 6, [SyncChunk(slot: slot, isFirst: true, isLast: false, sessions: [synced, synced])]), .ack(ticket: .max),
             .refuse(slot, ticket: 7, .copyNotWhole),
             .superseded([slot, unowned]), .grant([grant]), .lead([slot]), .release([unowned]), .spare([slot]),
-            .push(ticket: 8, [synced]), .claim([Slot(masking: 1)]), .claimAnswer(nothing: [Slot(masking: 2)], held: [slot]), .pull([]),
+            .push(ticket: 8, [synced]), .push(ticket: 0, [smallest]), .claim([Slot(masking: 1)]),
+            .claimAnswer(nothing: [Slot(masking: 2)], held: [slot]), .pull([]),
             .inquire(round: 3, isTakeover: true, [slot]), .inquired(round: 3),
             .mirrored([MirroredSession(key: key, stamp: Stamp(rawValue: 1))]),
             .message(ChannelMessage(channel: "c", position: ChannelPosition(epoch: 1, offset: 1), payload: [0])),

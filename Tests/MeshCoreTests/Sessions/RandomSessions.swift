@@ -43,7 +43,15 @@ struct RandomSessions {
         state.forgetOldMarks()
         if chance > 0, number(1...chance) == 1 {
             state.destroyed = Stamp(rawValue: number(1...4))
-        } else {
+            if Bool.random(using: &generator) {
+                let (commit, draw) = (CommitID(upper: 0, lower: number(1...2)), number(1...2))
+                if let to = SessionKey(bytes: [UInt8](repeating: UInt8(number(1...2)), count: 32)) {
+                    state.moved = .init(commit: commit, to: to, draw: draw)
+                }
+            }
+            state.isBuried = state.moved == nil || Bool.random(using: &generator)
+        }
+        if !state.isBuried {
             for name in ["a", "b", "c"] where Bool.random(using: &generator) { state.fields.append(.init(name: name, cell: cell())) }
         }
         return state

@@ -164,6 +164,29 @@ import Testing
         }
     }
 
+    @Test func aMovedSessionIsReadForTenSecondsAndIsAtRestWithoutATraceOfWhereItWent() throws {
+        var state = SessionState(createdAt: 1000)
+        _ = try state.apply(Self.commit(1, .set("a", [1])), life: Self.life, wall: 1000)
+        let to = try #require(SessionKey(bytes: [UInt8](repeating: 1, count: 32)))
+        var replica = state
+        let move = SessionState.Move(commit: CommitID(upper: 0, lower: 2), to: to, draw: 7)
+        replica.merge(state.end(move, wall: 2000))
+        #expect(replica == state && state.isDestroyed && state.moved == move)
+        #expect(state.isReadable(wall: 11_999) && !state.fields.isEmpty)
+        #expect(!state.isReadable(wall: 12_000))
+        state.forgetMarksAtRest(wall: 42_000)
+        #expect(state.isDestroyed && state.isBuried && state.moved == nil && state.fields.isEmpty && state.commits.isEmpty)
+    }
+
+    @Test func aMovedSessionThatIsDestroyedIsReadNoMore() throws {
+        let to = try #require(SessionKey(bytes: [UInt8](repeating: 1, count: 32)))
+        var state = SessionState(createdAt: 1000)
+        _ = state.end(SessionState.Move(commit: CommitID(upper: 0, lower: 2), to: to, draw: 7), wall: 2000)
+        var replica = state
+        replica.merge(state.destroy(CommitID(upper: 0, lower: 3), wall: 2001))
+        #expect(replica == state && !state.isReadable(wall: 2002))
+    }
+
     @Test func expiryIsNeverEarlyAndAnAccessIsToldOnlyWhenItMovedFar() {
         var state = SessionState(createdAt: 1_000_000)
         let idle = Duration.seconds(60)

@@ -1,0 +1,66 @@
+import Testing
+
+@testable import MeshCore
+
+/// A session that is given another id.
+@Suite struct MovingTests {
+    private static func login(_ key: SessionKey) -> ClientRequest {
+        .commit(SessionCommit(key: key, id: CommitID(upper: 3, lower: 3), user: "ann", regenerate: true))
+    }
+
+    @Test func aMoveWaitsForCommitsUnderWayAndCommitsWaitForTheMove() throws {
+        var play = try Dialogue()
+        try play.join()
+        let key = try play.made()
+        let before = play.ask(Dialogue.increment(key, 1))
+        let tickets = play.deltas()
+        let move = play.ask(Self.login(key))
+        let behind = play.ask(Dialogue.increment(key, 2))
+        #expect(play.deltas().isEmpty, "nothing is made before the first has its copy")
+        for ticket in tickets { play.hears(.ack(ticket: ticket)) }
+        guard case .committed = play.replies[before] else { return #expect(Bool(false)) }
+        // The new session, then the end of the old one.
+        for _ in 0..<2 {
+            #expect(play.replies[move] == nil)
+            for ticket in play.deltas() { play.hears(.ack(ticket: ticket)) }
+        }
+        guard case .committed(let receipt) = play.replies[move], case .failure(let failure) = play.replies[behind] else {
+            return #expect(Bool(false))
+        }
+        #expect(receipt.copies == 2 && failure.code == .notFound)
+        let state = try #require(play.core.slots[Int(receipt.key.slot.rawValue)].sessions[receipt.key]?.state)
+        #expect(state.user == "ann" && state.visibleFields == [.init(name: "n", value: .integer(1))])
+        #expect(play.core.moves.isEmpty && play.core.operations.isEmpty)
+    }
+
+    @Test func whatIsSupersededHalfWayIsAskedOfTheNewOwnerAndTheOldIdStaysGood() throws {
+        var play = try Dialogue()
+        try play.join()
+        let key = try play.made()
+        let move = play.ask(Self.login(key))
+        let behind = play.ask(Dialogue.increment(key, 2))
+        play.said = []
+        play.hears(.superseded([SlotTenure(slot: key.slot, tenure: Tenure(term: 8, owner: play.peer))]))
+        play.pass(.milliseconds(50))
+        let forwarded = play.said.compactMap { message -> SessionOperation? in
+            if case .forward(_, let operation) = message { operation } else { nil }
+        }
+        #expect(forwarded.count == 2)
+        #expect(play.replies[move] == nil && play.replies[behind] == nil && play.core.moves.isEmpty)
+        let left = play.core.slots[Int(key.slot.rawValue)].leftover?.sessions[key]?.state
+        #expect(left?.isDestroyed == false)
+    }
+
+    @Test func onlyACookieKeyMakesTheNewIdAndItMakesTheSameOneEverywhere() throws {
+        var generator = SeededGenerator(seed: 5)
+        let (ours, theirs) = (KeyFile.generate(using: &generator).cookie, KeyFile.generate(using: &generator).cookie)
+        let (codec, other) = (try #require(CookieCodec(ring: ours)), try #require(CookieCodec(ring: theirs)))
+        let key = try #require(SessionKey(bytes: Array(0..<32)))
+        let commit = CommitID(upper: 1, lower: 2)
+        let id = try #require(codec.successor(of: key, by: commit, draw: 3))
+        #expect(codec.successor(of: key, by: commit, draw: 4) != id)
+        #expect(other.successor(of: key, by: commit, draw: 3) != id)
+        #expect(codec.value(ofSuccessor: SessionKey(of: id), of: key, by: commit, draw: 3) == codec.value(for: id))
+        #expect(other.value(ofSuccessor: SessionKey(of: id), of: key, by: commit, draw: 3) == nil)
+    }
+}
