@@ -97,7 +97,7 @@ extension AgentCore {
 
     /// Answers nothing as owner until everybody who could have taken over has been asked.
     mutating func verifyOwnership() {
-        guard configuration.role == .node, slots.contains(where: \.isOwner) else { return }
+        guard configuration.role == .node, !isAlone, slots.contains(where: \.isOwner) else { return }
         let round = nextNumber()
         let names = otherNodes.map(\.name)
         inquiries.beginAfterPause(round, asking: names)

@@ -146,6 +146,14 @@ import Testing
         #expect(play.said == [.push(ticket: 0, [session]), .inquired(round: 5)])
     }
 
+    @Test func whoIsAloneAnswersAtOnceAfterAPause() throws {
+        var play = try Dialogue()
+        let key = try play.made()
+        play.now = play.now.advanced(by: .seconds(2))
+        let read = play.ask(.read(key))
+        #expect(play.core.status.isReady && play.replies[read] != nil)
+    }
+
     @Test func whoAsksInALesserTenureIsToldTheGreaterAndGivenNothing() throws {
         var play = try Dialogue()
         try play.join()
