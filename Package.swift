@@ -115,7 +115,7 @@ let package = Package(
         .target(
             name: "ScriptedAgent",
             dependencies: [
-                "MeshCore", "SessionMesh", nioCore, nioPosix, serviceLifecycle,
+                "MeshCore", "SessionMesh", logging, nioCore, nioPosix, serviceLifecycle,
             ],
             path: "Tests/ScriptedAgent",
             swiftSettings: settings
@@ -134,11 +134,12 @@ let package = Package(
         .testTarget(
             name: "MeshCommandTests", dependencies: ["MeshAgent", "MeshCommand", "MeshCore", "MeshSimulator", argumentParser],
             swiftSettings: settings),
-        .testTarget(name: "SessionMeshTests", dependencies: ["MeshCore", "ScriptedAgent", "SessionMesh"], swiftSettings: settings),
+        .testTarget(
+            name: "SessionMeshTests", dependencies: ["MeshCore", "ScriptedAgent", "SessionMesh", logging], swiftSettings: settings),
         .testTarget(
             name: "SessionMeshHummingbirdTests",
             dependencies: [
-                "MeshCore", "ScriptedAgent", "SessionMesh", "SessionMeshHummingbird", hummingbird, hummingbirdCore, nioCore,
+                "MeshCore", "ScriptedAgent", "SessionMesh", "SessionMeshHummingbird", hummingbird, hummingbirdCore, logging, nioCore,
                 nioHTTP1, nioHTTPTypes, nioHTTPTypesHTTP1, nioPosix, nioWebSocket, serviceLifecycle,
             ],
             swiftSettings: settings

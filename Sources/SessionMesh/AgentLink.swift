@@ -28,7 +28,11 @@ actor AgentLink {
     private var heartbeatsMissed = 0
     private var nextHeartbeat = NIODeadline.uptimeNanoseconds(0)
     private var isTicking = false
+    /// Attempts in a row, each of which ended before the agent's greeting.
+    private var attemptsFailed = 0
     private var lastFailure: (any Error)?
+    /// Whether the log has the outage that is going on. It is told once, not with each attempt.
+    private var isOutageTold = false
     /// The agent's node, from its last greeting.
     private(set) var node: NodeName
 
@@ -99,7 +103,6 @@ actor AgentLink {
 
     /// Connects, and connects again, until the task is cancelled.
     func run() async {
-        var failures = 0
         while !Task.isCancelled {
             do {
                 let channel = try await connect()
@@ -108,23 +111,31 @@ actor AgentLink {
                 } onCancel: {
                     channel.close(promise: nil)
                 }
-                // A connection that had come as far as its greeting is worth an attempt at once.
-                failures = isOnline ? 0 : failures + 1
             } catch {
-                failures += 1
                 lastFailure = error
                 logger.debug(
                     "the agent can't be reached", metadata: [LoggingKeys.agent: "\(configuration.agent)", LoggingKeys.error: "\(error)"])
             }
             disconnected(generation: generation)
-            try? await Task.sleep(for: pause(after: failures))
+            guard !Task.isCancelled else { break }
+            tellOutage()
+            try? await Task.sleep(for: pause)
+            attemptsFailed += 1
         }
         shutDown()
     }
 
-    private func pause(after failures: Int) -> Duration {
-        let doubled = configuration.backoff.lowerBound * (1 << min(max(0, failures - 1), 16))
+    private var pause: Duration {
+        let doubled = configuration.backoff.lowerBound * (1 << min(attemptsFailed, 16))
         return min(doubled, configuration.backoff.upperBound) * Double.random(in: 0.5...1.5)
+    }
+
+    private func tellOutage() {
+        guard !isOutageTold else { return }
+        isOutageTold = true
+        var metadata: Logger.Metadata = [LoggingKeys.agent: "\(configuration.agent)"]
+        if let lastFailure { metadata[LoggingKeys.error] = "\(lastFailure)" }
+        logger.warning("the agent is away; until it is back, sessions are unavailable", metadata: metadata)
     }
 
     private func connect() async throws -> any Channel {
@@ -159,10 +170,14 @@ actor AgentLink {
     private func greeted(by greeting: ClientGreeting, over channel: any Channel) {
         state = .online(channel)
         node = greeting.node
+        attemptsFailed = 0
         lastFailure = nil
         heartbeatsMissed = 0
         nextHeartbeat = .now() + TimeAmount(configuration.heartbeat)
-        logger.info("connected to the agent", metadata: [LoggingKeys.agent: "\(configuration.agent)", LoggingKeys.node: "\(node)"])
+        logger.log(
+            level: isOutageTold ? .notice : .info, isOutageTold ? "the agent is back" : "connected to the agent",
+            metadata: [LoggingKeys.agent: "\(configuration.agent)", LoggingKeys.node: "\(node)"])
+        isOutageTold = false
         // A registration that still waits is sent below; twice would be two.
         if let registration, !waiting.contains(where: { $0.kind == .register }) {
             send(.registration, ClientProtocol.encode(.request(request(registering: registration))).bytes)
@@ -197,7 +212,6 @@ actor AgentLink {
         }
         unanswered = []
         waiting.insert(contentsOf: repeated, at: 0)
-        logger.info("the connection to the agent was lost", metadata: [LoggingKeys.agent: "\(configuration.agent)"])
     }
 
     private func shutDown() {

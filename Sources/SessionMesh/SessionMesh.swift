@@ -22,7 +22,8 @@ public final class SessionMesh: Service, Sendable {
 
     /// - Parameters:
     ///   - eventLoopGroup: one of its loops carries the connection.
-    ///   - logger: connections lost and made are logged at `info` and below; the rest is thrown.
+    ///   - logger: an outage of the agent is a warning when it begins, at the start of this process too, and a notice when it is over.
+    ///     The rest is thrown, or below.
     public init(
         configuration: SessionMeshConfiguration, eventLoopGroup: any EventLoopGroup = MultiThreadedEventLoopGroup.singleton,
         logger: Logger = Logger(label: "sessionmesh.client")

@@ -8,8 +8,9 @@ public struct SessionMeshConfiguration: Sendable {
     public var registration: Registration?
     public var cookie = SessionCookie()
 
-    /// How long a request waits for a connection before it fails as unavailable. A visitor waits as long. Default 2 s.
-    public var connectionWaitMax: Duration = .seconds(2)
+    /// How long a request waits for a connection before it fails as unavailable. Default 0.8 s: a quick restart of the agent is not noticed, and
+    /// a longer outage is answered with 503 within a second. A visitor, and the connections of many, wait as long.
+    public var connectionWaitMax: Duration = .milliseconds(800)
     /// How long a request waits altogether, its repeats over new connections included. Default 10 s: longer than any takeover.
     public var requestTimeout: Duration = .seconds(10)
     /// Requests that wait or are unanswered. Beyond it they fail as overloaded at once. Default 4096.

@@ -1,5 +1,7 @@
 import HTTPTypes
 public import Hummingbird
+import Logging
+import NIOHTTP1
 public import SessionMesh
 
 /// Gives every request the visitor's session, as ``SessionRequestContext/session``.
@@ -7,7 +9,10 @@ public import SessionMesh
 /// Nothing is asked of the mesh until a handler reads or changes the session. What it changed is committed before the response's head is
 /// sent, and the cookie is added when it is new. When the mesh can't answer, the visitor gets 503 with `Retry-After: 1` and keeps the
 /// cookie: an outage never logs anybody out. A commit to a session that was destroyed meanwhile is answered with 409; it is not brought
-/// back.
+/// back, and the cookie is left alone, for by then the browser may have a newer one. Only ``Session/destroy()`` takes a cookie away.
+///
+/// What a handler throws is answered here, because what it committed before still needs its cookie: an `HTTPResponseError` as it says, any
+/// other error with 500, and logged. So a middleware that makes answers of errors belongs behind this one.
 ///
 /// A streamed body runs after the commit, so it can read the session but no longer change it.
 public struct SessionMiddleware<Context: SessionRequestContext>: RouterMiddleware {
@@ -27,12 +32,11 @@ public struct SessionMiddleware<Context: SessionRequestContext>: RouterMiddlewar
         do {
             response = try await next(request, context)
             try await session.finish()
-        } catch let error as SessionError {
-            response = try Self.response(to: error)
-            if error.code == .notFound { await session.forgetCookie() }
-        } catch let error as any HTTPResponseError {
-            // What the handler committed itself still needs its cookie.
-            response = try error.response(from: request, context: context)
+        } catch let error as HTTPParserError {
+            // The server's own: there is no request that could be answered.
+            throw error
+        } catch {
+            response = Self.response(to: error, request, context)
         }
         if let setCookie = await session.setCookie {
             response.headers.append(HTTPField(name: .setCookie, value: setCookie.description))
@@ -42,12 +46,25 @@ public struct SessionMiddleware<Context: SessionRequestContext>: RouterMiddlewar
         return response
     }
 
-    private static func response(to error: SessionError) throws -> Response {
+    private static func response(to error: any Error, _ request: Request, _ context: Context) -> Response {
+        if let error = error as? SessionError, let answer = answer(to: error) { return answer }
+        do {
+            if let error = error as? any HTTPResponseError { return try error.response(from: request, context: context) }
+            throw error
+        } catch {
+            // What Hummingbird would make of it.
+            context.logger.error("the handler failed", metadata: ["error": "\(error)"])
+            return Response(status: .internalServerError)
+        }
+    }
+
+    /// Nil when neither the visitor nor a later try can do anything about it.
+    private static func answer(to error: SessionError) -> Response? {
         switch error.code {
         case .notFound: plain(.conflict, "Your session has ended meanwhile. Load the page again.\n")
         case .unavailable, .full, .overloaded, .shutdown, .interrupted:
             plain(.serviceUnavailable, "Your session can't be reached just now. Try again in a second.\n", [.retryAfter: "1"])
-        default: throw error
+        default: nil
         }
     }
 
@@ -157,10 +174,6 @@ public actor RequestSession {
     func finish() async throws(SessionError) {
         try await commit()
         phase = .finished
-    }
-
-    func forgetCookie() {
-        setCookie = mesh?.expiry(isSecure: isSecure)
     }
 
     private func linked() throws(SessionError) -> SessionMesh {

@@ -1,5 +1,6 @@
 import HTTPTypes
 import Hummingbird
+import Logging
 import MeshCore
 import ScriptedAgent
 import SessionMesh
@@ -15,6 +16,8 @@ struct TestContext: SessionRequestContext {
 
 @Suite struct SessionMiddlewareTests {
     static let visits = SessionCounter("visits")
+
+    struct Broken: Error {}
 
     static func router(_ mesh: SessionMesh) -> Router<TestContext> {
         let router = Router(context: TestContext.self)
@@ -35,6 +38,25 @@ struct TestContext: SessionRequestContext {
             try await context.session.update { $0.increment(visits) }
             try await context.session.commit()
             throw HTTPError(.badRequest, message: "after all")
+        }
+        guarded.post("commit-then-crash") { _, context -> String in
+            try await context.session.update { $0.increment(visits) }
+            try await context.session.commit()
+            throw Broken()
+        }
+        guarded.post("commit-then-misuse") { _, context -> String in
+            try await context.session.update { $0.increment(visits) }
+            try await context.session.commit()
+            throw SessionError(.invalid, "misused")
+        }
+        guarded.post("count-after-login") { request, context in
+            _ = try await context.session.load()
+            // Another request of this visitor moves the session to a new id meanwhile.
+            var other = try await mesh.open(of: request.head)
+            other.regenerate()
+            _ = try await mesh.commit(&other)
+            try await context.session.update { $0.increment(visits) }
+            return "too late"
         }
         guarded.post("fail") { _, context -> String in
             try await context.session.update { $0.increment(visits) }
@@ -61,11 +83,13 @@ struct TestContext: SessionRequestContext {
     }
 
     static func withClient(
-        _ configure: @Sendable (inout SessionMeshConfiguration) -> Void = { _ in },
+        log: LogCapture = LogCapture(), _ configure: @Sendable (inout SessionMeshConfiguration) -> Void = { _ in },
         _ body: @escaping @Sendable (TestClient, SessionMesh, ScriptedAgent) async throws -> Void
     ) async throws {
         try await withLinkedMesh(configure) { mesh, agent in
-            try await withServer(router(mesh).buildResponder()) { port, _ in try await body(TestClient(port: port), mesh, agent) }
+            try await withServer(router(mesh).buildResponder(), log: log) { port, _ in
+                try await body(TestClient(port: port), mesh, agent)
+            }
         }
     }
 
@@ -159,8 +183,60 @@ struct TestContext: SessionRequestContext {
             agent.script { $0.kind == .commit ? .reply(.failure(ClientFailure(.notFound, "gone"))) : .serve }
             let response = try await client.execute(uri: "/count", method: .post, headers: [.cookie: cookie]) { $0 }
             #expect(response.status == .conflict)
-            #expect(response.headers[.setCookie]?.contains("Max-Age=0") == true)
+            #expect(response.headers[.setCookie] == nil)
         }
+    }
+
+    @Test func aSlowRequestOfTheOldIdDoesNotDeleteTheNewCookie() async throws {
+        try await Self.withClient { client, _, agent in
+            let old = try await client.execute(uri: "/count", method: .post) { try Self.cookie($0) }
+            let slow = try await client.execute(uri: "/count-after-login", method: .post, headers: [.cookie: old]) { $0 }
+            #expect(slow.status == .conflict && slow.headers[.setCookie] == nil)
+            #expect(agent.sessions.count == 1)
+        }
+    }
+
+    @Test func aLogoutTakesTheCookieAwayAlsoWhenTheSessionHasEndedBefore() async throws {
+        try await Self.withClient { client, _, agent in
+            let cookie = try await client.execute(uri: "/count", method: .post) { try Self.cookie($0) }
+            for _ in 1...2 {
+                let response = try await client.execute(uri: "/logout", method: .post, headers: [.cookie: cookie]) { $0 }
+                #expect(response.status == .ok && response.headers[.setCookie]?.hasSuffix("; Max-Age=0") == true)
+            }
+        }
+    }
+
+    @Test func withoutAnAgentACookieIs503AndStaysAndNoCookieIsServed() async throws {
+        try await withSocketPath { path in
+            let mesh = SessionMesh(configuration: SessionMeshConfiguration(agent: .unix(path: path)), logger: LogCapture().logger(.warning))
+            try await withThrowingTaskGroup(of: Void.self) { tasks in
+                tasks.addTask { try await mesh.run() }
+                try await withServer(Self.router(mesh).buildResponder()) { port, _ in
+                    let client = TestClient(port: port)
+                    let response = try await client.execute(uri: "/read", method: .get, headers: [.cookie: "sid=x"]) { $0 }
+                    #expect(response.status == .serviceUnavailable && response.headers[.retryAfter] == "1")
+                    #expect(response.headers[.setCookie] == nil)
+                    let anonymous = try await client.execute(uri: "/read", method: .get) { $0 }
+                    #expect(anonymous.status == .ok && String(buffer: anonymous.body) == "0")
+                }
+                tasks.cancelAll()
+            }
+        }
+    }
+
+    @Test func aHandlerThatThrowsAnythingKeepsACommittedCookieAndIsLoggedOnce() async throws {
+        let log = LogCapture()
+        try await Self.withClient(log: log) { client, _, agent in
+            for (count, path) in ["/commit-then-crash", "/commit-then-misuse"].enumerated() {
+                let response = try await client.execute(uri: path, method: .post) { $0 }
+                #expect(response.status == .internalServerError)
+                #expect(response.body.readableBytes == 0)
+                #expect(response.headers[.setCookie]?.hasPrefix("sid=") == true)
+                #expect(agent.sessions.count == count + 1)
+            }
+        }
+        #expect(log.lines.map(\.level) == [.error, .error])
+        #expect(log.lines.first?.metadata["error"]?.description.contains("Broken") == true)
     }
 
     @Test func whatAFailingHandlerCommittedKeepsItsCookieAndWhatItDidNotIsDropped() async throws {

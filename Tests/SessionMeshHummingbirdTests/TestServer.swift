@@ -9,11 +9,10 @@ import Synchronization
 /// Runs an application at a port of the system's choice. `body` gets the port and a way to begin the shutdown; the server must have
 /// ended when this returns.
 func withServer<Responder: HTTPResponder>(
-    _ responder: Responder, server: HTTPServerBuilder = .http1(),
+    _ responder: Responder, server: HTTPServerBuilder = .http1(), log: LogCapture = LogCapture(),
     _ body: @Sendable (Int, @Sendable () async -> Void) async throws -> Void
 ) async throws where Responder.Context: InitializableFromSource<ApplicationRequestContextSource> {
-    var logger = Logger(label: "test")
-    logger.logLevel = .critical
+    let logger = log.logger(.warning)
     let port = Mutex<Int?>(nil)
     let app = Application(
         responder: responder, server: server, configuration: ApplicationConfiguration(address: .hostname("127.0.0.1", port: 0)),

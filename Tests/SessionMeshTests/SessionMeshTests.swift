@@ -1,3 +1,4 @@
+import Logging
 import MeshCore
 import ScriptedAgent
 import SessionMesh
@@ -164,6 +165,63 @@ import Testing
             }
             await agent.stop()
         }
+    }
+
+    @Test func anApplicationThatStartsBeforeItsAgentSaysSoOnceAndGoesOnWhenItComes() async throws {
+        try await withSocketPath { path in
+            let agent = try ScriptedAgent()
+            let log = LogCapture()
+            var configuration = SessionMeshConfiguration(agent: .unix(path: path))
+            configuration.backoff = .milliseconds(1) ... .milliseconds(5)
+            configuration.connectionWaitMax = .milliseconds(200)
+            configuration.registration = .init(service: "shop", address: "127.0.0.1:8080")
+            let mesh = SessionMesh(configuration: configuration, logger: log.logger(.debug))
+            try await withThrowingTaskGroup(of: Void.self) { group in
+                group.addTask { try await mesh.run() }
+                await #expect(Self.code { _ = try await mesh.open(cookie: "c") } == .unavailable)
+                try await eventually("many attempts") { log.lines.count { $0.level == .debug } >= 20 }
+                #expect(log.lines.filter { $0.level > .debug }.map(\.level) == [.warning])
+                try await agent.start(path: path)
+                try await eventually("registered") { agent.requests.map(\.kind) == [.register] }
+                #expect(try await mesh.open(cookie: "c").key == nil)
+                #expect(log.lines.filter { $0.level > .debug }.map(\.level) == [.warning, .notice])
+                group.cancelAll()
+            }
+            await agent.stop()
+        }
+    }
+
+    @Test func anOutageIsLoggedOnceWhenItBeginsAndOnceWhenItIsOver() async throws {
+        let log = LogCapture()
+        try await withLinkedMesh(log: log) { mesh, agent in
+            try await eventually("connected") { await mesh.isConnected }
+            for outage in 1...3 {
+                await agent.dropConnections()
+                try await eventually("back again") { agent.connectionCount > outage }
+                _ = try await mesh.members()
+                #expect(log.lines.map(\.level) == [Logger.Level](repeating: .warning, count: outage).flatMap { [$0, .notice] })
+            }
+        }
+        // The end of the application is no outage.
+        #expect(log.lines.count == 6)
+    }
+
+    /// After a dozen of losses, pauses that only grew would be of minutes.
+    @Test func aLossAfterAGoodConnectionIsMendedAtOnceHoweverManyThereWere() async throws {
+        try await withLinkedMesh {
+            $0.backoff = .milliseconds(5) ... .seconds(3600)
+        } _: { mesh, agent in
+            for count in 1...20 {
+                try await eventually("connection \(count)") { await mesh.isConnected && agent.connectionCount == count }
+                await agent.dropConnections()
+                try await eventually("lost") { await !mesh.isConnected || agent.connectionCount > count }
+            }
+        }
+    }
+
+    @Test func anOutageIsAnsweredWithinASecond() throws {
+        let configuration = SessionMeshConfiguration(agent: try AgentAddress("unix:a.sock"))
+        #expect(configuration.connectionWaitMax < .seconds(1))
     }
 
     @Test func requestsWithoutAnAgentFailAsUnavailableInBoundedTime() async throws {
