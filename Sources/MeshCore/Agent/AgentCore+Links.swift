@@ -8,7 +8,8 @@ struct Peer: Sendable {
     var syncStream = SyncStream()
 }
 
-/// A link that is up but not in use, because one side has yet to know in which life the other is. Membership is heard over it all the same.
+/// A link that is up but not in use, because one side has yet to know in which life the other is. Membership and messages to channels, which
+/// are said to whoever there is, pass all the same.
 struct LinkApart: Sendable {
     enum Wait: Sendable {
         /// For the view to have the peer's life; what it says waits too. `renewed` links are welcomed then.
@@ -241,6 +242,7 @@ extension AgentCore {
     private mutating func receive(_ message: PeerMessage, _ bytes: [UInt8], over link: LinkID, apart other: LinkApart) {
         switch (message, other.wait) {
         case (.membership(let state), _): receiveState(state, from: other.id)
+        case (.message(let message), _): deliver(message)
         case (.renewed(let life), _): receiveRenewal(life, of: other.id, over: link)
         case (.welcomed(let life), _): receiveWelcome(life, over: link)
         case (_, .recognition(var said, let renewed)):
@@ -248,6 +250,16 @@ extension AgentCore {
             said.append(bytes)
             apart[link]?.wait = .recognition(said: said, renewed: renewed)
         case (_, .renewal), (_, .welcome): break
+        }
+    }
+
+    /// Says what is meant for a node in whichever life to those whose links are all apart.
+    mutating func sendApart(_ message: PeerMessage) {
+        guard !apart.isEmpty else { return }
+        var told: Set<NodeName> = []
+        for (link, other) in apart.sorted(by: { $0.key < $1.key }) where !hasLink(to: other.id.name) && told.insert(other.id.name).inserted
+        {
+            directives.append(.linkMessage(link, message.encoded))
         }
     }
 

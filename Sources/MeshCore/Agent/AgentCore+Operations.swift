@@ -437,6 +437,7 @@ extension AgentCore {
         let position = channels.next(in: channel, using: &generator)
         let message = ChannelMessage(channel: channel, position: position, payload: payload)
         send(.message(message), to: otherNodes.map(\.name))
+        sendApart(.message(message))
         deliver(message)
         finish(number, .published(position))
     }

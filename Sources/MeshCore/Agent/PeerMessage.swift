@@ -2,7 +2,7 @@
 enum PeerMessage: Hashable, Sendable {
     /// Everything the sender knows of the members; see ``SWIM``.
     case membership([UInt8])
-    /// Whoever introduced itself on this link goes on in this life. Until it is welcomed nothing else but membership counts.
+    /// Whoever introduced itself on this link goes on in this life. Until it is welcomed nothing but membership and messages counts.
     case renewed(Life)
     /// That life is known here; what follows is meant for it.
     case welcomed(Life)

@@ -103,4 +103,14 @@ import Testing
         play.hears(.renewed(Life(rawValue: play.peer.life.rawValue - 1)))
         #expect(play.closed == [Dialogue.link])
     }
+
+    @Test func whatIsPublishedIsHeardByWhoeverIsBetweenLives() throws {
+        var play = try Dialogue()
+        try play.join()
+        let channel = try #require((0...).lazy.map { "c\($0)" }.first { play.core.slots[Int(Slot(channel: $0).rawValue)].isOwner })
+        play.hears(news(Member(id: later(play.peer), stage: .serving, endpoint: play.peerEndpoint), from: play.peer))
+        play.said = []
+        _ = play.ask(.publish(channel: channel, payload: [1]))
+        #expect(play.said.contains { if case .message(let message) = $0 { message.payload == [1] } else { false } })
+    }
 }
