@@ -6,6 +6,8 @@ import Testing
         let id: String
         let from: String
         let text: String
+
+        init(of socket: WebSocket) throws { self = try JSONDecoder().decode(Message.self, from: Data(try socket.receive().utf8)) }
     }
 
     @Test func twoVisitorsOnDifferentNodesHearEachOfTwoThousandMessagesOnce() throws {
@@ -22,7 +24,14 @@ import Testing
         }
         // As from a page that was loaded just before: the balancer keeps connections to the applications by now.
         for index in visitors.indices { for _ in 1...3 { _ = try visitors[index].get("/whoami") } }
-        let sockets = try visitors.map { try WebSocket(mesh.address, "/chat", cookie: $0.cookie) }
+        var sockets: [WebSocket] = []
+        for visitor in visitors {
+            let socket = try WebSocket(mesh.address, "/chat", cookie: visitor.cookie)
+            sockets.append(socket)
+            // It is open before the application has subscribed for it; who hears itself has been.
+            try socket.send("hello")
+            for listener in sockets { #expect(try Message(of: listener).text == "hello") }
+        }
         let messages = 1000
         let started = ContinuousClock.now
         let heard = try withThreads(
@@ -63,8 +72,7 @@ import Testing
         func listen() {
             do {
                 while texts.count < hear {
-                    let message = try JSONDecoder().decode(Message.self, from: Data(try socket.receive().utf8))
-                    texts.append(message.text)
+                    texts.append(try Message(of: socket).text)
                 }
             } catch { failure = error }
         }
