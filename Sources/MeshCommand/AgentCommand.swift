@@ -63,6 +63,7 @@ struct AgentCommand: AsyncParsableCommand {
         DescriptorLimit.raise()
         let directory = try RunDirectory.open()
         let name = try member.nodeName() ?? MemberOptions.defaultName()
+        let label = try member.meshLabel()
         let bind = try member.bind ?? Endpoint(parsing: Addresses.gossip)
         let advertise = try member.advertised(bind: bind)
         let keys = try member.keys(bind: bind, advertise: advertise, in: directory, logger: logger)
@@ -70,11 +71,11 @@ struct AgentCommand: AsyncParsableCommand {
 
         let agent = MeshAgent(
             configuration: AgentShellConfiguration(
-                bind: bind, advertise: advertise, seeds: member.seed, label: member.label,
+                bind: bind, advertise: advertise, seeds: member.seed, label: label,
                 client: client ?? .unix(directory.clientSocket(of: name.description)), clientToken: try clientTokenFile.map(TokenFile.read),
                 admin: member.admin ?? .unix(directory.adminSocket(of: name.description)), dataDirectory: try member.dataDirectory()),
             agent: AgentConfiguration(
-                name: name, endpoint: bind, role: role == .node ? .node : .balancer, label: member.label,
+                name: name, endpoint: bind, role: role == .node ? .node : .balancer, label: label,
                 tags: Dictionary(uniqueKeysWithValues: tag.map { ($0.name, $0.value) }), weight: weight, mirrors: mirror != nil,
                 idleDefault: idleTimeout, swim: SWIM.Configuration(member.profile)),
             keys: keys, rereadKeys: member.rereadKeys(in: directory), mirror: mirror, logger: logger)

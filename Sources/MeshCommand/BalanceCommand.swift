@@ -139,6 +139,7 @@ struct BalanceCommand: AsyncParsableCommand {
 
     private func meshPlan(_ logger: Logger) throws -> MeshPlan {
         let directory = try RunDirectory.open()
+        let label = try member.meshLabel()
         let name = try member.nodeName() ?? NodeName("\(try MemberOptions.defaultName().description.prefix(55))-balancer")
         let seeds = member.seed.isEmpty ? [.endpoint(try Endpoint(parsing: Addresses.gossip))] : member.seed
         guard let bind = member.bind ?? (seeds.allSatisfy(\.isLoopback) ? .loopback(port: 0) : nil) else {
@@ -150,10 +151,10 @@ struct BalanceCommand: AsyncParsableCommand {
         let keys = try member.keys(bind: bind, advertise: advertise, in: directory, logger: logger)
         return MeshPlan(
             shell: AgentShellConfiguration(
-                bind: bind, advertise: advertise, seeds: seeds, label: member.label,
+                bind: bind, advertise: advertise, seeds: seeds, label: label,
                 admin: member.admin ?? .unix(directory.adminSocket(of: name.description)), dataDirectory: try member.dataDirectory()),
             agent: AgentConfiguration(
-                name: name, endpoint: bind, role: .balancer, label: member.label, swim: SWIM.Configuration(member.profile)),
+                name: name, endpoint: bind, role: .balancer, label: label, swim: SWIM.Configuration(member.profile)),
             keys: keys, rereadKeys: member.rereadKeys(in: directory), logger: logger)
     }
 }

@@ -72,11 +72,15 @@ struct MemberOptions: ParsableArguments {
     var events: EventFormat?
 
     func validate() throws {
+        guard seed.count <= SeedAddress.countMax else { throw ValidationError("--seed may be given \(SeedAddress.countMax) times") }
+    }
+
+    func meshLabel() throws -> String {
         let isPlain = label.unicodeScalars.allSatisfy { $0.properties.generalCategory != .control }
         guard (1...255).contains(label.utf8.count), isPlain else {
-            throw ValidationError("--label is 1 to 255 bytes without control characters")
+            throw CommandFailure.configuration("--label is 1 to 255 bytes without control characters")
         }
-        guard seed.count <= SeedAddress.countMax else { throw ValidationError("--seed may be given \(SeedAddress.countMax) times") }
+        return label
     }
 
     /// Nil when none was given.
