@@ -47,7 +47,7 @@ enum Main {
 
     private static func report(_ error: any Error, _ completed: Variables.Completed) -> Int32 {
         if let failure = CommandFailure(error) {
-            Output.complain(failure.line)
+            Output.complain(([failure.line] + completed.origins(of: failure.line)).joined(separator: "; "))
             return failure.code
         }
         let code = SessionMeshCommand.exitCode(for: error)
@@ -62,18 +62,22 @@ enum Main {
     }
 }
 
+extension Variables.Completed {
+    /// Which variables set the flags that a line speaks of.
+    fileprivate func origins(of line: String) -> [String] {
+        let flags = Set(line.split { !($0.isLetter || $0.isNumber || $0 == "-") }.map(String.init))
+        return variables.filter { flags.contains($0.key) }.sorted { $0.key < $1.key }.map { "\($0.key) was set by \($0.value)" }
+    }
+}
+
 /// What the argument parser has to say, as one line that also says which variable a wrong value came from.
 struct UsageLine: CustomStringConvertible {
     let description: String
 
     init(_ text: String, _ completed: Variables.Completed) {
         let line = text.split(whereSeparator: \.isNewline).map { $0.trimmingCharacters(in: .whitespaces) }.joined(separator: " ")
-        let flags = Set(line.split { !($0.isLetter || $0.isNumber || $0 == "-") }.map(String.init))
-        let origins = completed.variables.filter { flags.contains($0.key) }.sorted { $0.key < $1.key }.map {
-            "\($0.key) was set by \($0.value)"
-        }
         description =
-            ([line] + origins).joined(separator: "; ")
+            ([line] + completed.origins(of: line)).joined(separator: "; ")
             + " (\((["sessionmesh"] + completed.command).joined(separator: " ")) --help says more)"
     }
 }

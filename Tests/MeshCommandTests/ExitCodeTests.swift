@@ -36,7 +36,7 @@ import Testing
         Mistake(arguments: ["agent", "--label", String(repeating: "l", count: 256)], code: 78, says: "--label"),
         Mistake(arguments: ["agent", "--label", ""], code: 78, says: "--label"),
         Mistake(arguments: ["balance", "--label", "two\nlines"], code: 78, says: "--label"),
-        Mistake(arguments: ["agent"], variables: ["SESSIONMESH_LABEL": "a\u{1}b"], code: 64, says: "SESSIONMESH_LABEL"),
+        Mistake(arguments: ["agent"], variables: ["SESSIONMESH_LABEL": "a\u{1}b"], code: 78, says: "SESSIONMESH_LABEL"),
         Mistake(arguments: ["agent", "--tag", "=x"], code: 64, says: "name=value"),
         Mistake(arguments: ["agent", "--bind", "127.0.0.1:0"] + longTags, code: 78, says: "512 bytes"),
         Mistake(arguments: ["keys", "--force"], code: 64, says: "keys reload"),
