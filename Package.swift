@@ -112,10 +112,11 @@ let package = Package(
             swiftSettings: settings
         ),
 
+        .target(name: "LogCapture", dependencies: [logging], path: "Tests/LogCapture", swiftSettings: settings),
         .target(
             name: "ScriptedAgent",
             dependencies: [
-                "MeshCore", "SessionMesh", logging, nioCore, nioPosix, serviceLifecycle,
+                "LogCapture", "MeshCore", "SessionMesh", logging, nioCore, nioPosix, serviceLifecycle,
             ],
             path: "Tests/ScriptedAgent",
             swiftSettings: settings
@@ -125,7 +126,7 @@ let package = Package(
         .testTarget(
             name: "MeshAgentTests",
             dependencies: [
-                "MeshAgent", "MeshCore", logging, nioCore, nioPosix, serviceLifecycle,
+                "LogCapture", "MeshAgent", "MeshCore", logging, nioCore, nioPosix, serviceLifecycle,
             ],
             swiftSettings: settings
         ),
@@ -135,12 +136,13 @@ let package = Package(
             name: "MeshCommandTests", dependencies: ["MeshAgent", "MeshCommand", "MeshCore", "MeshSimulator", argumentParser],
             swiftSettings: settings),
         .testTarget(
-            name: "SessionMeshTests", dependencies: ["MeshCore", "ScriptedAgent", "SessionMesh", logging], swiftSettings: settings),
+            name: "SessionMeshTests", dependencies: ["LogCapture", "MeshCore", "ScriptedAgent", "SessionMesh", logging],
+            swiftSettings: settings),
         .testTarget(
             name: "SessionMeshHummingbirdTests",
             dependencies: [
-                "MeshCore", "ScriptedAgent", "SessionMesh", "SessionMeshHummingbird", hummingbird, hummingbirdCore, logging, nioCore,
-                nioHTTP1, nioHTTPTypes, nioHTTPTypesHTTP1, nioPosix, nioWebSocket, serviceLifecycle,
+                "LogCapture", "MeshCore", "ScriptedAgent", "SessionMesh", "SessionMeshHummingbird", hummingbird, hummingbirdCore, logging,
+                nioCore, nioHTTP1, nioHTTPTypes, nioHTTPTypesHTTP1, nioPosix, nioWebSocket, serviceLifecycle,
             ],
             swiftSettings: settings
         ),

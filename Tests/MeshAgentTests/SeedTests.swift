@@ -1,3 +1,4 @@
+import LogCapture
 import Logging
 import MeshCore
 import NIOCore
@@ -135,8 +136,8 @@ import Testing
     @Test func anAgentWithASeedThatLeadsNowhereSaysSoOnceAndWorks() async throws {
         try await withDirectory { directory in
             let first = try await RealAgent.start("n1", in: directory)
-            let log = LineLog()
-            let second = try await RealAgent.start("n2", in: directory, logger: log.logger) { shell, core in
+            let log = LogCapture()
+            let second = try await RealAgent.start("n2", in: directory, logger: log.logger(.notice)) { shell, core in
                 shell.seeds = [.host("no-such-host.invalid", port: 7946), .endpoint(first.addresses.endpoint), .file("\(directory)/none")]
                 core.swim.seedInterval = .milliseconds(20)
             }
@@ -147,7 +148,7 @@ import Testing
             }
             try await eventually("the lines") {
                 ["no-such-host.invalid:7946", "\(directory)/none"].allSatisfy { seed in
-                    log.lines.contains { $0.contains("leads to nobody") && $0.contains(seed) }
+                    log.messages.contains { $0.contains("leads to nobody") && $0.contains(seed) }
                 }
             }
             // A later seed than these has been looked up again and again meanwhile.
@@ -155,7 +156,7 @@ import Testing
             let third = try await RealAgent.start("n3", in: directory, seeds: [second.addresses.endpoint])
             defer { third.kill() }
             try await eventually("n3 is seen") { await second.agent.view()?.members.count { $0.status == .alive } == 3 }
-            #expect(log.lines.count { $0.contains("no-such-host.invalid") } == 1, "\(log.lines)")
+            #expect(log.messages.count { $0.contains("no-such-host.invalid") } == 1, "\(log.messages)")
         }
     }
 
@@ -205,29 +206,6 @@ import Testing
                     return Set(members.map(\.endpoint)) == [first.addresses.endpoint, second.addresses.endpoint]
                 }
             }
-        }
-    }
-}
-
-/// What an agent logs, line by line.
-final class LineLog: Sendable {
-    private let kept = Mutex<[String]>([])
-
-    var lines: [String] { kept.withLock { $0 } }
-    var logger: Logger { Logger(label: "test") { _ in Handler(log: self) } }
-
-    private struct Handler: LogHandler {
-        let log: LineLog
-        var metadata: Logger.Metadata = [:]
-        var logLevel = Logger.Level.notice
-
-        subscript(metadataKey key: String) -> Logger.Metadata.Value? {
-            get { metadata[key] }
-            set { metadata[key] = newValue }
-        }
-
-        func log(event: LogEvent) {
-            log.kept.withLock { $0.append("\(event.message)") }
         }
     }
 }

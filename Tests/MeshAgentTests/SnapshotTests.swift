@@ -1,3 +1,4 @@
+import LogCapture
 import Logging
 import MeshCore
 import Testing
@@ -58,10 +59,10 @@ import Testing
             ]
             for (bytes, says) in contents {
                 #expect(SmallFile.replace(path, with: bytes) == nil)
-                let log = LineLog()
-                let agent = try await Self.start("n1", in: directory, logger: log.logger)
+                let log = LogCapture()
+                let agent = try await Self.start("n1", in: directory, logger: log.logger(.notice))
                 try await Self.see(1, by: agent)
-                #expect(log.lines.count { $0.contains(path) } == 1 && log.lines.contains { $0.contains(says) }, "\(log.lines)")
+                #expect(log.messages.count { $0.contains(path) } == 1 && log.messages.contains { $0.contains(says) }, "\(log.messages)")
                 agent.kill()
                 try? await agent.end()
             }

@@ -1,4 +1,5 @@
 import Foundation
+public import LogCapture
 import Logging
 import ServiceLifecycle
 public import SessionMesh

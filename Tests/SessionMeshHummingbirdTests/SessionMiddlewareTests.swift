@@ -1,5 +1,6 @@
 import HTTPTypes
 import Hummingbird
+import LogCapture
 import Logging
 import MeshCore
 import ScriptedAgent

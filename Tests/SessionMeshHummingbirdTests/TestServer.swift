@@ -1,5 +1,6 @@
 import Hummingbird
 import HummingbirdCore
+import LogCapture
 import Logging
 import NIOCore
 import ScriptedAgent

@@ -118,12 +118,7 @@ extension AgentCore {
 
     mutating func linkUp(_ link: LinkID, peer: MemberID, endpoint: Endpoint) {
         dials.started[endpoint] = nil
-        guard peer != id else {
-            directives.append(.closeLink(link))
-            if dials.forSync.remove(endpoint) != nil { gossip(.syncOpened(endpoint, peer: peer)) }
-            return
-        }
-        place(link, of: peer, at: endpoint)
+        if peer == id { directives.append(.closeLink(link)) } else { place(link, of: peer, at: endpoint) }
         if dials.forSync.remove(endpoint) != nil { gossip(.syncOpened(endpoint, peer: peer)) }
     }
 
@@ -256,10 +251,11 @@ extension AgentCore {
     /// Says what is meant for a node in whichever life to those whose links are all apart.
     mutating func sendApart(_ message: PeerMessage) {
         guard !apart.isEmpty else { return }
+        let bytes = message.encoded
         var told: Set<NodeName> = []
         for (link, other) in apart.sorted(by: { $0.key < $1.key }) where !hasLink(to: other.id.name) && told.insert(other.id.name).inserted
         {
-            directives.append(.linkMessage(link, message.encoded))
+            directives.append(.linkMessage(link, bytes))
         }
     }
 

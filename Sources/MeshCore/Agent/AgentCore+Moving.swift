@@ -19,19 +19,15 @@ struct Move: Sendable {
 }
 
 extension AgentCore {
-    /// A new id for a session, if possible one whose slot is ours.
+    /// A new id for a session.
     mutating func mintSuccessor(of key: SessionKey, by commit: CommitID) -> (SessionKey, draw: UInt64)? {
         guard let cookies else { return nil }
-        let first = secrets.next().prefix(8).reduce(0 as UInt64) { $0 << 8 | UInt64($1) }
-        var minted: (SessionKey, draw: UInt64)?
-        for offset in 0..<UInt64(16 * max(1, table.candidates.count)) {
-            let draw = first &+ offset
-            guard let id = cookies.successor(of: key, by: commit, draw: draw) else { return nil }
-            let successor = SessionKey(of: id)
-            minted = (successor, draw)
-            if table.primary(of: successor.slot) == self.id.name { break }
+        var draw = secrets.next().prefix(8).reduce(0 as UInt64) { $0 << 8 | UInt64($1) }
+        let minted = mint {
+            draw &+= 1
+            return cookies.successor(of: key, by: commit, draw: draw)
         }
-        return minted
+        return minted.map { ($0.1, draw) }
     }
 
     /// Puts an operation behind the move of its session, if there is one that it is not itself.

@@ -90,14 +90,22 @@ extension AgentCore {
         begin(.move(key, commit, to: successor, draw: draw), for: .client(request, cookie: nil))
     }
 
-    /// A new id, if possible one whose slot is ours: then the visitor, whom the balancer sent here, is already where the session lives.
+    /// A new id. Only the one that is taken is signed.
     private mutating func mintSession() -> (SessionKey, cookie: String)? {
-        guard let cookies else { return nil }
-        var minted: (SessionKey, cookie: String)?
+        var secrets = secrets
+        defer { self.secrets = secrets }
+        guard let cookies, let (session, key) = mint({ SessionID(bytes: secrets.next()) }) else { return nil }
+        return (key, cookies.value(for: session))
+    }
+
+    /// Draws ids until one has a slot that is ours, if that can be had: then the visitor, whom the balancer sent here, is already where the
+    /// session lives.
+    func mint(_ draw: () -> SessionID?) -> (SessionID, SessionKey)? {
+        var minted: (SessionID, SessionKey)?
         for _ in 0..<(16 * max(1, table.candidates.count)) {
-            guard let session = SessionID(bytes: secrets.next()) else { return nil }
+            guard let session = draw() else { return nil }
             let key = SessionKey(of: session)
-            minted = (key, cookies.value(for: session))
+            minted = (session, key)
             if table.primary(of: key.slot) == id.name { break }
         }
         return minted

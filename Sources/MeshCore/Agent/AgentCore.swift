@@ -4,7 +4,8 @@
 /// asks for the time, and draws chance from its own seed, so a world of cores can be run and replayed inside one process.
 ///
 /// This file holds the state and the front door. The rooms behind it:
-/// - `+Membership`: gossip, peer links, who can be reached
+/// - `+Membership`: gossip, who can be reached
+/// - `+Links`: peer links, in use and between lives
 /// - `+Ownership`: who answers for a slot: takeover, claims, grants, stepping down
 /// - `+Inquiries`: what is asked before an owner answers, after a takeover and after a pause
 /// - `+Replication`: second copies: deltas, syncs, what came from an owner

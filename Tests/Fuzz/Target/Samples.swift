@@ -107,6 +107,7 @@ enum Samples {
             .answer(id: 1, .session(snapshot)), .answer(id: 1, .committed(copies: 2, counters: fields)),
             .mirrored([MirroredSession(key: key, stamp: Stamp(rawValue: 1))]),
             .message(ChannelMessage(channel: "c", position: ChannelPosition(epoch: 1, offset: 1), payload: [0])),
+            .inquire(round: 3, isTakeover: true, [slot]), .inquired(round: 3), .renewed(member.life), .welcomed(member.life),
         ]
     }
 

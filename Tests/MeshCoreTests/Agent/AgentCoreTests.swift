@@ -7,7 +7,10 @@ struct Dialogue {
     var core: AgentCore
     var now = Moment(uptime: 1, wall: 1_795_000_000_000)
     let peer: MemberID
-    let peerEndpoint = Endpoint.loopback(port: 7001)
+    /// Nothing listens at any of these.
+    static let endpoint = Endpoint.loopback(port: 1)
+    let peerEndpoint = Endpoint.loopback(port: 2)
+    static let thirdEndpoint = Endpoint.loopback(port: 3)
     static let link = LinkID(rawValue: 1)
     private var lastRequest: UInt64 = 0
     /// What was said to the peer and not looked at yet.
@@ -20,7 +23,7 @@ struct Dialogue {
 
     init(role: Role = .node) throws {
         var generator = SeededGenerator(seed: 1)
-        let configuration = AgentConfiguration(name: try NodeName("n1"), endpoint: .loopback(port: 7000), role: role)
+        let configuration = AgentConfiguration(name: try NodeName("n1"), endpoint: Self.endpoint, role: role)
         peer = MemberID(name: try NodeName("n2"), life: Life(rawValue: 1 << 40))
         core = try AgentCore(
             configuration: configuration, keys: KeyFile.generate(using: &generator), seed: 2, secretSeed: [UInt8](repeating: 3, count: 32),
@@ -70,10 +73,18 @@ struct Dialogue {
     /// A node that serves comes, over a link of its own.
     mutating func meets(_ node: MemberID, over link: LinkID, at endpoint: Endpoint) {
         step(.linkUp(link, peer: node, endpoint: endpoint))
-        let member = Member(id: node, stage: .serving, endpoint: endpoint)
+        hears(of: Member(id: node, stage: .serving, endpoint: endpoint), from: node, over: link)
+    }
+
+    mutating func hears(of member: Member, from sender: MemberID, over link: LinkID = Self.link) {
         let state = GossipMessage(
-            sender: node, digest: 0, kind: .state(isLast: true, asking: false), facts: [.member(member, goneFor: 0)])
+            sender: sender, digest: 0, kind: .state(isLast: true, asking: false), facts: [.member(member, goneFor: 0)])
         hears(.membership(state.encoded), over: link)
+    }
+
+    /// Of a session that isn't there.
+    static func key(in slot: Slot) throws -> SessionKey {
+        try #require(SessionKey(bytes: [UInt8(slot.rawValue >> 4), UInt8(slot.rawValue & 15) << 4] + [UInt8](repeating: 0, count: 30)))
     }
 
     mutating func acknowledgeSyncs() {
@@ -190,8 +201,7 @@ struct Dialogue {
         var play = try Dialogue()
         try play.join()
         let slot = try #require(Slot.all.first { play.core.table.primary(of: $0) == play.peer.name })
-        let key = try #require(
-            SessionKey(bytes: [UInt8(slot.rawValue >> 4), UInt8(slot.rawValue & 15) << 4] + [UInt8](repeating: 0, count: 30)))
+        let key = try Dialogue.key(in: slot)
         let state = SessionState(createdAt: play.now.wall)
         let old = SlotTenure(slot: slot, tenure: Tenure(term: 1, owner: play.peer))
         play.hears(.delta(old, ticket: 5, key, state, whole: true))
@@ -208,8 +218,7 @@ struct Dialogue {
         var play = try Dialogue()
         try play.join()
         let slot = try #require(Slot.all.first { play.core.table.primary(of: $0) == play.peer.name })
-        let key = try #require(
-            SessionKey(bytes: [UInt8(slot.rawValue >> 4), UInt8(slot.rawValue & 15) << 4] + [UInt8](repeating: 0, count: 30)))
+        let key = try Dialogue.key(in: slot)
         let read = play.ask(.read(key))
         guard case .forward(let id, .read(key)) = play.said.first else { return #expect(Bool(false)) }
         play.said = []
@@ -259,7 +268,7 @@ struct Dialogue {
         let slot = try #require(Slot.all.first { play.core.table.primary(of: $0) == play.core.id.name })
         let third = MemberID(name: try NodeName("n3"), life: Life(rawValue: 5))
         let link = LinkID(rawValue: 3)
-        play.step(.linkUp(link, peer: third, endpoint: .loopback(port: 7002)))
+        play.step(.linkUp(link, peer: third, endpoint: Dialogue.thirdEndpoint))
         play.said = []
         play.hears(.spare([SlotTenure(slot: slot, tenure: .none)]), over: link)
         let present = SlotTenure(slot: slot, tenure: play.core.slots[Int(slot.rawValue)].tenure)
@@ -270,8 +279,7 @@ struct Dialogue {
         var play = try Dialogue()
         try play.join()
         let slot = try #require(Slot.all.first { play.core.table.primary(of: $0) == play.peer.name })
-        let key = try #require(
-            SessionKey(bytes: [UInt8(slot.rawValue >> 4), UInt8(slot.rawValue & 15) << 4] + [UInt8](repeating: 0, count: 30)))
+        let key = try Dialogue.key(in: slot)
         let read = play.ask(.read(key))
         play.pass(.milliseconds(2900))
         #expect(play.replies[read] == nil)

@@ -11,7 +11,7 @@ import Testing
     @Test func aBackupThatRestartedEmptyBetweenSyncAndGrantIsNotCountedAsACopy() throws {
         var play = try Dialogue()
         try play.join()
-        play.meets(try third(life: 2), over: Self.thirdLink, at: .loopback(port: 7002))
+        play.meets(try third(life: 2), over: Self.thirdLink, at: Dialogue.thirdEndpoint)
         play.pass(.milliseconds(100))
         play.acknowledgeSyncs()
         let slot = try #require(Slot.all.first { play.core.table.ranking(of: $0).prefix(2).map(\.description) == ["n1", "n3"] })
@@ -36,8 +36,7 @@ import Testing
         var play = try Dialogue()
         try play.join()
         let slot = try #require(Slot.all.first { play.core.table.primary(of: $0) == play.peer.name })
-        let key = try #require(
-            SessionKey(bytes: [UInt8(slot.rawValue >> 4), UInt8(slot.rawValue & 15) << 4] + [UInt8](repeating: 0, count: 30)))
+        let key = try Dialogue.key(in: slot)
         let present = SlotTenure(slot: slot, tenure: Tenure(term: 5, owner: play.peer))
         for ticket in [6, 0] as [UInt64] {
             play.said = []

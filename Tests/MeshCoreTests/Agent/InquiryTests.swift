@@ -18,12 +18,11 @@ import Testing
             var play = try Dialogue()
             try play.join()
             let third = MemberID(name: try NodeName("n3"), life: Life(rawValue: 1 << 41))
-            play.meets(third, over: InquiryTests.thirdLink, at: .loopback(port: 7002))
+            play.meets(third, over: InquiryTests.thirdLink, at: Dialogue.thirdEndpoint)
             play.pass(.milliseconds(100))
             let core = play.core
             let slot = try #require(Slot.all.first { core.table.primary(of: $0) == core.id.name })
-            key = try #require(
-                SessionKey(bytes: [UInt8(slot.rawValue >> 4), UInt8(slot.rawValue & 15) << 4] + [UInt8](repeating: 0, count: 30)))
+            key = try Dialogue.key(in: slot)
             former = SlotTenure(slot: slot, tenure: Tenure(term: 8, owner: play.peer))
             state = try Self.counted(SessionState(createdAt: play.now.wall), 1)
             play.hears(.superseded([former]))
@@ -115,7 +114,7 @@ import Testing
         scene.play.step(.linkDown(lost))
         scene.killOwner()
         let read = scene.play.ask(.read(scene.key))
-        scene.play.step(.linkUp(other, peer: third, endpoint: .loopback(port: 7002)))
+        scene.play.step(.linkUp(other, peer: third, endpoint: Dialogue.thirdEndpoint))
         let round = try scene.play.roundAsked(over: other)
         #expect(scene.play.replies[read] == nil)
         scene.play.hears(.inquired(round: round), over: other)

@@ -8,20 +8,13 @@ import Testing
         MemberID(name: member.name, life: Life(rawValue: member.life.rawValue + 1))
     }
 
-    /// What a link brings of members.
-    private func news(_ member: Member, from sender: MemberID) -> PeerMessage {
-        .membership(
-            GossipMessage(sender: sender, digest: 0, kind: .state(isLast: true, asking: false), facts: [.member(member, goneFor: 0)])
-                .encoded)
-    }
-
     private func isAdopted(_ play: Dialogue) -> Bool { play.core.hasLink(to: play.peer.name) }
 
     @Test func whoIsBelievedDeadKeepsItsLinksAndUsesThemOnceItsNewLifeIsKnown() throws {
         var play = try Dialogue()
         try play.join()
         let former = play.core.id
-        play.hears(news(Member(id: former, status: .dead, stage: .serving, endpoint: .loopback(port: 7000)), from: play.peer))
+        play.hears(of: Member(id: former, status: .dead, stage: .serving, endpoint: Dialogue.endpoint), from: play.peer)
         let life = play.core.id.life
         #expect(life > former.life)
         #expect(play.said.first == .renewed(life))
@@ -41,7 +34,7 @@ import Testing
     @Test func whoIsWelcomedByNobodyIsDialledAnew() throws {
         var play = try Dialogue()
         try play.join()
-        play.hears(news(Member(id: play.core.id, status: .dead, stage: .serving, endpoint: .loopback(port: 7000)), from: play.peer))
+        play.hears(of: Member(id: play.core.id, status: .dead, stage: .serving, endpoint: Dialogue.endpoint), from: play.peer)
         play.pass(.milliseconds(900))
         #expect(play.dialled == [])
         play.pass(.milliseconds(300))
@@ -64,7 +57,7 @@ import Testing
         var play = try Dialogue()
         try play.join()
         let peer = later(play.peer)
-        play.hears(news(Member(id: peer, stage: .serving, endpoint: play.peerEndpoint), from: play.peer))
+        play.hears(of: Member(id: peer, stage: .serving, endpoint: play.peerEndpoint), from: play.peer)
         #expect(!isAdopted(play))
         #expect(play.closed.isEmpty)
         play.said = []
@@ -78,7 +71,7 @@ import Testing
     @Test func whoIsNotTheMemberYetIsWelcomedWhenItIs() throws {
         var play = try Dialogue()
         try play.join()
-        let (link, endpoint) = (LinkID(rawValue: 2), Endpoint.loopback(port: 7002))
+        let (link, endpoint) = (LinkID(rawValue: 2), Dialogue.thirdEndpoint)
         let other = later(play.peer)
         play.step(.linkUp(link, peer: other, endpoint: endpoint))
         let renewed = later(other)
@@ -87,11 +80,11 @@ import Testing
         play.hears(.claim(Slot.all), over: link)
         #expect(play.said.isEmpty)
         let claimant = Member(id: renewed, stage: .serving, endpoint: endpoint)
-        play.hears(news(claimant, from: renewed), over: link)
+        play.hears(of: claimant, from: renewed, over: link)
         #expect(play.said.isEmpty, "its name is another's, who may live")
-        play.hears(news(Member(id: play.peer, status: .left, stage: .serving, endpoint: play.peerEndpoint), from: play.peer))
+        play.hears(of: Member(id: play.peer, status: .left, stage: .serving, endpoint: play.peerEndpoint), from: play.peer)
         play.said = []
-        play.hears(news(claimant, from: renewed), over: link)
+        play.hears(of: claimant, from: renewed, over: link)
         let welcome = try #require(play.said.firstIndex(of: .welcomed(renewed.life)))
         let answer = try #require(play.said.firstIndex { if case .claimAnswer = $0 { true } else { false } })
         #expect(welcome < answer)
@@ -108,7 +101,7 @@ import Testing
         var play = try Dialogue()
         try play.join()
         let channel = try #require((0...).lazy.map { "c\($0)" }.first { play.core.slots[Int(Slot(channel: $0).rawValue)].isOwner })
-        play.hears(news(Member(id: later(play.peer), stage: .serving, endpoint: play.peerEndpoint), from: play.peer))
+        play.hears(of: Member(id: later(play.peer), stage: .serving, endpoint: play.peerEndpoint), from: play.peer)
         play.said = []
         _ = play.ask(.publish(channel: channel, payload: [1]))
         #expect(play.said.contains { if case .message(let message) = $0 { message.payload == [1] } else { false } })

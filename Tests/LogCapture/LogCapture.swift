@@ -14,6 +14,7 @@ public final class LogCapture: Sendable {
     public init() {}
 
     public var lines: [Line] { captured.withLock { $0 } }
+    public var messages: [String] { lines.map(\.message) }
 
     /// - Parameter level: what is below it is not captured.
     public func logger(_ level: Logger.Level) -> Logger {
