@@ -93,13 +93,7 @@ struct InstanceRoll: Sendable {
     }
 
     private func position(of number: UInt32) -> Int {
-        var low = 0
-        var high = entries.count
-        while low < high {
-            let middle = (low + high) / 2
-            if entries[middle].instance.number < number { low = middle + 1 } else { high = middle }
-        }
-        return low
+        entries.partitioningIndex { $0.instance.number >= number }
     }
 
     private static func hash(_ instance: Instance, _ version: UInt32) -> UInt64 {

@@ -133,12 +133,6 @@ struct RumourQueue: Sendable {
 
     /// Where the turn is, or would be.
     private func position(of turn: Turn) -> Int {
-        var low = 0
-        var high = turns.count
-        while low < high {
-            let middle = (low + high) / 2
-            if turn < turns[middle] { low = middle + 1 } else { high = middle }
-        }
-        return low
+        turns.partitioningIndex { turn >= $0 }
     }
 }

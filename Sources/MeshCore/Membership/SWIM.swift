@@ -455,13 +455,7 @@ extension SWIM {
 
     /// Where the name is, or would be.
     func position(of name: NodeName) -> Int {
-        var low = 0
-        var high = records.count
-        while low < high {
-            let middle = (low + high) / 2
-            if records[middle].member.name < name { low = middle + 1 } else { high = middle }
-        }
-        return low
+        records.partitioningIndex { $0.member.name >= name }
     }
 
     /// The record of exactly that life.
