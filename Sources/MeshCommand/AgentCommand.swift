@@ -44,6 +44,12 @@ struct AgentCommand: AsyncParsableCommand {
     @Option(help: "After how long without a request a session ends, such as 30m. (default: 30m)", transform: Values.duration)
     var idleTimeout: Duration = .seconds(1800)
 
+    @Option(help: "At what age a session ends, requests or not, such as 12h. (default: never)", transform: Values.duration)
+    var absoluteTimeout: Duration?
+
+    @Flag(help: "Count the idle time from the last change of a session, not from the last request.")
+    var noRolling = false
+
     @OptionGroup var log: LogOptions
 
     enum RoleName: String, ExpressibleByArgument, CaseIterable {
@@ -53,6 +59,7 @@ struct AgentCommand: AsyncParsableCommand {
     func validate() throws {
         guard (1...16).contains(weight) else { throw ValidationError("--weight is a whole number from 1 to 16") }
         guard idleTimeout >= .seconds(1) else { throw ValidationError("--idle-timeout is one second or more") }
+        guard absoluteTimeout.map({ $0 >= .seconds(1) }) ?? true else { throw ValidationError("--absolute-timeout is one second or more") }
         guard Set(tag.map(\.name)).count == tag.count else { throw ValidationError("--tag has a name twice") }
         // By hand, because the parser would repeat the value, and a password with it.
         if let mirror { do { _ = try MirrorURI(mirror) } catch { throw ValidationError("--mirror: \(error)") } }
@@ -77,7 +84,8 @@ struct AgentCommand: AsyncParsableCommand {
             agent: AgentConfiguration(
                 name: name, endpoint: bind, role: role == .node ? .node : .balancer, label: label,
                 tags: Dictionary(uniqueKeysWithValues: tag.map { ($0.name, $0.value) }), weight: weight, mirrors: mirror != nil,
-                idleDefault: idleTimeout, swim: SWIM.Configuration(member.profile)),
+                expiry: ExpiryPolicy(idle: idleTimeout, absolute: absoluteTimeout, isRolling: !noRolling),
+                swim: SWIM.Configuration(member.profile)),
             keys: keys, rereadKeys: member.rereadKeys(in: directory), mirror: mirror, logger: logger)
 
         let printsEvents = member.events != nil

@@ -162,13 +162,17 @@ struct SessionDestroyCommand: AsyncParsableCommand {
 }
 
 extension FieldValue {
-    /// For a person: text as it is, other bytes in base64url.
+    /// For a person: text as it is, other bytes in base64url, a set in braces.
     var text: String {
         switch self {
         case .integer(let value): String(value)
-        case .bytes(let bytes):
-            String(validating: bytes, as: UTF8.self) ?? "base64:\(String(decoding: Base64URL.encode(bytes), as: UTF8.self))"
+        case .bytes(let bytes): Self.text(bytes)
+        case .elements(let elements): "{\(elements.map(Self.text).joined(separator: ", "))}"
         }
+    }
+
+    private static func text(_ bytes: [UInt8]) -> String {
+        String(validating: bytes, as: UTF8.self) ?? "base64:\(String(decoding: Base64URL.encode(bytes), as: UTF8.self))"
     }
 }
 
@@ -177,20 +181,25 @@ extension JSON {
         self = .object([
             ("key", .text(session.key.description)), ("slot", .number(Int64(session.key.slot.rawValue))),
             ("createdAt", .number(session.createdAt)), ("accessedAt", .number(session.accessedAt)),
-            ("idleSeconds", .number(Int64(session.idleSeconds))), ("user", session.user.isEmpty ? .null : .text(session.user)),
+            ("idleSeconds", .number(Int64(session.idleSeconds))), ("expiresAt", .number(session.expiresAt)),
+            ("user", session.user.isEmpty ? .null : .text(session.user)),
             ("primary", .text(session.primary.description)), ("backup", session.backup.map { .text($0.description) } ?? .null),
             ("fields", .object(session.fields.map { ($0.name, JSON($0.value)) })),
         ])
     }
 
-    /// A counter is a number, text is text, and other bytes are `{"base64url": ...}`.
+    /// A counter or a maximum is a number, a set an array, text is text, and other bytes are `{"base64url": ...}`.
     private init(_ value: FieldValue) {
         switch value {
         case .integer(let number): self = .number(number)
-        case .bytes(let bytes):
-            self =
-                String(validating: bytes, as: UTF8.self).map { .text($0) }
-                ?? .object([("base64url", .text(String(decoding: Base64URL.encode(bytes), as: UTF8.self)))])
+        case .bytes(let bytes): self.init(bytes)
+        case .elements(let elements): self = .array(elements.map(JSON.init))
         }
+    }
+
+    private init(_ bytes: [UInt8]) {
+        self =
+            String(validating: bytes, as: UTF8.self).map { .text($0) }
+            ?? .object([("base64url", .text(String(decoding: Base64URL.encode(bytes), as: UTF8.self)))])
     }
 }

@@ -9,7 +9,7 @@ public import MeshCore
 public struct World: Sendable {
     public struct Configuration: Sendable {
         public var network = Network.Configuration()
-        public var idleDefault: Duration = .seconds(1800)
+        public var expiry = ExpiryPolicy()
         public var mirrors = false
         public init() {}
     }
@@ -94,7 +94,7 @@ public struct World: Sendable {
         hosts[host].waiting = []
         var settings = AgentConfiguration(name: node ?? name, endpoint: hosts[host].endpoint, seeds: Self.seeds)
         settings.mirrors = configuration.mirrors
-        settings.idleDefault = configuration.idleDefault
+        settings.expiry = configuration.expiry
         let secret = (0..<4).flatMap { _ in withUnsafeBytes(of: generator.next()) { Array($0) } }
         // The only throw is for tags and weight, which are left at their defaults.
         hosts[host].core = try? AgentCore(

@@ -163,7 +163,7 @@ public struct Session: Sendable {
         for counter in receipt.counters { fields[counter.name] = counter.value }
         snapshot = SessionSnapshot(
             key: receipt.key, createdAt: snapshot?.createdAt ?? 0, accessedAt: snapshot?.accessedAt ?? 0,
-            idleSeconds: pendingIdleSeconds ?? snapshot?.idleSeconds ?? 0, user: user ?? "",
+            idleSeconds: pendingIdleSeconds ?? snapshot?.idleSeconds ?? 0, expiresAt: snapshot?.expiresAt ?? 0, user: user ?? "",
             fields: fields.sorted { $0.key < $1.key }.map { SessionSnapshot.Field(name: $0.key, value: $0.value) },
             primary: snapshot?.primary ?? node, backup: snapshot?.backup)
         forgetChanges()

@@ -228,7 +228,7 @@ import Testing
                             id,
                             .session(
                                 SessionSnapshot(
-                                    key: known, createdAt: 1, accessedAt: 2, idleSeconds: 3, user: "ann",
+                                    key: known, createdAt: 1, accessedAt: 2, idleSeconds: 3, expiresAt: 9, user: "ann",
                                     fields: [.init(name: "card", value: .bytes(Array("secret42".utf8)))], primary: n1, backup: n2)))
                     ]
                 case .request(let id, _): [.reply(id, .session(nil))]

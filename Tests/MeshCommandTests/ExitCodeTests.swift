@@ -24,6 +24,7 @@ import Testing
         Mistake(arguments: ["agent", "--name", "a b"], code: 64, says: "node name"),
         Mistake(arguments: ["agent", "--bind", "here"], code: 64, says: "HOST:PORT"),
         Mistake(arguments: ["agent", "--idle-timeout", "soon"], code: 64, says: "30m"),
+        Mistake(arguments: ["agent", "--absolute-timeout", "0s"], code: 64, says: "--absolute-timeout is one second"),
         Mistake(arguments: ["agent", "--client", "unix:" + String(repeating: "x", count: 200)], code: 64, says: "shorter"),
         Mistake(arguments: ["agent"], variables: ["SESSIONMESH_WEIGHT": "\u{1}junk"], code: 64, says: "SESSIONMESH_WEIGHT"),
         Mistake(arguments: ["agent"], variables: ["SESSIONMESH_LOG_LEVEL": "loud"], code: 64, says: "SESSIONMESH_LOG_LEVEL"),

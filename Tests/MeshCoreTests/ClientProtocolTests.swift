@@ -27,7 +27,11 @@ import Testing
                 SessionCommit(
                     key: key, id: Self.id,
                     changes: [.set("a", [0, 1]), .set("b", []), .remove("c"), .increment("n", by: .min), .increment("n", by: 3)],
-                    user: "", idleSeconds: .max, regenerate: true)),
+                    user: "", idleSeconds: .max, absoluteSeconds: 1, isRolling: true, until: 0, regenerate: true)),
+            .commit(
+                SessionCommit(
+                    key: key, id: Self.id, changes: [.raise("m", to: -1), .insert("s", [0]), .erase("s", []), .drop("a", [13, 10])],
+                    conditions: [.holds("a", [13, 10]), .isAbsent("b")], makesSession: true, isRolling: false, until: 1 << 48)),
         ]
         for request in requests {
             let bytes = ClientProtocol.encode(.request(request)).bytes
@@ -50,14 +54,18 @@ import Testing
             epoch: .max, digest: .max, members: [member, second],
             instances: [Instance(node: member.id, number: 3, service: "shop", address: "a:1", weight: 9, cookieName: "c")])
         let snapshot = SessionSnapshot(
-            key: key, createdAt: 1, accessedAt: -1, idleSeconds: .max, user: "ann",
-            fields: [.init(name: "a", value: .bytes([0, 255])), .init(name: "n", value: .integer(.min))], primary: n1, backup: nil)
+            key: key, createdAt: 1, accessedAt: -1, idleSeconds: .max, expiresAt: 9, user: "ann",
+            fields: [
+                .init(name: "a", value: .bytes([0, 255])), .init(name: "n", value: .integer(.min)),
+                .init(name: "s", value: .elements([[], [0, 13]])),
+            ], primary: n1, backup: nil)
         var other = snapshot
         other.backup = n2
         let answers: [(ClientRequest.Kind, ClientResponse)] = [
             (.ping, .done), (.subscribe, .done), (.open, .session(nil)), (.open, .session(snapshot)), (.read, .session(other)),
             (.commit, .committed(CommitReceipt(key: key, copies: 1))),
             (.commit, .committed(CommitReceipt(key: key, cookie: "c", copies: 2, counters: [.init(name: "n", value: .integer(4))]))),
+            (.commit, .conflict([])), (.commit, .conflict([.init(name: "a", value: .bytes([1]))])),
             (.publish, .published(ChannelPosition(epoch: .max, offset: 0))), (.members, .members(MeshView())), (.members, .members(view)),
             (.placement, .placement(PlacementAnswer(slot: Slot(masking: 9), term: .max, ranking: [n2, n1]))),
         ]
@@ -102,10 +110,16 @@ import Testing
             (Self.command("SESSION.COMMIT", key, id, "SET", "f", long(16 * 1024 + 1)), "more than 16384"),
             (Self.command("SESSION.COMMIT", key, id, "SET", "f"), "value is missing"),
             (Self.command("SESSION.COMMIT", key, id, "INCR", "f", "1.5"), "whole number"),
+            (Self.command("SESSION.COMMIT", key, id, "MAX", "f", "1e3"), "whole number"),
+            (Self.command("SESSION.COMMIT", key, id, "ADD", "f", long(129)), "more than 128"),
+            (Self.command("SESSION.COMMIT", key, id, "IF", "f"), "value is missing"),
+            (Self.command("SESSION.COMMIT", key, id, "IFNOT", ""), "0 bytes"),
             (Self.command("SESSION.COMMIT", key, id, "USER", long(129)), "129 bytes"),
             (Self.command("SESSION.COMMIT", key, id, "USER", "a\nb"), "control character"),
             (Self.command("SESSION.COMMIT", key, id, "IDLE", "0"), "1 to 4294967295"),
-            (Self.command("SESSION.COMMIT", key, id, "GET", "f"), "GET is not SET"),
+            (Self.command("SESSION.COMMIT", key, id, "ABSOLUTE", "0"), "1 to 4294967295"),
+            (Self.command("SESSION.COMMIT", key, id, "UNTIL", "-1"), "0 to 281474976710656"),
+            (Self.command("SESSION.COMMIT", key, id, "GET", "f"), "GET is no change"),
             (Self.command("INSTANCE.REGISTER", "s", "a:1", "0", "sid"), "1 to 100"),
             (Self.command("INSTANCE.REGISTER", "s p", "a:1", "1", "sid"), "without spaces"),
             (Self.command("INSTANCE.REGISTER", "s", long(121), "1", "sid"), "121 bytes"),

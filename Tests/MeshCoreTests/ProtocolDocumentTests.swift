@@ -157,7 +157,7 @@ import Testing
     }
 
     @Test func theMirrorExampleIsThatSession() throws {
-        let record = try Self.session().mirrorRecord(of: try Self.key(), idleDefault: .seconds(1800))
+        let record = try Self.session().mirrorRecord(of: try Self.key(), policy: ExpiryPolicy())
         let expected = record.entries.map { "\(Self.hex($0.name)) => \(Self.hex($0.version)) \(Self.hex($0.payload))" }
         let entries = try Self.lines("mirror").map { line -> MirrorEntry in
             let parts = line.split(separator: "=>").map { Self.parse(String($0)) }

@@ -254,7 +254,7 @@ import Testing
 
     @Test func anExpiredSessionIsGoneForEverybody() throws {
         var settings = World.Configuration()
-        settings.idleDefault = .seconds(20)
+        settings.expiry.idle = .seconds(20)
         var play = try Play(seed: 12, "n1", "n2", "n3", with: settings)
         let session = try play.create(at: "n1")
         play.world.run(for: .seconds(180))

@@ -170,7 +170,7 @@ public final class ScriptedAgent: Sendable {
         } else {
             guard let key = mint(&state) else { return .failure(ClientFailure(.full, "no key left")) }
             snapshot = SessionSnapshot(
-                key: key, createdAt: 1, accessedAt: 1, idleSeconds: 1800, user: "", fields: [], primary: node, backup: nil)
+                key: key, createdAt: 1, accessedAt: 1, idleSeconds: 1800, expiresAt: 9, user: "", fields: [], primary: node, backup: nil)
             isNew = true
         }
         var fields = Dictionary(uniqueKeysWithValues: snapshot.fields.map { ($0.name, $0.value) })

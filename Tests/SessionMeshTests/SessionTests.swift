@@ -11,7 +11,8 @@ import Testing
     static func loaded(_ fields: [SessionSnapshot.Field] = []) throws -> Session {
         let key = try #require(SessionKey(bytes: [UInt8](repeating: 1, count: 32)))
         let snapshot = SessionSnapshot(
-            key: key, createdAt: 1, accessedAt: 2, idleSeconds: 60, user: "", fields: fields, primary: try NodeName("n1"), backup: nil)
+            key: key, createdAt: 1, accessedAt: 2, idleSeconds: 60, expiresAt: 9, user: "", fields: fields, primary: try NodeName("n1"),
+            backup: nil)
         return Session(snapshot, hasCookie: true)
     }
 

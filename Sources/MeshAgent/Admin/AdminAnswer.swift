@@ -97,6 +97,7 @@ extension AdminAnswer {
                     ("createdAt", .number(session.createdAt)),
                     ("accessedAt", .number(session.accessedAt)),
                     ("idleSeconds", .number(Int64(session.idleSeconds))),
+                    ("expiresAt", .number(session.expiresAt)),
                     ("hasUser", .bool(!session.user.isEmpty)),
                     ("primary", .text(session.primary.description)),
                     ("backup", session.backup.map { .text($0.description) } ?? .null),
@@ -106,7 +107,7 @@ extension AdminAnswer {
         case .session(nil): AdminAnswer(AdminRefusal(404, "there is no such session"))
         case .failure(let failure):
             AdminAnswer(AdminRefusal(failure.code.httpStatus, failure.description))
-        case .done, .committed, .published, .members:
+        case .done, .committed, .conflict, .published, .members:
             AdminAnswer(AdminRefusal(500, "the agent answered another question"))
         }
     }
@@ -117,6 +118,7 @@ extension FieldValue {
         switch self {
         case .bytes(let bytes): bytes.count
         case .integer: MemoryLayout<Int64>.size
+        case .elements(let elements): elements.reduce(0) { $0 + $1.count }
         }
     }
 }

@@ -19,8 +19,8 @@ public struct AgentConfiguration: Sendable {
     /// Whether a mirror stands behind this agent. Sessions are written to it within 200 ms; what was not written when every node died at
     /// once is lost.
     public var mirrors: Bool
-    /// Idle time after which a session expires unless it says otherwise. Default 30 minutes. Longer holds more in memory.
-    public var idleDefault: Duration
+    /// When a session expires unless it says otherwise.
+    public var expiry: ExpiryPolicy
     /// How long a request waits for a primary in transition before it is answered `unavailable`. Default 3 seconds, so that a
     /// silent death is outlived, and more where such takes longer; see ``requestDeadline(under:)``. Longer holds a browser longer.
     public var requestDeadline: Duration
@@ -30,7 +30,7 @@ public struct AgentConfiguration: Sendable {
 
     public init(
         name: NodeName, endpoint: Endpoint, role: Role = .node, seeds: [Endpoint] = [], label: String = "sessionmesh",
-        tags: [String: String] = [:], weight: UInt8 = 1, mirrors: Bool = false, idleDefault: Duration = .seconds(1800),
+        tags: [String: String] = [:], weight: UInt8 = 1, mirrors: Bool = false, expiry: ExpiryPolicy = .init(),
         requestDeadline: Duration? = nil, sessionsMax: Int = 1_000_000, swim: SWIM.Configuration = .init()
     ) {
         self.name = name
@@ -41,7 +41,7 @@ public struct AgentConfiguration: Sendable {
         self.tags = tags
         self.weight = weight
         self.mirrors = mirrors
-        self.idleDefault = idleDefault
+        self.expiry = expiry
         self.requestDeadline = requestDeadline ?? Self.requestDeadline(under: swim)
         self.sessionsMax = sessionsMax
         self.swim = swim

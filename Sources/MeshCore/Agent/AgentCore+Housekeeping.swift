@@ -126,7 +126,7 @@ extension AgentCore {
         let wall = wall
         let expiryWall = wall - (slots[index].isOwner ? 0 : Self.replicaSlack)
         for key in slots[index].sortedKeys where slots[index].sessions[key]?.pending.isEmpty ?? false {
-            if slots[index].sessions[key]?.state.isExpired(wall: expiryWall, idleDefault: configuration.idleDefault) ?? false {
+            if slots[index].sessions[key]?.state.isExpired(wall: expiryWall, policy: configuration.expiry) ?? false {
                 remove(key)
             } else {
                 slots[index].sessions[key]?.state.forgetMarksAtRest(wall: wall)

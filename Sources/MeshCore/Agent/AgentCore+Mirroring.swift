@@ -64,7 +64,7 @@ extension AgentCore {
             var sessions: [MirroredSession] = []
             for key in keys {
                 guard slots[Int(key.slot.rawValue)].isOwner, let entry = slots[Int(key.slot.rawValue)].sessions[key] else { continue }
-                records.append(entry.state.mirrorRecord(of: key, idleDefault: configuration.idleDefault))
+                records.append(entry.state.mirrorRecord(of: key, policy: configuration.expiry))
                 sessions.append(MirroredSession(key: key, stamp: entry.state.latest))
             }
             let kept = Set(sessions.map(\.key))
@@ -168,7 +168,7 @@ extension AgentCore {
                 for number in load.operations { finish(number, .failed(Self.mirrorAway)) }
                 return
             }
-            if !state.isExpired(wall: wall, idleDefault: configuration.idleDefault) {
+            if !state.isExpired(wall: wall, policy: configuration.expiry) {
                 merge(SyncedSession(key: key, mirrored: state.latest, state: state))
                 tellReplicas(of: key, before: state)
             }
@@ -176,8 +176,8 @@ extension AgentCore {
         for number in load.operations {
             if slots[Int(key.slot.rawValue)].sessions[key] != nil || !mayAnswer(for: key.slot) {
                 route(number)
-            } else if let body = operations[number]?.body {
-                finish(number, absent(body))
+            } else {
+                isAbsent(number)
             }
         }
     }

@@ -41,10 +41,7 @@ extension AgentCore {
         guard let entry = slots[Int(key.slot.rawValue)].sessions[key] else { return }
         if let moved = entry.state.moved, moved.commit == commit.id {
             // Its end may still wait for a copy.
-            guard entry.pending.isEmpty else {
-                slots[Int(key.slot.rawValue)].sessions[key]?.readers.append(number)
-                return
-            }
+            guard !waitsForCopies(number, of: key) else { return }
             // What became of the commit is known where the session is now.
             moves[key] = Move(number: number, commit: commit, to: moved.to, draw: moved.draw, isMaking: true)
             begin(.commit(moved.to, commit), for: .move(key, number))
@@ -81,10 +78,11 @@ extension AgentCore {
                     hold(mover, key, move.commit.id, delta, before: before, counters: counters, copiesMax: copies)
                 }
             }
-        } else if case .failed(let failure) = result {
-            finish(mover, .failed(failure))
         } else {
-            finish(mover, .failed(Self.noSuchSession))
+            switch result {
+            case .failed, .conflict: finish(mover, result)
+            default: finish(mover, .failed(Self.noSuchSession))
+            }
         }
         for number in move.behind { route(number) }
     }

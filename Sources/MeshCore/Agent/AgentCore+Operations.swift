@@ -224,6 +224,7 @@ extension AgentCore {
         case (.session(let snapshot), _): .session(snapshot)
         case (.published(let position), _): .published(position)
         case (.failed(let failure), _): .failure(failure)
+        case (.conflict(let fields), _): .conflict(fields)
         case (.committed, .destroy): .done
         case (.committed(let copies, let counters), _):
             body.key.map { .committed(CommitReceipt(key: $0, cookie: cookie, copies: copies, counters: counters)) } ?? .done
@@ -252,18 +253,28 @@ extension AgentCore {
         case .open(let key), .read(let key), .move(let key, _, _, _), .commit(let key, _), .destroy(let key, _):
             let index = Int(key.slot.rawValue)
             if let entry = slots[index].sessions[key] {
-                if !entry.state.isExpired(wall: wall, idleDefault: configuration.idleDefault) { return execute(number, on: key) }
+                if !entry.state.isExpired(wall: wall, policy: configuration.expiry) { return execute(number, on: key) }
                 remove(key)
             }
             // A synced copy says that there is none; the mirror may know better.
-            if mirror != nil { loadFromMirror(key, for: number) } else { finish(number, absent(body)) }
+            if mirror != nil { loadFromMirror(key, for: number) } else { isAbsent(number) }
+        }
+    }
+
+    /// The operation's session is known not to be.
+    mutating func isAbsent(_ number: UInt64) {
+        guard let body = operations[number]?.body else { return }
+        if case .commit(let key, let commit) = body, commit.makesSession {
+            create(number, key, commit, nil)
+        } else {
+            finish(number, absent(body))
         }
     }
 
     var wall: Int64 { clock.wall(at: now) }
 
     /// The answer when a session is known not to be.
-    func absent(_ body: SessionOperation) -> OperationResult {
+    private func absent(_ body: SessionOperation) -> OperationResult {
         switch body {
         case .open, .read: .session(nil)
         case .destroy: .committed(copies: 0, counters: [])
@@ -278,10 +289,7 @@ extension AgentCore {
         switch operation.body {
         case .open, .read:
             // What has no second copy yet might be taken back by a kill; nobody is shown it.
-            guard entry.pending.isEmpty else {
-                slots[Int(key.slot.rawValue)].sessions[key]?.readers.append(number)
-                return
-            }
+            guard !waitsForCopies(number, of: key) else { return }
             finish(number, read(operation.body, key))
         case .move(_, let commit, let successor, let draw): move(number, key, commit, to: successor, draw: draw)
         case .commit(_, let commit), .create(_, let commit, _):
@@ -300,15 +308,13 @@ extension AgentCore {
         let index = Int(key.slot.rawValue)
         let wall = wall
         guard let state = slots[index].sessions[key]?.state, state.isReadable(wall: wall) else { return absent(body) }
-        if case .open = body, let delta = slots[index].sessions[key]?.state.touch(wall: wall) {
-            _ = replicate(delta, of: key, ticket: 0)
-            markDirty(key)
-        }
+        if case .open = body { touch(key) }
         return .session(
             SessionSnapshot(
                 key: key, createdAt: state.created.milliseconds, accessedAt: state.accessedAt,
-                idleSeconds: state.idleSeconds ?? UInt32(clamping: configuration.idleDefault.milliseconds / 1000), user: state.user,
-                fields: state.visibleFields, primary: id.name, backup: slots[index].ownership?.synced.first?.name))
+                idleSeconds: state.idleSeconds ?? UInt32(clamping: configuration.expiry.idle.milliseconds / 1000),
+                expiresAt: state.expiresAt(configuration.expiry), user: state.user, fields: state.visibleFields, primary: id.name,
+                backup: slots[index].ownership?.synced.first?.name))
     }
 
     private mutating func create(_ number: UInt64, _ key: SessionKey, _ commit: SessionCommit, _ state: SessionState?) {
@@ -343,7 +349,14 @@ extension AgentCore {
         if state.hasApplied(commit.id) {
             return joinCommit(number, key, commit.id, counters: counters(of: commit, in: state))
         }
+        if let present = state.conflict(with: commit) {
+            if before == nil { remove(key) }
+            if !waitsForCopies(number, of: key) { finish(number, .conflict(present)) }
+            return
+        }
         do {
+            try SessionState.check(commit)
+            if before != nil, !state.isChanged(by: commit) { return confirm(number, key, counters: counters(of: commit, in: state)) }
             let delta = try state.apply(commit, life: id.life, wall: wall)
             slots[index].sessions[key]?.state = state
             hold(number, key, commit.id, delta, before: before, counters: counters(of: commit, in: state))
@@ -353,9 +366,37 @@ extension AgentCore {
         }
     }
 
+    /// Everything is as the commit wants it; it counts as an access.
+    private mutating func confirm(_ number: UInt64, _ key: SessionKey, counters: [SessionSnapshot.Field]) {
+        guard !waitsForCopies(number, of: key) else { return }
+        touch(key)
+        let isAlone = slots[Int(key.slot.rawValue)].ownership?.synced.isEmpty ?? true
+        finish(number, .committed(copies: isAlone ? 1 : 2, counters: counters))
+    }
+
+    /// Puts an operation whose answer would show what has no second copy yet behind those that make it.
+    mutating func waitsForCopies(_ number: UInt64, of key: SessionKey) -> Bool {
+        guard !(slots[Int(key.slot.rawValue)].sessions[key]?.pending.isEmpty ?? true) else { return false }
+        slots[Int(key.slot.rawValue)].sessions[key]?.readers.append(number)
+        return true
+    }
+
+    private mutating func touch(_ key: SessionKey) {
+        let wall = wall
+        guard let delta = slots[Int(key.slot.rawValue)].sessions[key]?.state.touch(wall: wall, policy: configuration.expiry) else { return }
+        _ = replicate(delta, of: key, ticket: 0)
+        markDirty(key)
+    }
+
+    /// The values of the counters and maxima that the commit changes.
     private func counters(of commit: SessionCommit, in state: SessionState) -> [SessionSnapshot.Field] {
-        let names = commit.changes.compactMap { if case .increment(let name, _) = $0 { name } else { nil } }
-        return state.visibleFields.filter { names.contains($0.name) }
+        let names = commit.changes.compactMap { change in
+            switch change {
+            case .increment(let name, _), .raise(let name, _): name
+            case .set, .remove, .insert, .erase, .drop: nil
+            }
+        }
+        return names.isEmpty ? [] : state.visibleFields.filter { names.contains($0.name) }
     }
 
     // MARK: Second copies

@@ -251,9 +251,17 @@ extension ByteWriter {
     /// The key and the regenerate flag are left out: the first stands beside it, the second is settled before anything is forwarded.
     fileprivate mutating func write(_ commit: SessionCommit) {
         write(commit.id)
-        write(UInt8((commit.user != nil ? 1 : 0) | (commit.idleSeconds != nil ? 2 : 0)))
+        var flags: UInt8 = commit.makesSession ? 4 : 0
+        if commit.user != nil { flags |= 1 }
+        if commit.idleSeconds != nil { flags |= 2 }
+        if commit.absoluteSeconds != nil { flags |= 8 }
+        if let isRolling = commit.isRolling { flags |= isRolling ? 16 : 32 }
+        if commit.until != nil { flags |= 64 }
+        write(flags)
         if let user = commit.user { write(text: user) }
         if let idle = commit.idleSeconds { write(idle) }
+        if let absolute = commit.absoluteSeconds { write(absolute) }
+        if let until = commit.until { write(UInt64(bitPattern: until)) }
         write(list: commit.changes) { writer, change in
             switch change {
             case .set(let name, let bytes):
@@ -267,6 +275,33 @@ extension ByteWriter {
                 writer.write(UInt8(2))
                 writer.write(text: name)
                 writer.write(UInt64(bitPattern: amount))
+            case .raise(let name, let value):
+                writer.write(UInt8(3))
+                writer.write(text: name)
+                writer.write(UInt64(bitPattern: value))
+            case .insert(let name, let element):
+                writer.write(UInt8(4))
+                writer.write(text: name)
+                writer.write(short: element)
+            case .erase(let name, let element):
+                writer.write(UInt8(5))
+                writer.write(text: name)
+                writer.write(short: element)
+            case .drop(let name, let bytes):
+                writer.write(UInt8(6))
+                writer.write(text: name)
+                writer.write(long: bytes)
+            }
+        }
+        write(list: commit.conditions) { writer, condition in
+            switch condition {
+            case .holds(let name, let bytes):
+                writer.write(UInt8(0))
+                writer.write(text: name)
+                writer.write(long: bytes)
+            case .isAbsent(let name):
+                writer.write(UInt8(1))
+                writer.write(text: name)
             }
         }
     }
@@ -296,6 +331,9 @@ extension ByteWriter {
         case .elsewhere(let member):
             write(UInt8(5))
             write(list: member.map { [$0] } ?? []) { $0.write($1) }
+        case .conflict(let fields):
+            write(UInt8(6))
+            write(fields: fields)
         }
     }
 
@@ -304,6 +342,7 @@ extension ByteWriter {
         write(UInt64(bitPattern: snapshot.createdAt))
         write(UInt64(bitPattern: snapshot.accessedAt))
         write(snapshot.idleSeconds)
+        write(UInt64(bitPattern: snapshot.expiresAt))
         write(text: snapshot.user)
         write(snapshot.primary)
         write(list: snapshot.backup.map { [$0] } ?? []) { $0.write($1) }
@@ -320,6 +359,9 @@ extension ByteWriter {
             case .integer(let value):
                 writer.write(UInt8(1))
                 writer.write(UInt64(bitPattern: value))
+            case .elements(let elements):
+                writer.write(UInt8(2))
+                writer.write(list: elements) { $0.write(short: $1) }
             }
         }
     }
@@ -396,6 +438,10 @@ extension ByteReader {
         let flags: UInt8 = try read()
         if flags & 1 != 0 { commit.user = try readText() }
         if flags & 2 != 0 { commit.idleSeconds = try read() }
+        commit.makesSession = flags & 4 != 0
+        if flags & 8 != 0 { commit.absoluteSeconds = try read() }
+        commit.isRolling = flags & 48 == 0 ? nil : flags & 16 != 0
+        if flags & 64 != 0 { commit.until = try readMilliseconds() }
         commit.changes = try readList(itemBytesMin: 2, limit: SessionLimits.changesMax) { reader throws(WireError) in
             let kind: UInt8 = try reader.read()
             let name = try reader.readText()
@@ -403,6 +449,19 @@ extension ByteReader {
             case 0: return .set(name, Array(try reader.readLong(limit: SessionLimits.fieldBytesMax)))
             case 1: return .remove(name)
             case 2: return .increment(name, by: Int64(bitPattern: try reader.read()))
+            case 3: return .raise(name, to: Int64(bitPattern: try reader.read()))
+            case 4: return .insert(name, Array(try reader.readShort()))
+            case 5: return .erase(name, Array(try reader.readShort()))
+            case 6: return .drop(name, Array(try reader.readLong(limit: SessionLimits.fieldBytesMax)))
+            default: throw .unknownValue
+            }
+        }
+        commit.conditions = try readList(itemBytesMin: 2, limit: SessionLimits.changesMax) { reader throws(WireError) in
+            let kind: UInt8 = try reader.read()
+            let name = try reader.readText()
+            switch kind {
+            case 0: return .holds(name, Array(try reader.readLong(limit: SessionLimits.fieldBytesMax)))
+            case 1: return .isAbsent(name)
             default: throw .unknownValue
             }
         }
@@ -426,6 +485,7 @@ extension ByteReader {
             guard let text = String(validating: try readLong(limit: 1024), as: UTF8.self) else { throw .malformedText }
             return .failed(ClientFailure(code, text))
         case 5: return .elsewhere(try readOptional { reader throws(WireError) in try reader.readMemberID() })
+        case 6: return .conflict(try readFields())
         default: throw .unknownValue
         }
     }
@@ -435,12 +495,13 @@ extension ByteReader {
         let created = try readMilliseconds()
         let accessed = try readMilliseconds()
         let idle: UInt32 = try read()
+        let expires = Int64(bitPattern: try read())
         let user = try readText()
         let primary = try readName()
         let backup = try readOptional { reader throws(WireError) in try reader.readName() }
         return SessionSnapshot(
-            key: key, createdAt: created, accessedAt: accessed, idleSeconds: idle, user: user, fields: try readFields(), primary: primary,
-            backup: backup)
+            key: key, createdAt: created, accessedAt: accessed, idleSeconds: idle, expiresAt: expires, user: user, fields: try readFields(),
+            primary: primary, backup: backup)
     }
 
     private mutating func readFields() throws(WireError) -> [SessionSnapshot.Field] {
@@ -449,6 +510,11 @@ extension ByteReader {
             switch try reader.read(UInt8.self) {
             case 0: return .init(name: name, value: .bytes(Array(try reader.readLong(limit: SessionLimits.fieldBytesMax))))
             case 1: return .init(name: name, value: .integer(Int64(bitPattern: try reader.read())))
+            case 2:
+                let elements = try reader.readList(itemBytesMin: 1, limit: ElementSet.presentMax) { reader throws(WireError) in
+                    Array(try reader.readShort())
+                }
+                return .init(name: name, value: .elements(elements))
             default: throw .unknownValue
             }
         }

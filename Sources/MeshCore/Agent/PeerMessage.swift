@@ -124,6 +124,8 @@ enum OperationResult: Hashable, Sendable {
     case moved(to: SessionKey, draw: UInt64, copies: UInt8, counters: [SessionSnapshot.Field])
     case committed(copies: UInt8, counters: [SessionSnapshot.Field])
     case published(ChannelPosition)
+    /// A condition doesn't hold.
+    case conflict([SessionSnapshot.Field])
     case failed(ClientFailure)
     /// Not mine; whom to ask instead, if that is known.
     case elsewhere(MemberID?)

@@ -34,6 +34,7 @@ extension ClientProtocol {
                 RESPEntry("copies", .integer(Int64(receipt.copies))),
                 RESPEntry("counters", encode(receipt.counters)),
             ])
+        case .conflict(let fields): .map([RESPEntry("conflict", encode(fields))])
         case .published(let position): .map(encode(position))
         case .members(let view): encode(view)
         case .placement(let answer):
@@ -68,6 +69,7 @@ extension ClientProtocol {
             RESPEntry("created", .integer(snapshot.createdAt)),
             RESPEntry("accessed", .integer(snapshot.accessedAt)),
             RESPEntry("idle", .integer(Int64(snapshot.idleSeconds))),
+            RESPEntry("expires", .integer(snapshot.expiresAt)),
             RESPEntry("user", .text(snapshot.user)),
             RESPEntry("primary", .text(snapshot.primary.description)),
             RESPEntry("backup", snapshot.backup.map { .text($0.description) } ?? .null),
@@ -81,6 +83,7 @@ extension ClientProtocol {
                 switch field.value {
                 case .bytes(let bytes): RESPEntry(field.name, .bulk(bytes))
                 case .integer(let value): RESPEntry(field.name, .integer(value))
+                case .elements(let elements): RESPEntry(field.name, .array(elements.map { .bulk($0) }))
                 }
             })
     }
@@ -178,6 +181,7 @@ extension ClientProtocol {
         case .open, .read: return .session(value == .null ? nil : try snapshot(value))
         case .commit:
             let map = try ReplyMap(value, "the receipt of a commit")
+            if let present = map.optional("conflict") { return .conflict(try fields(present)) }
             return .committed(
                 CommitReceipt(
                     key: try map.key("key"), cookie: try map.optionalText("cookie"), copies: try map.small("copies"),
@@ -216,7 +220,8 @@ extension ClientProtocol {
         let map = try ReplyMap(value, "a session")
         return SessionSnapshot(
             key: try map.key("key"), createdAt: try map.integer("created"), accessedAt: try map.integer("accessed"),
-            idleSeconds: try map.small("idle"), user: try map.text("user"), fields: try fields(try map.value("fields")),
+            idleSeconds: try map.small("idle"), expiresAt: try map.integer("expires"), user: try map.text("user"),
+            fields: try fields(try map.value("fields")),
             primary: try map.name("primary"), backup: try map.optionalName("backup"))
     }
 
@@ -228,7 +233,14 @@ extension ClientProtocol {
             switch entry.value {
             case .bulk(let bytes): fields.append(SessionSnapshot.Field(name: name, value: .bytes(bytes)))
             case .integer(let value): fields.append(SessionSnapshot.Field(name: name, value: .integer(value)))
-            default: throw ClientProtocolError("field \(name) is neither bytes nor a number")
+            case .array(let values):
+                var elements: [[UInt8]] = []
+                for value in values {
+                    guard case .bulk(let bytes) = value else { throw ClientProtocolError("an element of field \(name) is not bytes") }
+                    elements.append(bytes)
+                }
+                fields.append(SessionSnapshot.Field(name: name, value: .elements(elements)))
+            default: throw ClientProtocolError("field \(name) is neither bytes nor a number nor a set")
             }
         }
         return fields
@@ -275,17 +287,20 @@ private struct ReplyMap {
         self.what = what
     }
 
-    func value(_ key: String) throws(ClientProtocolError) -> RESPValue {
+    func optional(_ key: String) -> RESPValue? {
         let wanted = RESPValue.text(key)
-        guard let entry = entries.first(where: { $0.key == wanted }) else { throw ClientProtocolError("\(what) lacks \(key)") }
-        return entry.value
+        return entries.first { $0.key == wanted }?.value
+    }
+
+    func value(_ key: String) throws(ClientProtocolError) -> RESPValue {
+        guard let value = optional(key) else { throw ClientProtocolError("\(what) lacks \(key)") }
+        return value
     }
 
     /// False where it isn't said.
     func flag(_ key: String) throws(ClientProtocolError) -> Bool {
-        let wanted = RESPValue.text(key)
-        guard let entry = entries.first(where: { $0.key == wanted }) else { return false }
-        guard case .boolean(let value) = entry.value else { throw ClientProtocolError("\(key) of \(what) is neither true nor false") }
+        guard let entry = optional(key) else { return false }
+        guard case .boolean(let value) = entry else { throw ClientProtocolError("\(key) of \(what) is neither true nor false") }
         return value
     }
 

@@ -97,10 +97,24 @@ extension ClientProtocol {
             case .set(let field, let value): words += [.text("SET"), .text(field), .bulk(value)]
             case .remove(let field): words += [.text("DEL"), .text(field)]
             case .increment(let field, let amount): words += [.text("INCR"), .text(field), .text(String(amount))]
+            case .raise(let field, let value): words += [.text("MAX"), .text(field), .text(String(value))]
+            case .insert(let field, let element): words += [.text("ADD"), .text(field), .bulk(element)]
+            case .erase(let field, let element): words += [.text("REM"), .text(field), .bulk(element)]
+            case .drop(let field, let value): words += [.text("DROP"), .text(field), .bulk(value)]
             }
         }
+        for condition in commit.conditions {
+            switch condition {
+            case .holds(let field, let value): words += [.text("IF"), .text(field), .bulk(value)]
+            case .isAbsent(let field): words += [.text("IFNOT"), .text(field)]
+            }
+        }
+        if commit.makesSession { words.append(.text("UPSERT")) }
         if let user = commit.user { words += [.text("USER"), .text(user)] }
         if let idle = commit.idleSeconds { words += [.text("IDLE"), .text(String(idle))] }
+        if let absolute = commit.absoluteSeconds { words += [.text("ABSOLUTE"), .text(String(absolute))] }
+        if let isRolling = commit.isRolling { words.append(.text(isRolling ? "ROLLING" : "FIXED")) }
+        if let until = commit.until { words += [.text("UNTIL"), .text(String(until))] }
         if commit.regenerate { words.append(.text("REGENERATE")) }
         return words
     }
@@ -271,28 +285,57 @@ private struct CommandWords {
         var bytes = 0
         while !rest.isEmpty {
             switch ClientProtocol.word(try next("a change")) {
-            case "SET":
-                let field = try nextField()
-                let value = try next("the field's value")
-                guard value.count <= SessionLimits.fieldBytesMax else {
-                    throw invalid("field \(field) has \(value.count) bytes, more than \(SessionLimits.fieldBytesMax)")
-                }
-                bytes += value.count
-                commit.changes.append(.set(field, value))
+            case "SET": commit.changes.append(try nextValue(FieldChange.set, bytes: &bytes))
             case "DEL": commit.changes.append(.remove(try nextField()))
             case "INCR": commit.changes.append(.increment(try nextField(), by: try nextInteger("the increment")))
+            case "MAX": commit.changes.append(.raise(try nextField(), to: try nextInteger("the maximum")))
+            case "ADD": commit.changes.append(try nextElement(FieldChange.insert, bytes: &bytes))
+            case "REM": commit.changes.append(try nextElement(FieldChange.erase, bytes: &bytes))
+            case "DROP": commit.changes.append(try nextValue(FieldChange.drop, bytes: &bytes))
+            case "IF": commit.conditions.append(try nextValue(FieldCondition.holds, bytes: &bytes))
+            case "IFNOT": commit.conditions.append(.isAbsent(try nextField()))
+            case "UPSERT": commit.makesSession = true
             case "USER": commit.user = try nextText("the user's name", bytes: 0...SessionLimits.userBytesMax)
             case "IDLE": commit.idleSeconds = try nextInteger("the idle time in seconds", in: 1...UInt32.max)
+            case "ABSOLUTE": commit.absoluteSeconds = try nextInteger("the greatest age in seconds", in: 1...UInt32.max)
+            case "ROLLING": commit.isRolling = true
+            case "FIXED": commit.isRolling = false
+            case "UNTIL": commit.until = try nextInteger("the date in Unix milliseconds", in: 0...SessionLimits.dateMax)
             case "REGENERATE": commit.regenerate = true
-            case let other: throw invalid("\(Self.printable(other)) is not SET, DEL, INCR, USER, IDLE or REGENERATE")
+            case let other: throw invalid("\(Self.printable(other)) is no change or condition; Docs/PROTOCOL.md lists them all")
             }
             bytes += commit.changes.last?.field.utf8.count ?? 0
             guard commit.changes.count <= SessionLimits.fieldsMax else { throw invalid("more than \(SessionLimits.fieldsMax) changes") }
+            guard commit.conditions.count <= SessionLimits.fieldsMax else {
+                throw invalid("more than \(SessionLimits.fieldsMax) conditions")
+            }
             guard bytes <= SessionLimits.sessionBytesMax else {
                 throw invalid("more than \(SessionLimits.sessionBytesMax) bytes of changes")
             }
         }
         return commit
+    }
+
+    private mutating func nextValue<Change>(_ change: (String, [UInt8]) -> Change, bytes: inout Int) throws(ClientFailure) -> Change {
+        let field = try nextField()
+        let value = try next("the field's value")
+        guard value.count <= SessionLimits.fieldBytesMax else {
+            throw invalid("field \(field) has \(value.count) bytes, more than \(SessionLimits.fieldBytesMax)")
+        }
+        bytes += value.count
+        return change(field, value)
+    }
+
+    private mutating func nextElement(
+        _ change: (String, [UInt8]) -> FieldChange, bytes: inout Int
+    ) throws(ClientFailure) -> FieldChange {
+        let field = try nextField()
+        let element = try next("the element")
+        guard element.count <= SessionLimits.elementBytesMax else {
+            throw invalid("an element of field \(field) has \(element.count) bytes, more than \(SessionLimits.elementBytesMax)")
+        }
+        bytes += element.count
+        return change(field, element)
     }
 
     private mutating func nextField() throws(ClientFailure) -> String {

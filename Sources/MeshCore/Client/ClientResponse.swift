@@ -5,6 +5,8 @@ public enum ClientResponse: Hashable, Sendable {
     /// Nil is a synced copy's word that there is no such session; not knowing is ``ClientFailure/Code/unavailable``.
     case session(SessionSnapshot?)
     case committed(CommitReceipt)
+    /// A condition of the commit doesn't hold, and nothing was changed. What is there now of the fields that its conditions name.
+    case conflict([SessionSnapshot.Field])
     case published(ChannelPosition)
     case members(MeshView)
     case placement(PlacementAnswer)
@@ -19,6 +21,8 @@ public struct SessionSnapshot: Hashable, Sendable {
     /// Unix milliseconds.
     public var accessedAt: Int64
     public var idleSeconds: UInt32
+    /// Unix milliseconds: when it expires if nobody asks for it before.
+    public var expiresAt: Int64
     /// Empty when no user is bound.
     public var user: String
     /// In the order of their names.
@@ -38,13 +42,15 @@ public struct SessionSnapshot: Hashable, Sendable {
     }
 
     public init(
-        key: SessionKey, createdAt: Int64, accessedAt: Int64, idleSeconds: UInt32, user: String, fields: [Field], primary: NodeName,
+        key: SessionKey, createdAt: Int64, accessedAt: Int64, idleSeconds: UInt32, expiresAt: Int64, user: String, fields: [Field],
+        primary: NodeName,
         backup: NodeName?
     ) {
         self.key = key
         self.createdAt = createdAt
         self.accessedAt = accessedAt
         self.idleSeconds = idleSeconds
+        self.expiresAt = expiresAt
         self.user = user
         self.fields = fields
         self.primary = primary
@@ -55,6 +61,8 @@ public struct SessionSnapshot: Hashable, Sendable {
 public enum FieldValue: Hashable, Sendable {
     case bytes([UInt8])
     case integer(Int64)
+    /// A set, in the order of the elements' bytes.
+    case elements([[UInt8]])
 }
 
 /// A commit that is held as far as its acknowledgement says.

@@ -3,14 +3,24 @@ public enum Cell: Hashable, Sendable {
     /// Last writer wins. Nil bytes say that the field was removed.
     case register(Version, [UInt8]?)
     case counter(Counter)
+    case set(ElementSet)
+    case maximum(Maximum)
 
-    /// What decides between a register and a counter of one name. A counter carries the version of the register that it took the
-    /// place of, and goes before that one.
+    /// What decides between cells of different kind or origin. One that is no register carries the version of the register that it took the
+    /// place of, and goes before that one; of two such the later kind here.
     private var precedence: (Version, Int) {
         switch self {
         case .register(let version, _): (version, 0)
         case .counter(let counter): (counter.origin, 1)
+        case .set(let set): (set.origin, 2)
+        case .maximum(let maximum): (maximum.origin, 3)
         }
+    }
+
+    /// The origin of a cell of another kind that takes the place of this one in a write of that version.
+    func origin(replacedAt version: Version) -> Version {
+        // Two sides of a cut that both replace one register make one cell of it when they meet.
+        if case .register(let replaced, _) = self { replaced } else { version }
     }
 
     public mutating func merge(_ other: Cell) {
@@ -18,6 +28,11 @@ public enum Cell: Hashable, Sendable {
         case (.counter(var mine), .counter(let theirs)) where mine.origin == theirs.origin:
             mine.merge(theirs)
             self = .counter(mine)
+        case (.set(var mine), .set(let theirs)) where mine.origin == theirs.origin:
+            mine.merge(theirs)
+            self = .set(mine)
+        case (.maximum(let mine), .maximum(let theirs)) where mine.origin == theirs.origin:
+            if mine.value < theirs.value { self = other }
         case (.register(let version, let mine), .register(let otherVersion, let theirs)) where version == otherVersion:
             // One version, one value; should they differ all the same, every copy must still choose alike.
             if Self.precedes(mine, theirs) { self = .register(version, theirs) }
@@ -35,7 +50,8 @@ public enum Cell: Hashable, Sendable {
     public var byteCount: Int {
         switch self {
         case .register(_, let bytes): bytes?.count ?? 0
-        case .counter: 8
+        case .counter, .maximum: 8
+        case .set(let set): set.elements.reduce(0) { $0 + ($1.isRemoved ? 0 : $1.bytes.count) }
         }
     }
 

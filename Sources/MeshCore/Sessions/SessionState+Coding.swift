@@ -56,6 +56,19 @@ extension ByteWriter {
                 write(part.writes)
                 write(UInt64(bitPattern: part.sum))
             }
+        case .set(let set):
+            write(UInt8(3))
+            write(set.origin)
+            write(UInt16(set.elements.count))
+            for element in set.elements {
+                write(short: element.bytes)
+                write(element.version)
+                write(UInt8(element.isRemoved ? 0 : 1))
+            }
+        case .maximum(let maximum):
+            write(UInt8(4))
+            write(maximum.origin)
+            write(UInt64(bitPattern: maximum.value))
         }
     }
 }
@@ -105,7 +118,7 @@ extension ByteReader {
     /// A date that arithmetic with durations can't overflow.
     mutating func readMilliseconds() throws(WireError) -> Int64 {
         let value = Int64(bitPattern: try read(UInt64.self))
-        guard (0...(1 << 48)).contains(value) else { throw .unknownValue }
+        guard (0...SessionLimits.dateMax).contains(value) else { throw .unknownValue }
         return value
     }
 
@@ -127,6 +140,21 @@ extension ByteReader {
                 counter.parts.append(part)
             }
             return .counter(counter)
+        case 3:
+            var set = ElementSet(origin: try readVersion())
+            let count = Int(try read(UInt16.self))
+            guard count <= ElementSet.elementsWireMax else { throw .tooLarge }
+            for _ in 0..<count {
+                let bytes = Array(try readShort())
+                guard bytes.count <= SessionLimits.elementBytesMax else { throw .tooLarge }
+                guard set.elements.last.map({ $0.bytes.lexicographicallyPrecedes(bytes) }) ?? true else { throw .unknownValue }
+                let version = try readVersion()
+                let word: UInt8 = try read()
+                guard word <= 1 else { throw .unknownValue }
+                set.elements.append(.init(bytes: bytes, version: version, isRemoved: word == 0))
+            }
+            return .set(set)
+        case 4: return .maximum(Maximum(origin: try readVersion(), value: Int64(bitPattern: try read())))
         default: throw .unknownValue
         }
     }

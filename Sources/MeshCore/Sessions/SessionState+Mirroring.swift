@@ -9,11 +9,14 @@ extension SessionState {
         static let register = UInt8(ascii: "r")
         static let counterBase = UInt8(ascii: "b")
         static let counterPart = UInt8(ascii: "p")
+        static let set = UInt8(ascii: "o")
+        static let element = UInt8(ascii: "e")
+        static let maximum = UInt8(ascii: "x")
         static let tombstone = UInt8(ascii: "t")
     }
 
-    public func mirrorRecord(of key: SessionKey, idleDefault: Duration) -> MirrorRecord {
-        let expiry = expiresAt(idleDefault: idleDefault)
+    public func mirrorRecord(of key: SessionKey, policy: ExpiryPolicy) -> MirrorRecord {
+        let expiry = expiresAt(policy)
         if let destroyed {
             let grave = MirrorEntry(name: [EntryKind.tombstone], version: Self.entryVersion(destroyed, Life(rawValue: 0)), payload: [])
             return MirrorRecord(key: key, entries: [grave], expiresAt: expiry, isTombstone: true)
@@ -65,6 +68,30 @@ extension SessionState {
                         name: partName.bytes,
                         version: entryVersion(counter.origin.stamp, Life(rawValue: UInt64(part.writes))), payload: payload.bytes)
                 }
+        case .set(let set):
+            let origin = MirrorEntry(name: [EntryKind.set] + name, version: entryVersion(set.origin.stamp, set.origin.life), payload: [])
+            return [origin]
+                + set.elements.map { element in
+                    var elementName = ByteWriter()
+                    elementName.write(EntryKind.element)
+                    elementName.write(short: name)
+                    elementName.write(raw: element.bytes)
+                    var payload = ByteWriter()
+                    payload.write(set.origin)
+                    payload.write(UInt8(element.isRemoved ? 0 : 1))
+                    return MirrorEntry(
+                        name: elementName.bytes, version: entryVersion(element.version.stamp, element.version.life), payload: payload.bytes)
+                }
+        case .maximum(let maximum):
+            var payload = ByteWriter()
+            payload.write(maximum.origin)
+            payload.write(UInt64(bitPattern: maximum.value))
+            // The sign bit turned, so that byte order is the numbers' order.
+            let order = Life(rawValue: UInt64(bitPattern: maximum.value) ^ 1 << 63)
+            return [
+                MirrorEntry(
+                    name: [EntryKind.maximum] + name, version: entryVersion(maximum.origin.stamp, order), payload: payload.bytes)
+            ]
         }
     }
 
@@ -105,6 +132,17 @@ extension SessionState {
                 guard let writes = UInt32(exactly: stamped.life.rawValue) else { throw .unknownValue }
                 counter.parts = [.init(start: start, writes: writes, sum: Int64(bitPattern: try payload.read()))]
                 try merge(fieldNamed: &name, .counter(counter))
+            case EntryKind.set: try merge(fieldNamed: &name, .set(ElementSet(origin: stamped)))
+            case EntryKind.element:
+                var fieldName = ByteReader(try name.readShort())
+                let bytes = Array(try name.read(raw: name.remaining))
+                guard bytes.count <= SessionLimits.elementBytesMax else { throw .tooLarge }
+                var set = ElementSet(origin: try payload.readVersion())
+                set.elements = [.init(bytes: bytes, version: stamped, isRemoved: try payload.read(UInt8.self) == 0)]
+                try merge(fieldNamed: &fieldName, .set(set))
+            case EntryKind.maximum:
+                let origin = try payload.readVersion()
+                try merge(fieldNamed: &name, .maximum(Maximum(origin: origin, value: Int64(bitPattern: try payload.read()))))
             default: throw .unknownValue
             }
         }

@@ -53,15 +53,15 @@ public struct SessionState: Hashable, Sendable {
     public static let tombstoneMilliseconds: Int64 = 3_600_000
     /// How long a session that was moved can still be read under its old id, in milliseconds: requests that a login overtook are still under way.
     public static let graceMilliseconds: Int64 = 10_000
-    /// Accesses are written down only when they moved the date by this much, and expiry grants it on top.
-    public static let accessSlackMilliseconds: Int64 = 10_000
-
     /// Removed fields that are remembered, so that a late copy doesn't bring them back.
     static let removalsMax = 128
 
     /// Names beginning with "@" are ours.
     static let userField = "@user"
     static let idleField = "@idle"
+    static let absoluteField = "@absolute"
+    static let rollingField = "@rolling"
+    static let untilField = "@until"
 
     public init() {}
 
@@ -88,11 +88,17 @@ public struct SessionState: Hashable, Sendable {
         if case .register(_, let bytes?) = self[Self.userField] { String(validating: bytes, as: UTF8.self) ?? "" } else { "" }
     }
 
-    /// Nil when the session goes by the agent's default.
-    public var idleSeconds: UInt32? {
-        guard case .register(_, let bytes?) = self[Self.idleField] else { return nil }
+    /// What the session says of its own expiry; nil goes by the agent's default.
+    public var idleSeconds: UInt32? { number(Self.idleField) }
+    public var absoluteSeconds: UInt32? { number(Self.absoluteField) }
+    public var isRolling: Bool? { number(Self.rollingField, as: UInt8.self).map { $0 != 0 } }
+    /// Unix milliseconds; nil for no such date.
+    public var until: Int64? { number(Self.untilField, as: UInt64.self).map { Int64(clamping: $0) } }
+
+    private func number<Number: FixedWidthInteger & UnsignedInteger>(_ field: String, as: Number.Type = Number.self) -> Number? {
+        guard case .register(_, let bytes?) = self[field] else { return nil }
         var reader = ByteReader(bytes)
-        return try? reader.read(UInt32.self)
+        return try? reader.read(Number.self)
     }
 
     /// Fields that a reader sees.
@@ -102,6 +108,8 @@ public struct SessionState: Hashable, Sendable {
             switch field.cell {
             case .register(_, let bytes): return bytes.map { .init(name: field.name, value: .bytes($0)) }
             case .counter(let counter): return .init(name: field.name, value: .integer(counter.value))
+            case .maximum(let maximum): return .init(name: field.name, value: .integer(maximum.value))
+            case .set(let set): return .init(name: field.name, value: .elements(set.present))
             }
         }
     }
@@ -181,29 +189,62 @@ public struct SessionState: Hashable, Sendable {
 
     // MARK: Writing, at the primary
 
-    /// Applies a commit and gives what changed, ready to be merged elsewhere.
+    /// What is there of the fields that the commit's conditions name, when one of them doesn't hold; nil when all do.
+    public func conflict(with commit: SessionCommit) -> [SessionSnapshot.Field]? {
+        let holds = commit.conditions.allSatisfy { condition in
+            switch (condition, self[condition.field]) {
+            case (.holds(_, let bytes), .register(_, let present)): bytes == present
+            case (.holds, _): false
+            case (.isAbsent, let cell): cell?.isRemoved ?? true
+            }
+        }
+        guard !holds else { return nil }
+        let names = commit.conditions.map(\.field)
+        return visibleFields.filter { names.contains($0.name) }
+    }
+
+    /// Whether the commit would leave the session other than it is.
+    public func isChanged(by commit: SessionCommit) -> Bool {
+        commit.changes.contains(where: isChanged) || commit.user.map { $0 != user } ?? false
+            || Self.expiryFields(of: commit).contains { name, bytes in
+                if case .register(_, let present) = self[name] { bytes != present } else { bytes != nil }
+            }
+    }
+
+    /// What a commit says of the session's expiry, as the registers that keep it.
+    private static func expiryFields(of commit: SessionCommit) -> [(name: String, bytes: [UInt8]?)] {
+        func bytes(_ number: some FixedWidthInteger & UnsignedInteger) -> [UInt8] {
+            var writer = ByteWriter()
+            writer.write(number)
+            return writer.bytes
+        }
+        var fields: [(String, [UInt8]?)] = []
+        if let idle = commit.idleSeconds { fields.append((idleField, bytes(idle))) }
+        if let absolute = commit.absoluteSeconds { fields.append((absoluteField, bytes(absolute))) }
+        if let isRolling = commit.isRolling { fields.append((rollingField, bytes(UInt8(isRolling ? 1 : 0)))) }
+        if let until = commit.until { fields.append((untilField, until > 0 ? bytes(UInt64(until)) : nil)) }
+        return fields
+    }
+
+    /// Applies a commit and gives what changed, ready to be merged elsewhere. Its conditions are asked for before.
     ///
     /// - Throws: ``ClientFailure`` `invalid`, and nothing is changed, when a limit would be broken.
     public mutating func apply(_ commit: SessionCommit, life: Life, wall: Int64) throws(ClientFailure) -> SessionState {
+        try Self.check(commit)
         var changed = self
         let version = Version(stamp: Stamp(after: latest, wall: wall), life: life)
         var touched: Set<String> = []
-        for change in commit.changes {
+        for change in commit.changes where changed.isChanged(by: change) {
             try changed.apply(change, version: version)
             touched.insert(change.field)
         }
         if let user = commit.user {
-            guard user.utf8.count <= SessionLimits.userBytesMax else {
-                throw ClientFailure(.invalid, "a user's name has at most \(SessionLimits.userBytesMax) bytes")
-            }
             changed.set(Self.userField, user.isEmpty ? nil : Array(user.utf8), version: version)
             touched.insert(Self.userField)
         }
-        if let idle = commit.idleSeconds {
-            var writer = ByteWriter()
-            writer.write(idle)
-            changed.set(Self.idleField, writer.bytes, version: version)
-            touched.insert(Self.idleField)
+        for (name, bytes) in Self.expiryFields(of: commit) {
+            changed.set(name, bytes, version: version)
+            touched.insert(name)
         }
         try changed.checkLimits()
         changed.forgetOldRemovals()
@@ -221,29 +262,70 @@ public struct SessionState: Hashable, Sendable {
         return delta
     }
 
-    private mutating func apply(_ change: FieldChange, version: Version) throws(ClientFailure) {
-        let name = change.field
-        guard (1...SessionLimits.fieldNameBytesMax).contains(name.utf8.count), !name.hasPrefix("@") else {
-            throw ClientFailure(.invalid, "a field's name has 1 to \(SessionLimits.fieldNameBytesMax) bytes and doesn't begin with @")
-        }
-        switch change {
-        case .set(let name, let bytes):
-            guard bytes.count <= SessionLimits.fieldBytesMax else {
-                throw ClientFailure(.invalid, "a field holds at most \(SessionLimits.fieldBytesMax) bytes; store less, or a reference")
+    /// Refuses what no session could take, whatever is in it.
+    public static func check(_ commit: SessionCommit) throws(ClientFailure) {
+        for change in commit.changes {
+            guard (1...SessionLimits.fieldNameBytesMax).contains(change.field.utf8.count), !change.field.hasPrefix("@") else {
+                throw ClientFailure(.invalid, "a field's name has 1 to \(SessionLimits.fieldNameBytesMax) bytes and doesn't begin with @")
             }
-            set(name, bytes, version: version)
+            switch change {
+            case .set(_, let bytes) where bytes.count > SessionLimits.fieldBytesMax:
+                throw ClientFailure(.invalid, "a field holds at most \(SessionLimits.fieldBytesMax) bytes; store less, or a reference")
+            case .insert(_, let element) where element.count > SessionLimits.elementBytesMax:
+                throw ClientFailure(.invalid, "an element of a set has at most \(SessionLimits.elementBytesMax) bytes; store a reference")
+            default: break
+            }
+        }
+        guard commit.user?.utf8.count ?? 0 <= SessionLimits.userBytesMax else {
+            throw ClientFailure(.invalid, "a user's name has at most \(SessionLimits.userBytesMax) bytes")
+        }
+    }
+
+    private mutating func apply(_ change: FieldChange, version: Version) throws(ClientFailure) {
+        switch change {
+        case .set(let name, let bytes): set(name, bytes, version: version)
         case .remove(let name): set(name, nil, version: version)
         case .increment(let name, let amount):
-            var counter =
-                switch self[name] {
-                case .counter(let counter): counter
-                case .register(let replaced, _): Counter(origin: replaced)
-                case nil: Counter()
-                }
+            let cell = self[name]
+            var counter = if case .counter(let counter) = cell { counter } else { Counter(origin: origin(replacing: cell, at: version)) }
             guard counter.add(amount, version: version) else {
                 throw ClientFailure(.invalid, "counter \"\(name)\" would leave the range of 64 bits; set it anew")
             }
             replace(name, .counter(counter))
+        case .raise(let name, let value):
+            let cell = self[name]
+            let origin = if case .maximum(let maximum) = cell { maximum.origin } else { origin(replacing: cell, at: version) }
+            replace(name, .maximum(Maximum(origin: origin, value: value)))
+        case .insert(let name, let element): setElement(element, of: name, isRemoved: false, version: version)
+        case .erase(let name, let element): setElement(element, of: name, isRemoved: true, version: version)
+        case .drop(let name, _): set(name, nil, version: version)
+        }
+    }
+
+    private mutating func setElement(_ element: [UInt8], of name: String, isRemoved: Bool, version: Version) {
+        let cell = self[name]
+        var elements = if case .set(let set) = cell { set } else { ElementSet(origin: origin(replacing: cell, at: version)) }
+        elements.set(element, isRemoved: isRemoved, version: version)
+        replace(name, .set(elements))
+    }
+
+    private func origin(replacing cell: Cell?, at version: Version) -> Version {
+        cell?.origin(replacedAt: version) ?? .zero
+    }
+
+    /// Whether the change would leave the session other than it is. One that wouldn't is done already.
+    private func isChanged(by change: FieldChange) -> Bool {
+        switch (change, self[change.field]) {
+        case (.set(_, let bytes), .register(_, let present)): bytes != present
+        case (.remove, let cell): !(cell?.isRemoved ?? true)
+        case (.increment(_, let amount), .counter): amount != 0
+        case (.raise(_, let value), .maximum(let maximum)): value > maximum.value
+        case (.insert(_, let element), .set(let set)): !set.contains(element)
+        case (.erase(_, let element), .set(let set)): set.contains(element)
+        case (.erase, _): false
+        case (.drop(_, let bytes), .register(_, let present)): bytes == present
+        case (.drop, _): false
+        case (.set, _), (.increment, _), (.raise, _), (.insert, _): true
         }
     }
 
@@ -261,10 +343,19 @@ public struct SessionState: Hashable, Sendable {
     private func checkLimits() throws(ClientFailure) {
         var count = 0
         var bytes = 0
+        var elements = 0
         for field in fields where !field.name.hasPrefix("@") {
             guard !field.cell.isRemoved else { continue }
             count += 1
             bytes += field.name.utf8.count + field.cell.byteCount
+            guard case .set(let set) = field.cell else { continue }
+            elements += set.elements.count { !$0.isRemoved }
+            guard field.cell.byteCount <= SessionLimits.fieldBytesMax else {
+                throw ClientFailure(.invalid, "a set holds at most \(SessionLimits.fieldBytesMax) bytes; store less, or a reference")
+            }
+        }
+        guard elements <= SessionLimits.elementsMax else {
+            throw ClientFailure(.invalid, "the sets of a session hold at most \(SessionLimits.elementsMax) elements; remove some")
         }
         guard count <= SessionLimits.fieldsMax else {
             throw ClientFailure(.invalid, "a session holds at most \(SessionLimits.fieldsMax) fields; remove some")
@@ -304,9 +395,11 @@ public struct SessionState: Hashable, Sendable {
         return delta
     }
 
-    /// Notes an access. Gives the delta when it moved the date far enough to be told to others.
-    public mutating func touch(wall: Int64) -> SessionState? {
-        guard !isDestroyed, wall - accessedAt >= Self.accessSlackMilliseconds else { return nil }
+    /// Notes an access. Gives the delta when it moved the date far enough to be told to others, and would prolong the session.
+    public mutating func touch(wall: Int64, policy: ExpiryPolicy) -> SessionState? {
+        guard !isDestroyed, isRolling ?? policy.isRolling,
+            wall - accessedAt >= ExpiryPolicy.accessSlack(idle: idleMilliseconds(policy))
+        else { return nil }
         accessedAt = wall
         var delta = SessionState()
         delta.created = created
@@ -317,16 +410,23 @@ public struct SessionState: Hashable, Sendable {
 
     // MARK: Expiry
 
-    /// Whether the session may be forgotten: idle too long, or destroyed long enough ago.
-    public func isExpired(wall: Int64, idleDefault: Duration) -> Bool {
-        expiresAt(idleDefault: idleDefault) <= wall
+    /// Whether the session may be forgotten: idle too long, too old, or destroyed long enough ago.
+    public func isExpired(wall: Int64, policy: ExpiryPolicy) -> Bool {
+        expiresAt(policy) <= wall
     }
 
-    /// Unix milliseconds. Never early; late by at most the slack.
-    public func expiresAt(idleDefault: Duration) -> Int64 {
+    /// Unix milliseconds. Never early. Idle time is late by at most its slack; an absolute end and a date are exact.
+    public func expiresAt(_ policy: ExpiryPolicy) -> Int64 {
         if let destroyed { return destroyed.milliseconds + Self.tombstoneMilliseconds }
-        let idle = idleSeconds.map { Int64($0) * 1000 } ?? idleDefault.milliseconds
-        return accessedAt + idle + Self.accessSlackMilliseconds
+        let idle = idleMilliseconds(policy)
+        let idleEnd =
+            isRolling ?? policy.isRolling ? accessedAt + idle + ExpiryPolicy.accessSlack(idle: idle) : latest.milliseconds + idle
+        let absolute = absoluteSeconds.map { Int64($0) * 1000 } ?? policy.absolute?.milliseconds
+        return min(idleEnd, absolute.map { created.milliseconds + $0 } ?? .max, until ?? .max)
+    }
+
+    private func idleMilliseconds(_ policy: ExpiryPolicy) -> Int64 {
+        idleSeconds.map { Int64($0) * 1000 } ?? policy.idle.milliseconds
     }
 
     // MARK: Finding
@@ -339,13 +439,7 @@ public struct SessionState: Hashable, Sendable {
     }
 
     private func position(of name: String) -> Position {
-        var low = 0
-        var high = fields.count
-        while low < high {
-            let middle = (low + high) / 2
-            if fields[middle].name == name { return .found(middle) }
-            if fields[middle].name < name { low = middle + 1 } else { high = middle }
-        }
-        return .missing(low)
+        let index = fields.partitioningIndex { $0.name >= name }
+        return index < fields.endIndex && fields[index].name == name ? .found(index) : .missing(index)
     }
 }

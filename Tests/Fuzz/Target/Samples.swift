@@ -19,7 +19,7 @@ enum Samples {
         add(.peerMessage, peerMessages)
         add(.linkFrame, Array(peerMessages.prefix(2)))
         add(.sessionState, [written(try session())])
-        add(.mirrorRecord, [entries(try session().mirrorRecord(of: FuzzDecoder.Fixture.session, idleDefault: .seconds(60)))])
+        add(.mirrorRecord, [entries(try session().mirrorRecord(of: FuzzDecoder.Fixture.session, policy: ExpiryPolicy()))])
         let commands = commands().map(ClientProtocol.encode)
         add(.command, commands.map(words))
         add(.commandBytes, commands.map(bytes))
@@ -66,10 +66,14 @@ enum Samples {
     }
 
     private static func session() throws -> SessionState {
-        var state = SessionState()
-        state.created = Stamp(rawValue: 5)
+        var state = SessionState(createdAt: 5)
+        _ = try state.apply(SessionCommit(key: nil, id: CommitID(upper: 1, lower: 2), changes: changes), life: Life(rawValue: 1), wall: 6)
         return state
     }
+
+    private static let changes: [FieldChange] = [
+        .set("a", [1]), .remove("b"), .increment("n", by: -4), .raise("m", to: 7), .insert("s", [1]), .erase("s", [2]), .drop("d", [2]),
+    ]
 
     private static func written(_ state: SessionState) -> [UInt8] {
         var writer = ByteWriter()
@@ -91,11 +95,13 @@ enum Samples {
         let (key, member) = (FuzzDecoder.Fixture.session, FuzzDecoder.Fixture.others[0].id)
         let slot = SlotTenure(slot: Slot(masking: 4095), tenure: Tenure(term: 9, owner: member))
         var commit = SessionCommit(
-            key: key, id: CommitID(upper: 1, lower: 2), changes: [.set("a", [1]), .remove("b"), .increment("n", by: -4)])
+            key: key, id: CommitID(upper: 1, lower: 2), changes: changes, conditions: [.holds("a", [1]), .isAbsent("b")], makesSession: true
+        )
         commit.user = "ann"
         let fields = [SessionSnapshot.Field(name: "a", value: .bytes([])), .init(name: "n", value: .integer(-1))]
         let snapshot = SessionSnapshot(
-            key: key, createdAt: 5, accessedAt: 6, idleSeconds: 7, user: "ann", fields: fields, primary: member.name, backup: member.name)
+            key: key, createdAt: 5, accessedAt: 6, idleSeconds: 7, expiresAt: 9, user: "ann", fields: fields, primary: member.name,
+            backup: member.name)
         let synced = SyncedSession(key: key, mirrored: Stamp(rawValue: 3), state: try session())
         return [
             .membership(gossip()[6].encoded), .clock(1_795_000_000_000), .delta(slot, ticket: 5, key, try session(), whole: true),
@@ -104,7 +110,7 @@ enum Samples {
             .grant([SlotGrant(slot: slot, synced: [member])]), .lead([slot]), .claim([slot.slot]),
             .claimAnswer(nothing: [slot.slot], held: [slot]),
             .forward(id: 1, .commit(key, commit)), .forward(id: 1, .publish(channel: "c", payload: [1, 2])),
-            .answer(id: 1, .session(snapshot)), .answer(id: 1, .committed(copies: 2, counters: fields)),
+            .answer(id: 1, .session(snapshot)), .answer(id: 1, .conflict(fields)), .answer(id: 1, .committed(copies: 2, counters: fields)),
             .mirrored([MirroredSession(key: key, stamp: Stamp(rawValue: 1))]),
             .message(ChannelMessage(channel: "c", position: ChannelPosition(epoch: 1, offset: 1), payload: [0])),
             .inquire(round: 3, isTakeover: true, [slot]), .inquired(round: 3), .renewed(member.life), .welcomed(member.life),
@@ -114,7 +120,8 @@ enum Samples {
     private static func commands() -> [ClientCommand] {
         let key = FuzzDecoder.Fixture.session
         var commit = SessionCommit(
-            key: key, id: CommitID(upper: 1, lower: 2), changes: [.set("a", [1]), .remove("b"), .increment("n", by: -4)])
+            key: key, id: CommitID(upper: 1, lower: 2), changes: changes, conditions: [.holds("a", [1]), .isAbsent("b")], makesSession: true
+        )
         commit.user = "ann"
         commit.idleSeconds = 60
         return [

@@ -308,7 +308,7 @@ struct Dialogue {
             if case .session(let snapshot?) = play.replies[request] { snapshot.accessedAt } else { nil }
         }
         let early = play.now.wall
-        play.pass(.seconds(20))
+        play.pass(.seconds(100))
         _ = play.ask(.read(receipt.key))
         let looked = play.ask(.read(receipt.key))
         #expect(accessedAt(looked) == early)

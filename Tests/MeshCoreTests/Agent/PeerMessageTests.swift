@@ -13,12 +13,24 @@ import Testing
         let smallest = SyncedSession(key: key, mirrored: .zero, state: SessionState())
         let synced = SyncedSession(key: key, mirrored: Stamp(rawValue: 3), state: chance.session())
         var commit = SessionCommit(
-            key: key, id: CommitID(upper: 1, lower: 2), changes: [.set("a", [1]), .remove("b"), .increment("n", by: -4)])
+            key: key, id: CommitID(upper: 1, lower: 2),
+            changes: [
+                .set("a", [1]), .remove("b"), .increment("n", by: -4), .raise("m", to: -1), .insert("s", [1]), .erase("s", []),
+                .drop("a", [2]),
+            ],
+            conditions: [.holds("a", [1]), .isAbsent("b")], makesSession: true)
         commit.user = "ann"
         commit.idleSeconds = 9
-        let fields = [SessionSnapshot.Field(name: "a", value: .bytes([])), .init(name: "n", value: .integer(-1))]
+        commit.absoluteSeconds = 10
+        commit.isRolling = false
+        commit.until = 11
+        let fields = [
+            SessionSnapshot.Field(name: "a", value: .bytes([])), .init(name: "n", value: .integer(-1)),
+            .init(name: "s", value: .elements([[1], [2, 3]])),
+        ]
         let snapshot = SessionSnapshot(
-            key: key, createdAt: 5, accessedAt: 6, idleSeconds: 7, user: "ann", fields: fields, primary: member.name, backup: member.name)
+            key: key, createdAt: 5, accessedAt: 6, idleSeconds: 7, expiresAt: 9, user: "ann", fields: fields, primary: member.name,
+            backup: member.name)
         let operations: [SessionOperation] = [
             .open(key), .read(key), .move(key, commit, to: key, draw: 5), .commit(key, commit), .create(key, commit, nil),
             .create(key, commit, chance.session()),
@@ -28,7 +40,7 @@ import Testing
             .session(nil), .session(snapshot), .moved(to: key, draw: 6, copies: 2, counters: fields),
             .committed(copies: 2, counters: fields),
             .published(ChannelPosition(epoch: 1, offset: 2)), .failed(ClientFailure(.unavailable, "try again")), .elsewhere(nil),
-            .elsewhere(member),
+            .elsewhere(member), .conflict(fields),
         ]
         let grant = SlotGrant(slot: slot, synced: [member])
         return [

@@ -177,7 +177,7 @@ enum FuzzDecoder: UInt8, CaseIterable {
         merged.merge(state)
         // Of more removals than are remembered a merge forgets the oldest.
         precondition(merged == state || state.fields.count > SessionState.removalsMax)
-        _ = state.mirrorRecord(of: Fixture.session, idleDefault: .seconds(60))
+        _ = state.mirrorRecord(of: Fixture.session, policy: ExpiryPolicy())
     }
 
     /// Entries as a mirror gives them back: name, version and payload, each behind its length.
@@ -189,7 +189,7 @@ enum FuzzDecoder: UInt8, CaseIterable {
         }
         let record = MirrorRecord(key: Fixture.session, entries: entries, expiresAt: 0)
         guard record.fault == nil, let state = try? SessionState(record) else { return }
-        _ = state.mirrorRecord(of: Fixture.session, idleDefault: .seconds(60))
+        _ = state.mirrorRecord(of: Fixture.session, policy: ExpiryPolicy())
     }
 
     // MARK: Clients

@@ -29,7 +29,28 @@ struct RandomSessions {
         return counter
     }
 
-    mutating func cell() -> Cell { Bool.random(using: &generator) ? register() : .counter(counter()) }
+    /// - Parameter span: how many elements there are to choose from.
+    mutating func set(of span: UInt8 = 4, versions: ClosedRange<UInt64> = 1...6) -> ElementSet {
+        var set = ElementSet(origin: Bool.random(using: &generator) ? .zero : Self.version(1))
+        for byte in 0..<span where Bool.random(using: &generator) {
+            let version = Self.version(number(versions))
+            set.set([byte], isRemoved: version.stamp.rawValue % 3 == 0, version: version)
+        }
+        return set
+    }
+
+    mutating func maximum() -> Maximum {
+        Maximum(origin: Bool.random(using: &generator) ? .zero : version(), value: Int64(number(0...9)) - 4)
+    }
+
+    mutating func cell() -> Cell {
+        switch number(0...3) {
+        case 0: .counter(counter())
+        case 1: .set(set())
+        case 2: .maximum(maximum())
+        default: register()
+        }
+    }
 
     /// - Parameter marksMax: commits to choose from, one each 20 ms of the last of them.
     mutating func session(destroyedIn chance: UInt64 = 8, marksMax: UInt64 = 60) -> SessionState {
@@ -61,9 +82,13 @@ struct RandomSessions {
         var commit = SessionCommit(key: nil, id: CommitID(upper: 1, lower: number))
         for _ in 0..<self.number(1...3) {
             let name = ["a", "b", "n"][Int(self.number(0...2))]
-            switch self.number(0...3) {
+            switch self.number(0...8) {
             case 0: commit.changes.append(.set(name, [UInt8(truncatingIfNeeded: number)]))
             case 1: commit.changes.append(.remove(name))
+            case 2: commit.changes.append(.raise(name, to: Int64(self.number(0...9))))
+            case 3, 4: commit.changes.append(.insert(name, [UInt8(self.number(0...3))]))
+            case 5: commit.changes.append(.erase(name, [UInt8(self.number(0...3))]))
+            case 6: commit.changes.append(.drop(name, [UInt8(truncatingIfNeeded: number &- 1)]))
             default: commit.changes.append(.increment(name, by: Int64(self.number(0...9)) - 3))
             }
         }

@@ -51,7 +51,9 @@ import Testing
                 if chance.number(0...3) == 0 { life = Life(rawValue: chance.number(1...40)) }
                 let wall = Int64(chance.number(900...1100))
                 deltas.append(try primary.apply(chance.commit(number), life: life, wall: wall))
-                if let touch = primary.touch(wall: wall + 20_000 * Int64(number)) { deltas.append(touch) }
+                if let touch = primary.touch(wall: wall + 20_000 * Int64(number), policy: ExpiryPolicy(idle: .seconds(60))) {
+                    deltas.append(touch)
+                }
             }
             if chance.number(0...5) == 0 { deltas.append(primary.destroy(CommitID(upper: 2, lower: 2), wall: 1000)) }
             for delta in (deltas + deltas).shuffled(using: &chance.generator) { replica.merge(delta) }
@@ -83,6 +85,115 @@ import Testing
         let before = state
         #expect(throws: ClientFailure.self) { try state.apply(Self.commit(2, .increment("n", by: 1)), life: Self.life, wall: 1) }
         #expect(state == before)
+    }
+
+    @Test func setsMergeByTheSameLaws() {
+        var chance = RandomSessions(seed: 11)
+        for _ in 0..<500 {
+            let sets = (0..<3).map { _ in chance.set(of: UInt8(ElementSet.removalsMax), versions: 1...600) }
+            let (a, b, c) = (sets[0], sets[1], sets[2])
+            func merged(_ sets: ElementSet...) -> Cell {
+                var cell = Cell.set(sets[0])
+                for set in sets.dropFirst() { cell.merge(.set(set)) }
+                return cell
+            }
+            #expect(merged(a, b) == merged(b, a))
+            #expect(merged(a, a) == merged(a))
+            #expect(merged(a, b, c) == merged(c, b, a))
+        }
+    }
+
+    @Test func elementsAddedOnTwoSidesOfACutAreBothThereAndTheLaterWordOnOneCounts() throws {
+        var left = SessionState(createdAt: 1)
+        _ = try left.apply(Self.commit(1, .insert("roles", [1]), .insert("roles", [2])), life: Self.life, wall: 1)
+        var right = left
+        _ = try left.apply(Self.commit(2, .insert("roles", [3]), .erase("roles", [1])), life: Self.life, wall: 10)
+        _ = try right.apply(Self.commit(3, .insert("roles", [4]), .erase("roles", [2])), life: Life(rawValue: 8), wall: 20)
+        _ = try right.apply(Self.commit(4, .insert("roles", [2])), life: Life(rawValue: 8), wall: 30)
+        left.merge(right)
+        #expect(left.visibleFields == [.init(name: "roles", value: .elements([[2], [3], [4]]))])
+    }
+
+    @Test func aMaximumOnlyRises() throws {
+        var state = SessionState(createdAt: 1)
+        for value in [3, 9, 4, -1] as [Int64] { _ = try state.apply(Self.commit(1, .raise("seen", to: value)), life: Self.life, wall: 1) }
+        #expect(state.visibleFields == [.init(name: "seen", value: .integer(9))])
+    }
+
+    @Test func aFieldOfAnotherKindTakesThePlaceOfWhatWasThere() throws {
+        var state = SessionState(createdAt: 1)
+        var replica = state
+        let changes: [(FieldChange, FieldValue)] = [
+            (.insert("f", [1]), .elements([[1]])), (.increment("f", by: 2), .integer(2)), (.raise("f", to: 1), .integer(1)),
+            (.set("f", [7]), .bytes([7])), (.raise("f", to: -5), .integer(-5)), (.insert("f", [2]), .elements([[2]])),
+            (.set("f", []), .bytes([])), (.increment("f", by: 4), .integer(4)),
+        ]
+        for (number, (change, value)) in changes.enumerated() {
+            replica.merge(try state.apply(Self.commit(UInt64(number), change), life: Self.life, wall: 1))
+            #expect(state.visibleFields == [.init(name: "f", value: value)])
+            #expect(replica == state)
+        }
+    }
+
+    @Test func elementsThatComeAndGoDoNotPileUp() throws {
+        var state = SessionState(createdAt: 1)
+        for number in 0..<1000 as Range<UInt64> {
+            let element = Array(String(number).utf8)
+            _ = try state.apply(Self.commit(number, .insert("seen", element), .erase("seen", element)), life: Self.life, wall: 1)
+        }
+        guard case .set(let set) = state["seen"] else { return #expect(Bool(false)) }
+        #expect(set.present.isEmpty)
+        #expect(set.elements.count <= ElementSet.removalsMax)
+    }
+
+    @Test func setsOfASessionTogetherHoldAsMuchAsTheyMay() throws {
+        var state = SessionState(createdAt: 1)
+        for number in 0..<SessionLimits.elementsMax {
+            let change = FieldChange.insert("s\(number % 3)", [UInt8(number & 255), UInt8(number >> 8)])
+            _ = try state.apply(Self.commit(UInt64(number), change), life: Self.life, wall: 1)
+        }
+        let before = state
+        let long = [UInt8](repeating: 1, count: SessionLimits.elementBytesMax + 1)
+        for change in [FieldChange.insert("s3", [1]), .insert("s0", long)] {
+            #expect(throws: ClientFailure.self) { try state.apply(Self.commit(9999, change), life: Self.life, wall: 1) }
+            #expect(state == before)
+        }
+        _ = try state.apply(Self.commit(9999, .erase("s0", [0, 0]), .insert("s3", [1])), life: Self.life, wall: 1)
+    }
+
+    @Test func whatIsSoAlreadyIsNoChange() throws {
+        var state = SessionState(createdAt: 1)
+        var first = Self.commit(1, .set("a", [1]), .insert("s", [1]), .raise("m", to: 5), .increment("n", by: 1))
+        first.user = "ann"
+        first.idleSeconds = 60
+        _ = try state.apply(first, life: Self.life, wall: 1)
+        var same = Self.commit(
+            2, .set("a", [1]), .remove("none"), .insert("s", [1]), .erase("s", [9]), .raise("m", to: 5), .increment("n", by: 0),
+            .drop("a", [2]), .drop("none", []))
+        same.user = "ann"
+        same.idleSeconds = 60
+        #expect(!state.isChanged(by: same))
+        let changes: [FieldChange] = [
+            .set("a", [2]), .remove("a"), .set("s", []), .insert("s", [2]), .erase("s", [1]), .raise("m", to: 6), .increment("n", by: 1),
+            .drop("a", [1]), .raise("none", to: .min),
+        ]
+        for change in changes { #expect(state.isChanged(by: Self.commit(3, change)), "\(change)") }
+        let delta = try state.apply(Self.commit(4, .set("a", [1]), .increment("n", by: 1)), life: Self.life, wall: 1)
+        #expect(delta.fields.map(\.name) == ["n"], "what changes nothing isn't sent")
+    }
+
+    @Test func aConditionComparesByValueAndAConflictTellsWhatIsThere() throws {
+        var state = SessionState(createdAt: 1)
+        _ = try state.apply(Self.commit(1, .set("a", [1]), .increment("n", by: 1), .set("gone", [1])), life: Self.life, wall: 1)
+        _ = try state.apply(Self.commit(2, .remove("gone")), life: Self.life, wall: 1)
+        func conflict(_ conditions: FieldCondition...) -> [SessionSnapshot.Field]? {
+            state.conflict(with: SessionCommit(key: nil, id: CommitID(upper: 1, lower: 1), conditions: conditions))
+        }
+        #expect(conflict(.holds("a", [1]), .isAbsent("gone"), .isAbsent("never")) == nil)
+        #expect(conflict(.holds("a", [1]), .isAbsent("a")) == [.init(name: "a", value: .bytes([1]))])
+        #expect(conflict(.holds("gone", [1])) == [])
+        let present: [SessionSnapshot.Field] = [.init(name: "a", value: .bytes([1])), .init(name: "n", value: .integer(1))]
+        #expect(conflict(.holds("n", [1]), .holds("a", [2])) == present)
     }
 
     static func commit(_ number: UInt64, _ changes: FieldChange...) -> SessionCommit {
@@ -189,16 +300,60 @@ import Testing
 
     @Test func expiryIsNeverEarlyAndAnAccessIsToldOnlyWhenItMovedFar() {
         var state = SessionState(createdAt: 1_000_000)
-        let idle = Duration.seconds(60)
-        #expect(!state.isExpired(wall: 1_060_000, idleDefault: idle))
-        let early = state.touch(wall: 1_009_999)
+        let policy = ExpiryPolicy(idle: .seconds(60))
+        #expect(!state.isExpired(wall: 1_060_000, policy: policy))
+        let early = state.touch(wall: 1_009_999, policy: policy)
         #expect(early == nil)
-        #expect(!state.isExpired(wall: 1_009_999 + 60_000, idleDefault: idle))
-        let late = state.touch(wall: 1_010_000)
+        #expect(!state.isExpired(wall: 1_009_999 + 60_000, policy: policy))
+        let late = state.touch(wall: 1_010_000, policy: policy)
         #expect(late != nil)
-        #expect(!state.isExpired(wall: 1_079_999, idleDefault: idle))
-        #expect(state.isExpired(wall: 1_080_000, idleDefault: idle))
-        #expect(!state.isExpired(wall: 1_080_000, idleDefault: .seconds(1 << 60)))
+        #expect(!state.isExpired(wall: 1_079_999, policy: policy))
+        #expect(state.isExpired(wall: 1_080_000, policy: policy))
+        #expect(!state.isExpired(wall: 1_080_000, policy: ExpiryPolicy(idle: .seconds(1 << 40))))
+    }
+
+    @Test func anActiveSessionIsWrittenDownOnceInNinetySeconds() {
+        var state = SessionState(createdAt: 0)
+        let policy = ExpiryPolicy(idle: .seconds(1800))
+        let touches = (1...3600).count { state.touch(wall: Int64($0) * 1000, policy: policy) != nil }
+        #expect(touches == 40)
+    }
+
+    @Test func aSessionEndsAtItsGreatestAgeOrItsDateWhateverItIsAskedFor() throws {
+        let policy = ExpiryPolicy(idle: .seconds(60), absolute: .seconds(100))
+        var state = SessionState(createdAt: 1000)
+        for wall in stride(from: 1000, through: 100_000, by: 10_000) { _ = state.touch(wall: Int64(wall), policy: policy) }
+        #expect(!state.isExpired(wall: 100_999, policy: policy) && state.isExpired(wall: 101_000, policy: policy))
+
+        var commit = Self.commit(1)
+        commit.absoluteSeconds = 150
+        _ = try state.apply(commit, life: Self.life, wall: 100_000)
+        #expect(!state.isExpired(wall: 150_999, policy: policy) && state.isExpired(wall: 151_000, policy: policy))
+
+        commit = Self.commit(2)
+        commit.until = 120_000
+        _ = try state.apply(commit, life: Self.life, wall: 100_001)
+        #expect(!state.isExpired(wall: 119_999, policy: policy) && state.isExpired(wall: 120_000, policy: policy))
+
+        commit.until = 0
+        #expect(state.isChanged(by: commit))
+        _ = try state.apply(commit, life: Self.life, wall: 100_002)
+        #expect(state.until == nil && !state.isChanged(by: commit))
+    }
+
+    @Test func aSessionThatDoesNotRollLivesFromItsLastCommitOn() throws {
+        let policy = ExpiryPolicy(idle: .seconds(60), isRolling: false)
+        var state = SessionState(createdAt: 1000)
+        let touch = state.touch(wall: 50_000, policy: policy)
+        #expect(touch == nil)
+        #expect(state.isExpired(wall: 61_000, policy: policy))
+        _ = try state.apply(Self.commit(1, .set("a", [1])), life: Self.life, wall: 50_000)
+        #expect(!state.isExpired(wall: 109_999, policy: policy) && state.isExpired(wall: 110_000, policy: policy))
+        var commit = Self.commit(2)
+        commit.isRolling = true
+        _ = try state.apply(commit, life: Self.life, wall: 60_000)
+        #expect(state.touch(wall: 75_000, policy: policy) != nil)
+        #expect(!state.isExpired(wall: 135_000, policy: policy))
     }
 
     @Test func aMirrorsRecordIsTheSessionAgain() throws {
@@ -209,11 +364,11 @@ import Testing
             for number in 0..<chance.number(1...40) {
                 _ = try state.apply(chance.commit(number), life: Life(rawValue: chance.number(1...30)), wall: 1000)
             }
-            let record = state.mirrorRecord(of: key, idleDefault: .seconds(60))
+            let record = state.mirrorRecord(of: key, policy: ExpiryPolicy(idle: .seconds(60)))
             #expect(record.fault == nil)
             #expect(try SessionState(record) == state)
             _ = state.destroy(CommitID(upper: 0, lower: 0), wall: 1000)
-            #expect(try SessionState(state.mirrorRecord(of: key, idleDefault: .seconds(60))).isDestroyed)
+            #expect(try SessionState(state.mirrorRecord(of: key, policy: ExpiryPolicy(idle: .seconds(60)))).isDestroyed)
         }
     }
 
@@ -229,8 +384,8 @@ import Testing
             for number in 20..<chance.number(21...40) {
                 _ = try late.apply(chance.commit(number), life: Life(rawValue: chance.number(1...30)), wall: 1000)
             }
-            var record = late.mirrorRecord(of: key, idleDefault: .seconds(60))
-            record.merge(early.mirrorRecord(of: key, idleDefault: .seconds(60)))
+            var record = late.mirrorRecord(of: key, policy: ExpiryPolicy(idle: .seconds(60)))
+            record.merge(early.mirrorRecord(of: key, policy: ExpiryPolicy(idle: .seconds(60))))
             #expect(try SessionState(record) == late)
         }
     }

@@ -1,0 +1,19 @@
+/// When a session ends by itself, as far as it doesn't say otherwise.
+public struct ExpiryPolicy: Hashable, Sendable {
+    /// How long without a request. Default 30 minutes. Longer holds more in memory.
+    public var idle: Duration
+    /// How long at most, requests or not; nil for no such end. Default nil. Limits what a stolen cookie is worth.
+    public var absolute: Duration?
+    /// Whether a request is enough to go on. Otherwise the idle time counts from the last commit. Default true.
+    public var isRolling: Bool
+
+    public init(idle: Duration = .seconds(1800), absolute: Duration? = nil, isRolling: Bool = true) {
+        self.idle = idle
+        self.absolute = absolute
+        self.isRolling = isRolling
+    }
+
+    /// Accesses are written down only when they moved the date by this much, in milliseconds; the idle time is longer by as much. Of an active
+    /// session that is one write in ten seconds, and in ninety of one that may idle for half an hour.
+    static func accessSlack(idle: Int64) -> Int64 { max(10_000, idle / 20) }
+}

@@ -1,0 +1,119 @@
+import Testing
+
+@testable import MeshCore
+
+/// What an owner answers to commits that rest on something, or change nothing.
+@Suite struct CommitTests {
+    private static func commit(
+        _ key: SessionKey, _ number: UInt64, _ changes: [FieldChange] = [], if conditions: [FieldCondition] = [], makesSession: Bool = false
+    ) -> ClientRequest {
+        .commit(
+            SessionCommit(
+                key: key, id: CommitID(upper: 1, lower: number), changes: changes, conditions: conditions, makesSession: makesSession))
+    }
+
+    private static func receipt(_ key: SessionKey, copies: UInt8 = 2) -> ClientResponse {
+        .committed(CommitReceipt(key: key, copies: copies))
+    }
+
+    @Test func aCommitThatChangesNothingIsAnsweredAndSentNowhere() throws {
+        var play = try Dialogue()
+        try play.join()
+        let key = try play.made()
+        let first = play.ask(Self.commit(key, 1, [.set("theme", [1])]))
+        for ticket in play.deltas() { play.hears(.ack(ticket: ticket)) }
+        #expect(play.replies[first] == Self.receipt(key))
+
+        let same = play.ask(Self.commit(key, 2, [.set("theme", [1]), .remove("none")]))
+        #expect(play.deltas() == [])
+        #expect(play.replies[same] == Self.receipt(key))
+    }
+
+    @Test func whatIsSoOnlyByAnUnacknowledgedCommitIsConfirmedWhenThatIs() throws {
+        var play = try Dialogue()
+        try play.join()
+        let key = try play.made()
+        let first = play.ask(Self.commit(key, 1, [.set("theme", [1])]))
+        let same = play.ask(Self.commit(key, 2, [.set("theme", [1])]))
+        let tickets = play.deltas()
+        #expect(tickets.count == 1)
+        #expect(play.replies[first] == nil && play.replies[same] == nil)
+        for ticket in tickets { play.hears(.ack(ticket: ticket)) }
+        #expect(play.replies[first] == Self.receipt(key) && play.replies[same] == Self.receipt(key))
+    }
+
+    @Test func ofTwoCommitsThatRestOnOneValueTheSecondLearnsWhatIsThere() throws {
+        var play = try Dialogue()
+        try play.join()
+        let key = try play.made()
+        let first = play.ask(Self.commit(key, 1, [.set("stock", [9])], if: [.isAbsent("stock")]))
+        let second = play.ask(Self.commit(key, 2, [.set("stock", [8])], if: [.isAbsent("stock")]))
+        #expect(play.replies[second] == nil, "what it would be told may still be taken back by a kill")
+        for ticket in play.deltas() { play.hears(.ack(ticket: ticket)) }
+        #expect(play.replies[first] == Self.receipt(key))
+        #expect(play.replies[second] == .conflict([.init(name: "stock", value: .bytes([9]))]))
+        #expect(play.deltas() == [])
+    }
+
+    @Test func aConditionalCommitThatIsSentAgainIsNotItsOwnConflict() throws {
+        var play = try Dialogue()
+        try play.join()
+        let key = try play.made()
+        let commit = Self.commit(key, 1, [.remove("token"), .set("used", [1])], if: [.isAbsent("used")])
+        let first = play.ask(commit)
+        for ticket in play.deltas() { play.hears(.ack(ticket: ticket)) }
+        let again = play.ask(commit)
+        #expect(play.replies[first] == Self.receipt(key) && play.replies[again] == Self.receipt(key))
+    }
+
+    @Test func aSessionIsMadeUnderItsKeyOnlyWhereThatIsAskedFor() throws {
+        var play = try Dialogue()
+        try play.join()
+        let slot = try #require(Slot.all.first { play.core.slots[Int($0.rawValue)].isOwner })
+        let key = try Dialogue.key(in: slot)
+        let refused = play.ask(Self.commit(key, 1, [.set("v", [1])]))
+        guard case .failure(let failure) = play.replies[refused] else { return #expect(Bool(false)) }
+        #expect(failure.code == .notFound)
+
+        let unmet = play.ask(Self.commit(key, 2, [.set("v", [1])], if: [.holds("v", [0])], makesSession: true))
+        #expect(play.replies[unmet] == .conflict([]))
+        #expect(play.core.status.sessions == 0)
+
+        let made = play.ask(Self.commit(key, 3, [.set("v", [1])], if: [.isAbsent("v")], makesSession: true))
+        for ticket in play.deltas() { play.hears(.ack(ticket: ticket)) }
+        #expect(play.replies[made] == Self.receipt(key))
+        let second = play.ask(Self.commit(key, 4, [.set("v", [2])], if: [.isAbsent("v")], makesSession: true))
+        #expect(play.replies[second] == .conflict([.init(name: "v", value: .bytes([1]))]))
+
+        let destroyed = play.ask(.destroy(key, CommitID(upper: 1, lower: 5)))
+        for ticket in play.deltas() { play.hears(.ack(ticket: ticket)) }
+        #expect(play.replies[destroyed] == .done)
+        let late = play.ask(Self.commit(key, 6, [.set("v", [2])], makesSession: true))
+        guard case .failure(let gone) = play.replies[late] else { return #expect(Bool(false)) }
+        #expect(gone.code == .notFound)
+    }
+
+    @Test func aRegenerateWhoseConditionDoesNotHoldLeavesTheSessionAsItIs() throws {
+        var play = try Dialogue()
+        try play.join()
+        let key = try play.made()
+        var commit = SessionCommit(key: key, id: CommitID(upper: 1, lower: 1), conditions: [.holds("token", [1])])
+        commit.regenerate = true
+        let number = play.ask(.commit(commit))
+        for ticket in play.deltas() { play.hears(.ack(ticket: ticket)) }
+        #expect(play.replies[number] == .conflict([]))
+        let read = play.ask(.read(key))
+        guard case .session(.some) = play.replies[read] else { return #expect(Bool(false)) }
+    }
+
+    @Test func aCommitOutOfBoundsIsRefusedEvenWhereItWouldChangeNothing() throws {
+        var play = try Dialogue()
+        try play.join()
+        let key = try play.made()
+        for change in [FieldChange.remove("@idle"), .erase("", [1])] {
+            let number = play.ask(Self.commit(key, 1, [change]))
+            guard case .failure(let failure) = play.replies[number] else { return #expect(Bool(false)) }
+            #expect(failure.code == .invalid)
+        }
+    }
+}
