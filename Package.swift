@@ -17,10 +17,12 @@ let settings: [SwiftSetting] =
 // What the targets below draw from other packages, by the name of the module.
 let argumentParser = Target.Dependency.product(name: "ArgumentParser", package: "swift-argument-parser")
 let collections = Target.Dependency.product(name: "Collections", package: "swift-collections")
+let coreMetrics = Target.Dependency.product(name: "CoreMetrics", package: "swift-metrics")
 let crypto = Target.Dependency.product(name: "Crypto", package: "swift-crypto")
 let hummingbird = Target.Dependency.product(name: "Hummingbird", package: "hummingbird")
 let hummingbirdCore = Target.Dependency.product(name: "HummingbirdCore", package: "hummingbird")
 let logging = Target.Dependency.product(name: "Logging", package: "swift-log")
+let metricsTestKit = Target.Dependency.product(name: "MetricsTestKit", package: "swift-metrics")
 let nioCore = Target.Dependency.product(name: "NIOCore", package: "swift-nio")
 let nioHTTP1 = Target.Dependency.product(name: "NIOHTTP1", package: "swift-nio")
 let nioHTTPTypes = Target.Dependency.product(name: "NIOHTTPTypes", package: "swift-nio-extras")
@@ -51,6 +53,7 @@ let package = Package(
         .package(url: "https://github.com/apple/swift-collections", from: "1.6.0"),
         .package(url: "https://github.com/apple/swift-crypto", from: "4.5.0"),
         .package(url: "https://github.com/apple/swift-log", from: "1.16.0"),
+        .package(url: "https://github.com/apple/swift-metrics", from: "2.13.0"),
         .package(url: "https://github.com/apple/swift-nio", from: "2.101.0"),
         .package(url: "https://github.com/apple/swift-nio-extras", from: "1.35.0"),
         .package(url: "https://github.com/hummingbird-project/hummingbird", from: "2.28.0"),
@@ -83,7 +86,7 @@ let package = Package(
         .target(
             name: "SessionMesh",
             dependencies: [
-                "MeshCore", collections, logging, nioCore, nioPosix, serviceLifecycle,
+                "MeshCore", collections, coreMetrics, logging, nioCore, nioPosix, serviceLifecycle,
             ],
             swiftSettings: settings
         ),
@@ -116,7 +119,7 @@ let package = Package(
         .target(
             name: "ScriptedAgent",
             dependencies: [
-                "LogCapture", "MeshCore", "SessionMesh", logging, nioCore, nioPosix, serviceLifecycle,
+                "LogCapture", "MeshCore", "SessionMesh", coreMetrics, logging, nioCore, nioPosix, serviceLifecycle,
             ],
             path: "Tests/ScriptedAgent",
             swiftSettings: settings
@@ -136,7 +139,7 @@ let package = Package(
             name: "MeshCommandTests", dependencies: ["MeshAgent", "MeshCommand", "MeshCore", "MeshSimulator", argumentParser],
             swiftSettings: settings),
         .testTarget(
-            name: "SessionMeshTests", dependencies: ["LogCapture", "MeshCore", "ScriptedAgent", "SessionMesh", logging],
+            name: "SessionMeshTests", dependencies: ["LogCapture", "MeshCore", "ScriptedAgent", "SessionMesh", logging, metricsTestKit],
             swiftSettings: settings),
         .testTarget(
             name: "SessionMeshHummingbirdTests",

@@ -10,6 +10,7 @@ actor AgentLink {
     private let configuration: SessionMeshConfiguration
     private let eventLoop: any EventLoop
     private let logger: Logger
+    private let meter: SessionMeter
     nonisolated var unownedExecutor: UnownedSerialExecutor { eventLoop.executor.asUnownedSerialExecutor() }
 
     private var state = State.offline
@@ -87,10 +88,11 @@ actor AgentLink {
     /// Unanswered heartbeats after which the connection is given up.
     private static let heartbeatsMissedMax = 3
 
-    init(configuration: SessionMeshConfiguration, eventLoop: any EventLoop, logger: Logger) {
+    init(configuration: SessionMeshConfiguration, eventLoop: any EventLoop, logger: Logger, meter: SessionMeter) {
         self.configuration = configuration
         self.eventLoop = eventLoop
         self.logger = logger
+        self.meter = meter
         registration = configuration.registration
         node = .unknown
     }
@@ -103,6 +105,7 @@ actor AgentLink {
 
     /// Connects, and connects again, until the task is cancelled.
     func run() async {
+        meter.disconnected()
         while !Task.isCancelled {
             do {
                 let channel = try await connect()
@@ -133,6 +136,7 @@ actor AgentLink {
     private func tellOutage() {
         guard !isOutageTold else { return }
         isOutageTold = true
+        meter.outageBegan()
         var metadata: Logger.Metadata = [LoggingKeys.agent: "\(configuration.agent)"]
         if let lastFailure { metadata[LoggingKeys.error] = "\(lastFailure)" }
         logger.warning("the agent is away; until it is back, sessions are unavailable", metadata: metadata)
@@ -173,6 +177,7 @@ actor AgentLink {
         attemptsFailed = 0
         lastFailure = nil
         heartbeatsMissed = 0
+        meter.connected()
         nextHeartbeat = .now() + TimeAmount(configuration.heartbeat)
         logger.log(
             level: isOutageTold ? .notice : .info, isOutageTold ? "the agent is back" : "connected to the agent",
@@ -195,6 +200,7 @@ actor AgentLink {
         case .offline, .closed: return
         case .greeting, .online: state = .offline
         }
+        meter.disconnected()
         for name in feeds.keys { feeds[name]?.isActive = false }
         let sendBy = NIODeadline.now() + TimeAmount(configuration.connectionWaitMax)
         var repeated: Deque<Call> = []
@@ -208,6 +214,7 @@ actor AgentLink {
                 continue
             }
             call.sendBy = min(sendBy, call.answerBy)
+            meter.repeated("\(call.kind)")
             repeated.append(call)
         }
         unanswered = []
@@ -228,6 +235,18 @@ actor AgentLink {
 
     /// The agent's answer to a request; a failure of the agent is thrown.
     func request(_ request: ClientRequest) async throws(SessionError) -> ClientResponse {
+        let asked = NIODeadline.now()
+        var outcome = "ok"
+        defer { meter.answered(outcome, afterNanoseconds: (NIODeadline.now() - asked).nanoseconds) }
+        do throws(SessionError) {
+            return try await answer(to: request)
+        } catch {
+            outcome = error.code.description
+            throw error
+        }
+    }
+
+    private func answer(to request: ClientRequest) async throws(SessionError) -> ClientResponse {
         let command = ClientProtocol.encode(.request(request))
         // The limits are stated once, where commands are read: what the agent would refuse doesn't travel.
         do { _ = try ClientProtocol.decode(command) } catch { throw SessionError(error) }
@@ -262,7 +281,12 @@ actor AgentLink {
         let sendBy = min(now + TimeAmount(configuration.connectionWaitMax), answerBy)
         let call = Call(id: id, kind: kind, bytes: bytes, sendBy: sendBy, answerBy: answerBy, caller: caller)
         queuedBytes += bytes.count
-        if isOnline { send(.call(call), bytes) } else { waiting.append(call) }
+        if isOnline {
+            send(.call(call), bytes)
+        } else {
+            meter.waited()
+            waiting.append(call)
+        }
         scheduleTick()
     }
 

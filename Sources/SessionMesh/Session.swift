@@ -15,6 +15,8 @@ public struct Session: Sendable {
     private var isRegenerating = false
     /// An assignment can't throw, so what it would have thrown waits for the commit.
     private var failure: SessionError?
+    /// Told of fields that can't be read.
+    private let meter: SessionMeter
     /// Kept over a failed commit, so that committing again counts once. A change in between mints a new one.
     var commitID: CommitID?
 
@@ -30,9 +32,10 @@ public struct Session: Sendable {
         var increment: Int64 = 0
     }
 
-    init(_ snapshot: SessionSnapshot?, hasCookie: Bool) {
+    init(_ snapshot: SessionSnapshot?, hasCookie: Bool, meter: SessionMeter) {
         self.snapshot = snapshot
         self.hasCookie = hasCookie
+        self.meter = meter
         for field in snapshot?.fields ?? [] { fields[field.name] = field.value }
     }
 
@@ -51,29 +54,43 @@ public struct Session: Sendable {
         isDestroyed || isRegenerating || !pending.isEmpty || pendingUser != nil || pendingIdleSeconds != nil || failure != nil
     }
 
-    /// A field's value; nil when there is none, or when it doesn't decode as `Value`. Setting nil removes the field.
+    /// A field's value; nil when there is none, or when its codec can't read what is there. Each read of such a field is counted under its
+    /// name in `sessionmesh_client_unreadable_fields_total`; the other fields are as they are. Setting nil removes the field.
     public subscript<Value>(_ field: SessionField<Value>) -> Value? {
         get {
-            guard case .bytes(let bytes)? = fields[field.name] else { return nil }
-            return field.decode(bytes)
+            switch fields[field.name] {
+            case .bytes(let bytes)?:
+                if let value = try? field.codec.decode(bytes) { return value }
+            case .integer?: break
+            case nil: return nil
+            }
+            meter.foundUnreadable(field.name)
+            return nil
         }
         set {
             guard let newValue else { return remove(name: field.name) }
             do {
-                let bytes = try field.encode(newValue)
+                let bytes = try field.codec.encode(newValue)
                 guard fields[field.name] != .bytes(bytes) else { return }
                 fields[field.name] = .bytes(bytes)
                 change(field.name) { $0 = PendingChange(value: bytes) }
             } catch {
-                failure = SessionError(.invalid, "field \(field.name) can't be encoded as JSON", cause: error)
+                // No cause: an encoder's error may quote the value, and errors are logged.
+                failure = SessionError(.invalid, "field \(field.name) can't be encoded: its codec threw \(type(of: error))")
             }
         }
     }
 
     /// A counter's value as far as this request knows; ``CommitOutcome/counters`` has the one that counts everybody's increments.
+    /// A field that is no counter counts as unreadable, and is 0.
     public subscript(_ counter: SessionCounter) -> Int64 {
-        guard case .integer(let value)? = fields[counter.name] else { return 0 }
-        return value
+        switch fields[counter.name] {
+        case .integer(let value)?: return value
+        case .bytes?:
+            meter.foundUnreadable(counter.name)
+            return 0
+        case nil: return 0
+        }
     }
 
     public mutating func increment(_ counter: SessionCounter, by amount: Int64 = 1) {

@@ -3,7 +3,7 @@ public struct SessionError: Error, Sendable, CustomStringConvertible {
     public var code: Code
     /// One line for a person: what is wrong and what to do.
     public var message: String
-    /// What lies beneath, when something does: a failed connection, an encoder's error.
+    /// What lies beneath, when something does: a failed connection. Never anything that a session holds.
     public var cause: (any Error)?
 
     /// May grow: always handle codes that you don't know.

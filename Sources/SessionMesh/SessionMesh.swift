@@ -1,3 +1,4 @@
+public import CoreMetrics
 public import Logging
 import MeshCore
 public import NIOCore
@@ -19,17 +20,21 @@ public import ServiceLifecycle
 public final class SessionMesh: Service, Sendable {
     public let configuration: SessionMeshConfiguration
     private let link: AgentLink
+    private let meter: SessionMeter
 
     /// - Parameters:
     ///   - eventLoopGroup: one of its loops carries the connection.
     ///   - logger: an outage of the agent is a warning when it begins, at the start of this process too, and a notice when it is over.
     ///     The rest is thrown, or below.
+    ///   - metrics: where `sessionmesh_client_*` are counted; `Docs/ARCHITECTURE.md` lists them. Default: what `MetricsSystem` was
+    ///     bootstrapped with before this service ran, and nothing otherwise.
     public init(
         configuration: SessionMeshConfiguration, eventLoopGroup: any EventLoopGroup = MultiThreadedEventLoopGroup.singleton,
-        logger: Logger = Logger(label: "sessionmesh.client")
+        logger: Logger = Logger(label: "sessionmesh.client"), metrics: (any MetricsFactory)? = nil
     ) {
         self.configuration = configuration
-        link = AgentLink(configuration: configuration, eventLoop: eventLoopGroup.next(), logger: logger)
+        meter = SessionMeter(factory: metrics)
+        link = AgentLink(configuration: configuration, eventLoop: eventLoopGroup.next(), logger: logger, meter: meter)
     }
 
     /// Keeps the connection to the agent until the task is cancelled or the service is shut down gracefully.
@@ -43,17 +48,17 @@ public final class SessionMesh: Service, Sendable {
     /// commit creates under a new id: an unknown id is never adopted.
     /// - Throws: `.unavailable` when the mesh can't tell whether there is such a session. Keep the cookie and answer 503.
     public func open(cookie: String?) async throws(SessionError) -> Session {
-        guard let cookie else { return Session(nil, hasCookie: false) }
+        guard let cookie else { return Session(nil, hasCookie: false, meter: meter) }
         let bytes = Array(cookie.utf8)
-        guard bytes.count <= CookieCodec.valueBytesMax else { return Session(nil, hasCookie: true) }
+        guard bytes.count <= CookieCodec.valueBytesMax else { return Session(nil, hasCookie: true, meter: meter) }
         guard case .session(let snapshot) = try await link.request(.open(cookie: bytes)) else { throw .unexpectedReply }
-        return Session(snapshot, hasCookie: true)
+        return Session(snapshot, hasCookie: true, meter: meter)
     }
 
     /// The session of a key, as found in ``Session/key``; nil when a synced copy says that there is none.
     public func read(_ key: SessionKey) async throws(SessionError) -> Session? {
         guard case .session(let snapshot) = try await link.request(.read(key)) else { throw .unexpectedReply }
-        return snapshot.map { Session($0, hasCookie: false) }
+        return snapshot.map { Session($0, hasCookie: false, meter: meter) }
     }
 
     /// Sends what changed, all together or not at all. Returns once a second node holds it, or says `copies: 1`.

@@ -1,3 +1,4 @@
+public import CoreMetrics
 import Foundation
 public import LogCapture
 import Logging
@@ -20,7 +21,8 @@ public func eventually(_ what: String, within limit: Duration = .seconds(30), _ 
 
 /// Runs a body with an agent at a Unix socket in a directory of its own, and a mesh linked to it.
 public func withLinkedMesh<Result: Sendable>(
-    token: String? = nil, log: LogCapture = LogCapture(), _ configure: @Sendable (inout SessionMeshConfiguration) -> Void = { _ in },
+    token: String? = nil, log: LogCapture = LogCapture(), metrics: (any MetricsFactory)? = nil,
+    _ configure: @Sendable (inout SessionMeshConfiguration) -> Void = { _ in },
     _ body: @Sendable (SessionMesh, ScriptedAgent) async throws -> Result
 ) async throws -> Result {
     try await withSocketPath { path in
@@ -32,7 +34,7 @@ public func withLinkedMesh<Result: Sendable>(
         configuration.connectionWaitMax = .seconds(20)
         configuration.requestTimeout = .seconds(30)
         configure(&configuration)
-        let mesh = SessionMesh(configuration: configuration, logger: log.logger(.notice))
+        let mesh = SessionMesh(configuration: configuration, logger: log.logger(.notice), metrics: metrics)
         return try await withThrowingTaskGroup(of: Void.self) { group in
             group.addTask { try await mesh.run() }
             let outcome: Swift.Result<Result, any Error>

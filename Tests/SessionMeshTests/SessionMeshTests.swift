@@ -1,6 +1,7 @@
 import LogCapture
 import Logging
 import MeshCore
+import MetricsTestKit
 import ScriptedAgent
 import SessionMesh
 import Synchronization
@@ -205,6 +206,44 @@ import Testing
         }
         // The end of the application is no outage.
         #expect(log.lines.count == 6)
+    }
+
+    @Test func whatAUserOfTheLibraryAsksItsMetricsForIsCounted() async throws {
+        let metrics = TestMetrics()
+        @Sendable func total(_ name: String, _ dimensions: [(String, String)] = []) -> Int64 {
+            metrics.counterTotal(label: "sessionmesh_client_\(name)_total", dimensions: dimensions)
+        }
+        @Sendable func connected() -> Double? { metrics.recorders(label: "sessionmesh_client_connected").first?.lastValue }
+        try await withLinkedMesh(metrics: metrics) { mesh, agent in
+            try await eventually("connected") { await mesh.isConnected }
+            #expect(connected() == 1)
+            let isFirst = Mutex(true)
+            agent.script { request in
+                guard request.kind == .commit, isFirst.withLock({ $0 }) else { return .serve }
+                isFirst.withLock { $0 = false }
+                return .serveThenHangUp
+            }
+            var session = try await mesh.open(cookie: nil)
+            session.increment(Self.visits)
+            session[Self.theme] = "dark"
+            let cookie = try #require(try await mesh.commit(&session).setCookie?.value)
+            #expect(total("repeats", [("request", "commit")]) == 1)
+            #expect(total("outages") == 1)
+            #expect(try await mesh.open(cookie: cookie)[SessionField<Int>("theme")] == nil)
+            #expect(total("unreadable_fields", [("field", "theme")]) == 1)
+            agent.script { _ in .reply(.failure(ClientFailure(.unavailable, "no copy"))) }
+            await #expect(Self.code { _ = try await mesh.open(cookie: cookie) } == .unavailable)
+            #expect(total("requests", [("outcome", "ok")]) == 2)
+            #expect(total("requests", [("outcome", "unavailable")]) == 1)
+            await agent.stop()
+            try await eventually("disconnected") { connected() == 0 }
+            let waiting = Task { try await mesh.open(cookie: cookie) }
+            try await eventually("a request waits") { total("waits") == 1 }
+            waiting.cancel()
+            await #expect(Self.code { _ = try await waiting.value } == .cancelled)
+            #expect(total("requests", [("outcome", "cancelled")]) == 1)
+            #expect(metrics.timers(label: "sessionmesh_client_request_duration_seconds").first?.values.count == 4)
+        }
     }
 
     /// After a dozen of losses, pauses that only grew would be of minutes.

@@ -1,4 +1,5 @@
 import MeshCore
+import MetricsTestKit
 import Testing
 
 @testable import SessionMesh
@@ -8,12 +9,16 @@ import Testing
     static let cart = SessionField<[String: Int]>("cart")
     static let visits = SessionCounter("visits")
 
-    static func loaded(_ fields: [SessionSnapshot.Field] = []) throws -> Session {
+    static func empty(hasCookie: Bool = false) -> Session {
+        Session(nil, hasCookie: hasCookie, meter: SessionMeter(factory: TestMetrics()))
+    }
+
+    static func loaded(_ fields: [SessionSnapshot.Field] = [], metrics: TestMetrics = TestMetrics()) throws -> Session {
         let key = try #require(SessionKey(bytes: [UInt8](repeating: 1, count: 32)))
         let snapshot = SessionSnapshot(
             key: key, createdAt: 1, accessedAt: 2, idleSeconds: 60, expiresAt: 9, user: "", fields: fields, primary: try NodeName("n1"),
             backup: nil)
-        return Session(snapshot, hasCookie: true)
+        return Session(snapshot, hasCookie: true, meter: SessionMeter(factory: metrics))
     }
 
     static func commit(_ session: inout Session) throws -> SessionCommit {
@@ -22,7 +27,7 @@ import Testing
     }
 
     @Test func aSessionThatWasOnlyReadAsksForNothing() throws {
-        var session = Session(nil, hasCookie: false)
+        var session = Self.empty()
         #expect(session[Self.theme] == nil)
         #expect(session[Self.visits] == 0)
         session.remove(Self.theme)
@@ -76,10 +81,69 @@ import Testing
         #expect(try Self.commit(&session).id != first.id)
     }
 
-    @Test func anUndecodableFieldIsNilAndTheRestLives() throws {
-        let session = try Self.loaded([.init(name: "theme", value: .bytes([0xFF])), .init(name: "visits", value: .integer(1))])
+    @Test func aFieldIsJSONUnlessItsCodecSaysOtherwise() throws {
+        let plain = SessionField<String>("plain", codec: .text)
+        let size = SessionField<Int>("size", codec: .text)
+        let raw = SessionField<[UInt8]>("raw", codec: .bytes)
+        let flipped = SessionField<[UInt8]>("flipped", codec: FieldCodec(encode: { $0.reversed() }, decode: { $0.reversed() }))
+        var session = try Self.loaded()
+        session[Self.theme] = "dark"
+        session[plain] = "dark"
+        session[size] = -7
+        session[raw] = [0, 255]
+        session[flipped] = [1, 2]
+        let changes = try Self.commit(&session).changes
+        #expect(
+            changes == [
+                .set("flipped", [2, 1]), .set("plain", Array("dark".utf8)), .set("raw", [0, 255]), .set("size", Array("-7".utf8)),
+                .set("theme", Array(#""dark""#.utf8)),
+            ])
+        #expect(session[plain] == "dark" && session[size] == -7 && session[raw] == [0, 255] && session[flipped] == [1, 2])
+    }
+
+    @Test func aFieldThatCannotBeReadIsNilIsCountedByItsNameAndTheRestLives() throws {
+        let metrics = TestMetrics()
+        let unreadable = "sessionmesh_client_unreadable_fields_total"
+        var session = try Self.loaded(
+            [
+                .init(name: "cart", value: .bytes(Array(#"{"a":"one"}"#.utf8))), .init(name: "n", value: .bytes(Array("x1".utf8))),
+                .init(name: "theme", value: .integer(1)), .init(name: "title", value: .bytes([0xFF])),
+                .init(name: "visits", value: .integer(1)), .init(name: "wrong", value: .bytes([1])),
+            ], metrics: metrics)
+        #expect(session[Self.cart] == nil && session[Self.cart] == nil)
+        #expect(session[SessionField<Int>("n", codec: .text)] == nil)
+        #expect(session[SessionField<String>("title", codec: .text)] == nil)
         #expect(session[Self.theme] == nil)
+        #expect(session[SessionCounter("wrong")] == 0)
+        #expect(session[SessionField<Int>("missing")] == nil)
         #expect(session[Self.visits] == 1)
+        for (field, count) in [("cart", 2), ("n", 1), ("title", 1), ("theme", 1), ("wrong", 1), ("missing", 0), ("visits", 0)] {
+            #expect(metrics.counterTotal(label: unreadable, dimensions: [("field", field)]) == count, "\(field)")
+        }
+        #expect(!session.hasChanges)
+        session[Self.cart] = ["a": 1]
+        #expect(session[Self.cart] == ["a": 1])
+        #expect(try Self.commit(&session).changes == [.set("cart", Array(#"{"a":1}"#.utf8))])
+    }
+
+    @Test func namesBeyondTheTablesBoundAreCountedAsOther() throws {
+        let metrics = TestMetrics()
+        let names = (0..<SessionMeter.fieldNamesMax + 3).map { "f\($0)" }
+        let session = try Self.loaded(names.map { .init(name: $0, value: .bytes([])) }, metrics: metrics)
+        for name in names + names { #expect(session[SessionField<String>(name)] == nil) }
+        let label = "sessionmesh_client_unreadable_fields_total"
+        #expect(metrics.counters(label: label).count == SessionMeter.fieldNamesMax + 1)
+        #expect(metrics.counterTotal(label: label, dimensions: [("field", "f0")]) == 2)
+        #expect(metrics.counterTotal(label: label, dimensions: [("field", "other")]) == 6)
+    }
+
+    @Test func anErrorOfACodecQuotesNothingOfWhatTheSessionHolds() throws {
+        struct Quoting: Error { let secret = "canary" }
+        var session = try Self.loaded()
+        session[SessionField<Int>("n", codec: FieldCodec(encode: { _ in throw Quoting() }, decode: { _ in throw Quoting() }))] = 1
+        let error = #expect(throws: SessionError.self) { try session.commitRequest() }
+        #expect(error?.code == .invalid && error?.isRetriable == false)
+        #expect(error?.description.contains("canary") == false && error?.description.contains("field n") == true)
     }
 
     @Test func whatCanNotBeEncodedFailsTheCommit() throws {
@@ -92,7 +156,7 @@ import Testing
     }
 
     @Test func destroyingANewSessionAsksForNothing() throws {
-        var session = Session(nil, hasCookie: true)
+        var session = Self.empty(hasCookie: true)
         session[Self.theme] = "dark"
         session.destroy()
         #expect(try session.commitRequest() == nil)
