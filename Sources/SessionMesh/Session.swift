@@ -122,9 +122,10 @@ public struct Session: Sendable {
     }
 
     /// Moves the session to a new id when it is committed. Due at every login, so that an id which somebody planted in the browser is
-    /// worth nothing: for ten seconds it still reads what was there before, and no more.
+    /// worth nothing: for ten seconds it still reads what was there before, and no more. Tokens of ``csrfToken()`` end with the id.
     public mutating func regenerate() {
         commitID = nil
+        remove(Self.csrfSecret)
         isRegenerating = snapshot != nil
     }
 

@@ -19,27 +19,6 @@ public enum WebSocketDecision: Sendable {
     case pass
 }
 
-/// From where browsers may open a WebSocket. A browser sends cookies along with any page's request, so the origin must be looked at;
-/// what is no browser sends none, and is let through.
-public enum WebSocketOrigins: Hashable, Sendable {
-    /// Pages of the host that the request itself names.
-    case sameHost
-    /// Pages of these origins, such as `https://example.org`.
-    case these(Set<String>)
-    case any
-
-    func allows(_ request: HTTPRequest) -> Bool {
-        guard let origin = HTTPField.Name("Origin").flatMap({ request.headerFields[$0] }) else { return true }
-        switch self {
-        case .any: return true
-        case .these(let origins): return origins.contains(origin)
-        case .sameHost:
-            guard let separator = origin.firstRange(of: "://"), let host = request.authority, !host.isEmpty else { return false }
-            return origin[separator.upperBound...].lowercased() == host.lowercased()
-        }
-    }
-}
-
 /// HTTP/1.1 connections of a Hummingbird server whose first request may become a WebSocket.
 ///
 /// ```swift
@@ -62,7 +41,8 @@ public struct WebSocketHTTPChannel: HTTPChannelHandler {
 
     public struct Configuration: Sendable {
         public var limits = WebSocketLimits()
-        public var origins = WebSocketOrigins.sameHost
+        /// Whose pages may open a WebSocket.
+        public var origins = AllowedOrigins.sameHost
         /// How long a new connection may take until its first request is read and decided. Default 30 s.
         public var firstRequestTimeout: Duration = .seconds(30)
         /// How long a connection without a request is kept. Default 75 s, longer than a balancer keeps its idle ones.

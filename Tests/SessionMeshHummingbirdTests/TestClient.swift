@@ -16,7 +16,8 @@ struct TestClient: Sendable {
     let port: Int
 
     func execute<Outcome>(
-        uri: String, method: HTTPRequest.Method, headers: HTTPFields = [:], _ use: (TestResponse) async throws -> Outcome
+        uri: String, method: HTTPRequest.Method, headers: HTTPFields = [:], body: String? = nil,
+        _ use: (TestResponse) async throws -> Outcome
     ) async throws -> Outcome {
         let channel = try await ClientBootstrap(group: .singletonMultiThreadedEventLoopGroup).connect(host: "127.0.0.1", port: port) {
             channel in
@@ -29,6 +30,7 @@ struct TestClient: Sendable {
         let response = try await channel.executeThenClose { inbound, outbound in
             let request = HTTPRequest(method: method, scheme: "http", authority: "127.0.0.1:\(port)", path: uri, headerFields: headers)
             try await outbound.write(.head(request))
+            if let body { try await outbound.write(.body(ByteBuffer(string: body))) }
             try await outbound.write(.end(nil))
             var response = TestResponse(status: .internalServerError, headers: [:], body: ByteBuffer())
             for try await part in inbound {

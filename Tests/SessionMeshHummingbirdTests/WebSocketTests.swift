@@ -250,10 +250,10 @@ import Testing
         let request = HTTPRequest(
             method: .get, scheme: "http", authority: "a.example", path: "/",
             headerFields: [try #require(HTTPField.Name("Origin")): "https://b.example"])
-        #expect(!WebSocketOrigins.sameHost.allows(request))
-        #expect(WebSocketOrigins.any.allows(request))
-        #expect(WebSocketOrigins.these(["https://b.example"]).allows(request))
-        #expect(!WebSocketOrigins.these(["http://b.example"]).allows(request))
+        #expect(!AllowedOrigins.sameHost.allows(request))
+        #expect(AllowedOrigins.any.allows(request))
+        #expect(AllowedOrigins.these(["https://b.example"]).allows(request))
+        #expect(!AllowedOrigins.these(["http://b.example"]).allows(request))
     }
 
     @Test func ordinaryRequestsAreServedOnTheSamePort() async throws {

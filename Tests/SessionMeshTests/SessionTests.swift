@@ -155,6 +155,52 @@ import Testing
         #expect(throws: SessionError.self) { try full.commitRequest() }
     }
 
+    @Test func everyTokenOfASessionIsAcceptedAndNoneShowsTheSecret() throws {
+        var session = try Self.loaded()
+        let tokens = (0..<20).map { _ in session.csrfToken() }
+        #expect(Set(tokens).count == 20 && tokens.allSatisfy { $0.utf8.count == 86 && session.accepts(csrfToken: $0) })
+        guard case .set("csrf", let secret)? = try Self.commit(&session).changes.first else {
+            Issue.record("the secret is not in the session")
+            return
+        }
+        #expect(secret.count == 32 && Set(secret).count > 8)
+        let text = String(decoding: Base64URL.encode(secret), as: UTF8.self)
+        #expect(!tokens.contains { $0.contains(text.prefix(12)) })
+        var other = try Self.loaded([.init(name: "csrf", value: .bytes(secret))])
+        #expect(other.accepts(csrfToken: tokens[0]))
+        _ = other.csrfToken()
+        #expect(!other.hasChanges)
+    }
+
+    @Test func aTokenWithAnyBitFlippedOrCutOrOfAnotherSessionIsRefused() throws {
+        var session = try Self.loaded()
+        let token = session.csrfToken()
+        let bytes = try #require(Base64URL.decode(token.utf8))
+        for bit in 0..<bytes.count * 8 {
+            var flipped = bytes
+            flipped[bit / 8] ^= 1 << UInt8(bit % 8)
+            #expect(!session.accepts(csrfToken: String(decoding: Base64URL.encode(flipped), as: UTF8.self)), "bit \(bit)")
+        }
+        for count in 0..<token.count { #expect(!session.accepts(csrfToken: token.prefix(count))) }
+        #expect(!session.accepts(csrfToken: token + "A") && !session.accepts(csrfToken: token + token))
+        var stranger = try Self.loaded()
+        #expect(!stranger.accepts(csrfToken: token))
+        #expect(!session.accepts(csrfToken: stranger.csrfToken()))
+        // A field of that name that is something else is no secret.
+        #expect(!(try Self.loaded([.init(name: "csrf", value: .bytes([]))]).accepts(csrfToken: "")))
+    }
+
+    @Test func regeneratingEndsTheTokensOfTheOldId() throws {
+        var session = try Self.loaded([.init(name: "csrf", value: .bytes([UInt8](repeating: 7, count: 32)))])
+        let old = session.csrfToken()
+        session.regenerate()
+        #expect(!session.accepts(csrfToken: old))
+        #expect(try Self.commit(&session).changes == [.remove("csrf")])
+        let new = session.csrfToken()
+        #expect(session.accepts(csrfToken: new) && !session.accepts(csrfToken: old))
+        #expect(try Self.commit(&session).regenerate)
+    }
+
     @Test func destroyingANewSessionAsksForNothing() throws {
         var session = Self.empty(hasCookie: true)
         session[Self.theme] = "dark"
