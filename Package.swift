@@ -149,16 +149,20 @@ let package = Package(
             ],
             swiftSettings: settings
         ),
-        // The README's program, built so that it can't rot.
+        // The README's programs, built so that they can't rot.
         .executableTarget(
             name: "ReadmeExample",
             dependencies: [
                 "SessionMesh", "SessionMeshHummingbird", hummingbird,
             ],
             path: "Tests/Snippets",
+            exclude: ["WithoutFramework.swift"],
             swiftSettings: settings
         ),
-        .testTarget(name: "DocumentTests", dependencies: ["ReadmeExample"], swiftSettings: settings),
+        .executableTarget(
+            name: "WithoutFramework", dependencies: ["SessionMesh"], path: "Tests/Snippets", exclude: ["ReadmeExample.swift"],
+            swiftSettings: settings),
+        .testTarget(name: "DocumentTests", dependencies: ["ReadmeExample", "WithoutFramework"], swiftSettings: settings),
         .testTarget(
             name: "DemoTests",
             dependencies: [
@@ -167,6 +171,6 @@ let package = Package(
             swiftSettings: settings
         ),
         // Starts the executables, so it depends on them being built.
-        .testTarget(name: "EndToEndTests", dependencies: ["Demo", "MeshCommand"], swiftSettings: settings),
+        .testTarget(name: "EndToEndTests", dependencies: ["Demo", "MeshCommand", "WithoutFramework"], swiftSettings: settings),
     ]
 )

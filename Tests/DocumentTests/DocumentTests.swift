@@ -35,10 +35,12 @@ import Testing
     // MARK: Examples
 
     /// Tests/Snippets is built with everything else, so an example that is the same text compiles.
-    @Test func theReadmesExampleIsTheOneThatCompiles() throws {
+    @Test func theReadmesExamplesAreThoseThatCompile() throws {
         let readme = try Document(url: Document.root.appending(path: "README.md"))
-        let source = Document.root.appending(path: "Tests/Snippets/ReadmeExample.swift")
-        #expect(readme.blocks(of: "swift") == [try String(contentsOf: source, encoding: .utf8)])
+        let sources = try ["ReadmeExample", "WithoutFramework"].map {
+            try String(contentsOf: Document.root.appending(path: "Tests/Snippets/\($0).swift"), encoding: .utf8)
+        }
+        #expect(readme.blocks(of: "swift") == sources)
     }
 
     /// Swift belongs where a compiler sees it: outside the README, documents show tables, bytes and drawings.
