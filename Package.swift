@@ -171,6 +171,13 @@ let package = Package(
             swiftSettings: settings
         ),
         // Starts the executables, so it depends on them being built.
-        .testTarget(name: "EndToEndTests", dependencies: ["Demo", "MeshCommand", "WithoutFramework"], swiftSettings: settings),
+        .testTarget(
+            name: "EndToEndTests",
+            dependencies: [
+                "Demo", "MeshCommand", "SessionMesh", "SessionMeshHummingbird", "WithoutFramework", hummingbird, logging, metricsTestKit,
+                serviceLifecycle,
+            ],
+            swiftSettings: settings
+        ),
     ]
 )

@@ -5,22 +5,6 @@ import Testing
 
 /// A mesh in front of a real Redis.
 @Suite(.serialized) struct MirrorTests {
-    /// A key file that outlives a mesh, as an operator's does.
-    private final class Keys {
-        let path = "/tmp/sessionmesh-keys-\(UInt64.random(in: 0...(.max)))"
-
-        init() throws {
-            let keygen = try Program(Program.path(of: "sessionmesh"), ["keygen"])
-            try eventually("keygen ends") { keygen.exitCode != nil }
-            let text = keygen.lines.joined(separator: "\n") + "\n"
-            guard FileManager.default.createFile(atPath: path, contents: Data(text.utf8), attributes: [.posixPermissions: 0o600]) else {
-                throw Program.Failure(description: "no key file at \(path)")
-            }
-        }
-
-        deinit { unlink(path) }
-    }
-
     @Test func theSessionIsThereWhenTheWholeMeshWasStoppedAndStartedAgain() throws {
         let redis = try RedisServer()
         let keys = try Keys()

@@ -1,10 +1,11 @@
 import Foundation
 import Glibc
+import Synchronization
 
 /// A redis-server of our own, on a Unix socket in a directory of its own.
-final class RedisServer {
+final class RedisServer: Sendable {
     private let directory: String
-    private var program: Program?
+    private let program = Mutex<Program?>(nil)
 
     init() throws {
         var template = Array("/tmp/sessionmesh-redis-XXXXXX".utf8CString)
@@ -20,15 +21,31 @@ final class RedisServer {
         guard let path = places.first(where: { access($0, X_OK) == 0 }) else {
             throw Program.Failure(description: "no redis-server: apt-get install redis-server, or run make test")
         }
-        program = try Program(
+        let started = try Program(
             path, ["--port", "0", "--unixsocket", "\(directory)/redis.sock", "--dir", directory, "--save", "", "--appendonly", "yes"])
+        program.withLock { $0 = started }
         try eventually("Redis answers") { (try? command("PING")) == "+PONG" }
     }
 
     /// Killed, and its data as far as it was written left for the next start.
     func kill() throws {
-        program?.signal(SIGKILL)
-        try eventually("Redis is gone") { program?.exitCode != nil }
+        signal(SIGKILL)
+        try eventually("Redis is gone") { program.withLock { $0?.exitCode } != nil }
+    }
+
+    /// Stands still, or goes on: its socket takes connections meanwhile, and nobody answers.
+    func freeze() { signal(SIGSTOP) }
+    func thaw() { signal(SIGCONT) }
+
+    private func signal(_ number: Int32) { program.withLock { $0 }?.signal(number) }
+
+    /// Every byte that it has written to files.
+    func files() throws -> [UInt8] {
+        var bytes: [UInt8] = []
+        for case let file as String in FileManager.default.enumerator(atPath: directory) ?? .init() {
+            if let data = FileManager.default.contents(atPath: "\(directory)/\(file)") { bytes += data }
+        }
+        return bytes
     }
 
     /// The first line of Redis' answer.
@@ -42,7 +59,7 @@ final class RedisServer {
     }
 
     deinit {
-        program?.signal(SIGKILL)
+        signal(SIGKILL)
         try? FileManager.default.removeItem(atPath: directory)
     }
 }
