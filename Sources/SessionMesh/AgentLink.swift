@@ -22,7 +22,10 @@ actor AgentLink {
     private var unanswered: Deque<Expectation> = []
     /// Bytes of all calls in `waiting` and `unanswered`.
     private var queuedBytes = 0
+    /// Numbers calls and tasks that wait for the agent.
     private var lastCallID: UInt64 = 0
+    /// Tasks that have nothing to ask, but wait until somebody could.
+    private var arrivals: [UInt64: CheckedContinuation<Result<Void, SessionError>, Never>] = [:]
     private var feeds: [String: Feed] = [:]
     private var subscriptionCount = 0
     private var registration: SessionMeshConfiguration.Registration?
@@ -183,6 +186,7 @@ actor AgentLink {
             level: isOutageTold ? .notice : .info, isOutageTold ? "the agent is back" : "connected to the agent",
             metadata: [LoggingKeys.agent: "\(configuration.agent)", LoggingKeys.node: "\(node)"])
         isOutageTold = false
+        endArrivals(.success(()))
         // A registration that still waits is sent below; twice would be two.
         if let registration, !waiting.contains(where: { $0.kind == .register }) {
             send(.registration, ClientProtocol.encode(.request(request(registering: registration))).bytes)
@@ -226,9 +230,40 @@ actor AgentLink {
         state = .closed
         let error = SessionError(.shutdown, "this process is shutting down")
         while let call = waiting.popFirst() { finish(call, .failure(error)) }
+        endArrivals(.failure(error))
         for feed in feeds.values { for buffer in feed.buffers { buffer.finish(error) } }
         feeds = [:]
         subscriptionCount = 0
+    }
+
+    func waitUntilOnline() async throws(SessionError) {
+        if isOnline { return }
+        if case .closed = state { throw SessionError(.shutdown, "this process is shutting down") }
+        guard arrivals.count < configuration.requestsMax else {
+            throw SessionError(.overloaded, "\(arrivals.count) tasks wait for the agent; try again later")
+        }
+        lastCallID += 1
+        let id = lastCallID
+        let result: Result<Void, SessionError> = await withTaskCancellationHandler {
+            await withCheckedContinuation { continuation in
+                // Cancelled before there was anything to cancel.
+                guard !Task.isCancelled else { return continuation.resume(returning: .failure(.cancelled)) }
+                arrivals[id] = continuation
+            }
+        } onCancel: {
+            Task { await self.stopWaiting(id) }
+        }
+        try result.get()
+    }
+
+    private func stopWaiting(_ id: UInt64) {
+        arrivals.removeValue(forKey: id)?.resume(returning: .failure(.cancelled))
+    }
+
+    private func endArrivals(_ result: Result<Void, SessionError>) {
+        let ended = arrivals
+        arrivals = [:]
+        for continuation in ended.values { continuation.resume(returning: result) }
     }
 
     // MARK: Asking

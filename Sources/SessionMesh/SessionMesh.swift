@@ -138,6 +138,14 @@ public final class SessionMesh: Service, Sendable {
         return answer
     }
 
+    /// Returns when the agent is connected: at once, or when it comes.
+    ///
+    /// For an application that should not be listened to before it has its sessions. Requests need no such care; they wait for the agent by
+    /// themselves, up to ``SessionMeshConfiguration/connectionWaitMax``. This waits as long as it takes, while ``run()`` goes on in
+    /// another task; to wait no longer, cancel the task.
+    /// - Throws: `.cancelled`; `.shutdown` when this process ends first; `.overloaded` beyond ``SessionMeshConfiguration/requestsMax`` tasks.
+    public func waitUntilConnected() async throws(SessionError) { try await link.waitUntilOnline() }
+
     /// Whether the agent is connected now.
     public var isConnected: Bool { get async { await link.isOnline } }
 }

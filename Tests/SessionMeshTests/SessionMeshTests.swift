@@ -193,6 +193,49 @@ import Testing
         }
     }
 
+    @Test func whoWaitsForTheAgentGoesOnWhenItComesIsCancelledOrShutDown() async throws {
+        try await withSocketPath { path in
+            let agent = try ScriptedAgent()
+            var configuration = SessionMeshConfiguration(agent: .unix(path: path))
+            configuration.backoff = .milliseconds(1) ... .milliseconds(5)
+            configuration.connectionWaitMax = .milliseconds(50)
+            configuration.requestsMax = 2
+            let mesh = SessionMesh(configuration: configuration, logger: LogCapture().logger(.critical))
+            try await withThrowingTaskGroup(of: Void.self) { group in
+                group.addTask { try await mesh.run() }
+                async let first: Void = mesh.waitUntilConnected()
+                let cancelled = Task { await Self.code { try await mesh.waitUntilConnected() } }
+                // Longer than any request waits.
+                await #expect(Self.code { _ = try await mesh.members() } == .unavailable)
+                try await eventually("both wait") {
+                    await Self.code { try await Self.brief { try await mesh.waitUntilConnected() } } == .overloaded
+                }
+                cancelled.cancel()
+                #expect(await cancelled.value == .cancelled)
+                try await agent.start(path: path)
+                try await first
+                try await mesh.waitUntilConnected()
+                #expect(await mesh.isConnected)
+                await agent.stop()
+                try await eventually("disconnected") { await !mesh.isConnected }
+                let late = Task { await Self.code { try await mesh.waitUntilConnected() } }
+                group.cancelAll()
+                #expect(await late.value == .shutdown)
+            }
+            await #expect(Self.code { try await mesh.waitUntilConnected() } == .shutdown)
+        }
+    }
+
+    /// What comes of a body within a moment; a body that takes longer is cancelled.
+    static func brief(_ body: @escaping @Sendable () async throws -> Void) async throws {
+        try await withThrowingTaskGroup(of: Void.self) { group in
+            group.addTask { try await body() }
+            group.addTask { try await Task.sleep(for: .milliseconds(20)) }
+            try await group.next()
+            group.cancelAll()
+        }
+    }
+
     @Test func anOutageIsLoggedOnceWhenItBeginsAndOnceWhenItIsOver() async throws {
         let log = LogCapture()
         try await withLinkedMesh(log: log) { mesh, agent in
