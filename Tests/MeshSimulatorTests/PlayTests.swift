@@ -177,6 +177,17 @@ import Testing
         #expect(try play.count(login, at: "n3") == 1)
     }
 
+    @Test func aMovedSessionOutlivesItsOwnerWithAllItHad() throws {
+        var play = try Play(seed: 21, "n1", "n2", "n3")
+        let session = try play.create(at: "n1")
+        _ = try play.increment(session, at: "n1")
+        let login = try play.committed(at: "n1", SessionCommit(key: session.key, id: CommitID(upper: 5, lower: 5), regenerate: true))
+        #expect(login.copies == 2)
+        let owner = try #require(try play.primary(of: login))
+        try play.world.crash(NodeName(owner))
+        #expect(try play.increment(login, at: owner == "n2" ? "n3" : "n2").counters.first?.value == .integer(2))
+    }
+
     @Test func theOldIdIsReadAsItWasForTenSecondsAndNeverWritten() throws {
         var play = try Play(seed: 18, "n1", "n2", "n3")
         let session = try play.create(at: "n1")

@@ -359,7 +359,8 @@ extension AgentCore {
             if before != nil, !state.isChanged(by: commit) { return confirm(number, key, counters: counters(of: commit, in: state)) }
             let delta = try state.apply(commit, life: id.life, wall: wall)
             slots[index].sessions[key]?.state = state
-            hold(number, key, commit.id, delta, before: before, counters: counters(of: commit, in: state))
+            // Of a session that is new here nobody else has anything yet, and one that was moved came with all it had.
+            hold(number, key, commit.id, before == nil ? state : delta, before: before, counters: counters(of: commit, in: state))
         } catch {
             if before == nil { remove(key) }
             finish(number, .failed(error))
