@@ -61,7 +61,7 @@ public struct Session: Sendable {
             switch fields[field.name] {
             case .bytes(let bytes)?:
                 if let value = try? field.codec.decode(bytes) { return value }
-            case .integer?: break
+            case .integer?, .elements?: break
             case nil: return nil
             }
             meter.foundUnreadable(field.name)
@@ -86,7 +86,7 @@ public struct Session: Sendable {
     public subscript(_ counter: SessionCounter) -> Int64 {
         switch fields[counter.name] {
         case .integer(let value)?: return value
-        case .bytes?:
+        case .bytes?, .elements?:
             meter.foundUnreadable(counter.name)
             return 0
         case nil: return 0
