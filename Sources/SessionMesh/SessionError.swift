@@ -16,6 +16,10 @@ public struct SessionError: Error, Sendable, CustomStringConvertible {
         public static let notFound = Code(description: "notFound")
         /// A name, value or number is outside its bounds. Trying again can't help.
         public static let invalid = Code(description: "invalid")
+        /// The commit rested on a field's value that is another by now. Nothing was changed. Decide anew.
+        public static let conflict = Code(description: "conflict")
+        /// So many others changed a field at one moment that this update got no turn. Nothing was changed. Try again later.
+        public static let contended = Code(description: "contended")
         /// The agent holds as much as it may. Try again later.
         public static let full = Code(description: "full")
         /// Too many requests of this process wait for the agent. Shed load, try again later.
@@ -37,7 +41,10 @@ public struct SessionError: Error, Sendable, CustomStringConvertible {
     }
 
     /// Whether the same request may succeed later, and repeating it is safe.
-    public var isRetriable: Bool { [.unavailable, .full, .overloaded].contains(code) }
+    public var isRetriable: Bool { [.unavailable, .contended, .full, .overloaded].contains(code) }
+
+    /// Whether what was asked for may have been done all the same.
+    var leavesOutcomeOpen: Bool { [.unavailable, .cancelled, .shutdown].contains(code) }
 
     public var description: String { cause.map { "\(code): \(message) (\($0))" } ?? "\(code): \(message)" }
 }

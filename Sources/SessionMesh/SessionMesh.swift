@@ -48,17 +48,17 @@ public final class SessionMesh: Service, Sendable {
     /// commit creates under a new id: an unknown id is never adopted.
     /// - Throws: `.unavailable` when the mesh can't tell whether there is such a session. Keep the cookie and answer 503.
     public func open(cookie: String?) async throws(SessionError) -> Session {
-        guard let cookie else { return Session(nil, hasCookie: false, meter: meter) }
+        guard let cookie else { return Session(nil, cookie: nil, meter: meter) }
         let bytes = Array(cookie.utf8)
-        guard bytes.count <= CookieCodec.valueBytesMax else { return Session(nil, hasCookie: true, meter: meter) }
+        guard bytes.count <= CookieCodec.valueBytesMax else { return Session(nil, cookie: cookie, meter: meter) }
         guard case .session(let snapshot) = try await link.request(.open(cookie: bytes)) else { throw .unexpectedReply }
-        return Session(snapshot, hasCookie: true, meter: meter)
+        return Session(snapshot, cookie: cookie, meter: meter)
     }
 
     /// The session of a key, as found in ``Session/key``; nil when a synced copy says that there is none.
     public func read(_ key: SessionKey) async throws(SessionError) -> Session? {
         guard case .session(let snapshot) = try await link.request(.read(key)) else { throw .unexpectedReply }
-        return snapshot.map { Session($0, hasCookie: false, meter: meter) }
+        return snapshot.map { Session($0, cookie: nil, meter: meter) }
     }
 
     /// Sends what changed, all together or not at all. Returns once a second node holds it, or says `copies: 1`.
@@ -66,11 +66,21 @@ public final class SessionMesh: Service, Sendable {
     /// Without changes nothing is sent. After an error that ``SessionError/isRetriable`` says may pass, committing the same value again
     /// counts once, even when the first attempt got through.
     /// - Parameter isSecure: whether the visitor came over HTTPS; see ``SessionCookie/isSecure(forwardedProto:)``.
-    /// - Throws: `.notFound` when the session was destroyed or expired meanwhile; it is never brought back.
+    /// - Throws: `.notFound` when the session was destroyed or expired meanwhile; it is never brought back. `.conflict` when an update of
+    ///   this value, whose outcome was not known, turns out not to have been made.
     public func commit(_ session: inout Session, isSecure: Bool = false) async throws(SessionError) -> CommitOutcome {
+        guard let outcome = try await attempt(&session, isSecure: isSecure) else {
+            throw SessionError(.conflict, "the field has another value by now, and nothing was changed; decide anew from what it is")
+        }
+        return outcome
+    }
+
+    /// Nil when a condition of the commit doesn't hold: nothing was changed, and the session has what is there.
+    private func attempt(_ session: inout Session, isSecure: Bool) async throws(SessionError) -> CommitOutcome? {
         guard let request = try session.commitRequest() else {
             // A new session that was destroyed again: nobody but the browser knows of it.
-            return CommitOutcome(setCookie: session.isDestroyed && session.hasCookie ? expiry(isSecure: isSecure) : nil)
+            guard !session.isDestroyed else { return CommitOutcome(setCookie: session.hasCookie ? expiry(isSecure: isSecure) : nil) }
+            return CommitOutcome()
         }
         switch try await link.request(request) {
         case .done:
@@ -78,12 +88,75 @@ public final class SessionMesh: Service, Sendable {
             return CommitOutcome(setCookie: expiry(isSecure: isSecure))
         case .committed(let receipt):
             session.apply(receipt, at: await link.node)
-            let setCookie = receipt.cookie.map { SetCookie(name: configuration.cookie.name, value: $0, isSecure: isSecure) }
             var counters: [String: Int64] = [:]
             for counter in receipt.counters { if case .integer(let value) = counter.value { counters[counter.name] = value } }
+            let setCookie = receipt.cookie.map { SetCookie(name: configuration.cookie.name, value: $0, isSecure: isSecure) }
             return CommitOutcome(setCookie: setCookie, copies: Int(receipt.copies), counters: counters)
+        case .conflict(let present):
+            session.adopt(present)
+            return nil
         default: throw .unexpectedReply
         }
+    }
+
+    /// Changes a field by what it is, so that no other request's change is lost: `body` is run again, on what is there by then, until nobody
+    /// came between. Other changes of the session are committed along with it.
+    ///
+    /// ```swift
+    /// let (isBooked, outcome) = try await mesh.update(&session, seats) { seats in
+    ///     guard let free = seats, free > 0 else { return false }
+    ///     seats = free - 1
+    ///     return true
+    /// }
+    /// ```
+    ///
+    /// The answer rests on what the session's owner has, also when `body` changes nothing; in a network that is cut in two, on what the
+    /// owner of this side has. An increment needs none of this; see ``SessionCounter``.
+    /// - Parameter body: gets the field's value, nil when there is none or it can't be read, and leaves what it is to be. Run at least once,
+    ///   so it should do nothing else.
+    /// - Returns: what `body` returned when its change was made, and what the commit brought about.
+    /// - Throws: what `body` throws, and nothing is changed; `.contended` when others came between 64 times; `.invalid` when the field has a
+    ///   change that was not committed, or is a number or a set. After `.unavailable` it is not known whether the change was made:
+    ///   committing the same value again finds out, and counts once.
+    public nonisolated(nonsending) func update<Value, Result>(
+        _ session: inout Session, _ field: SessionField<Value>, isSecure: Bool = false, _ body: (inout Value?) throws -> Result
+    ) async throws -> (result: Result, outcome: CommitOutcome) {
+        for attempt in 0..<Self.updateAttemptsMax {
+            // Apart, so that those who compete don't meet again in the same order. A cancelled task is told so by its next request.
+            if attempt > 0 { try? await Task.sleep(for: .microseconds(Int64.random(in: 0...5000))) }
+            var changed = session
+            try changed.commitOnlyIfUnchanged(field)
+            var value = changed[field]
+            let result = try body(&value)
+            changed[field] = value
+            do {
+                let outcome = try await self.attempt(&changed, isSecure: isSecure)
+                session = changed
+                if let outcome { return (result, outcome) }
+            } catch {
+                if error.leavesOutcomeOpen { session = changed }
+                throw error
+            }
+        }
+        throw SessionError(
+            .contended, "field \(field.name) was changed by others \(Self.updateAttemptsMax) times in a row; try again later")
+    }
+
+    /// 64 requests that update one field at one moment all get their turn, even when each time the last one does.
+    private static let updateAttemptsMax = 64
+
+    /// Takes a field away and gives its value to one caller only, of however many ask at one moment: for a code that may be used once.
+    /// - Returns: nil for all others, and when there is no such field. Answered by what was loaded when that has none.
+    /// - Throws: as ``update(_:_:isSecure:_:)``.
+    public func consume<Value>(
+        _ session: inout Session, _ field: SessionField<Value>, isSecure: Bool = false
+    ) async throws -> (value: Value?, outcome: CommitOutcome) {
+        guard session[field] != nil else { return (nil, CommitOutcome()) }
+        let (value, outcome) = try await update(&session, field, isSecure: isSecure) { value in
+            defer { value = nil }
+            return value
+        }
+        return (value, outcome)
     }
 
     /// Tells the browser to forget the session's cookie.

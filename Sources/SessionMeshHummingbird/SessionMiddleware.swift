@@ -62,7 +62,8 @@ public struct SessionMiddleware<Context: SessionRequestContext>: RouterMiddlewar
     private static func answer(to error: SessionError) -> Response? {
         switch error.code {
         case .notFound: plain(.conflict, "Your session has ended meanwhile. Load the page again.\n")
-        case .unavailable, .full, .overloaded, .shutdown, .interrupted:
+        case .conflict: plain(.conflict, "Your session was changed meanwhile. Load the page again.\n")
+        case .unavailable, .contended, .full, .overloaded, .shutdown, .interrupted:
             plain(.serviceUnavailable, "Your session can't be reached just now. Try again in a second.\n", [.retryAfter: "1"])
         default: nil
         }
@@ -169,6 +170,41 @@ public actor RequestSession {
         self.session = session
         if let cookie = outcome.setCookie { setCookie = cookie }
         return outcome
+    }
+
+    /// Changes a field by what it is, so that no other request's change is lost, and commits; see `SessionMesh.update`.
+    /// - Parameter body: run again when another request came between, so it should do nothing else.
+    public func update<Value, Result: Sendable>(
+        _ field: SessionField<Value>, _ body: @Sendable (inout Value?) throws -> Result
+    ) async throws -> Result {
+        try await exclusively { mesh, session, isSecure in try await mesh.update(&session, field, isSecure: isSecure, body) }
+    }
+
+    /// Takes a field away and gives its value to one caller only, and commits; see `SessionMesh.consume`.
+    public func consume<Value>(_ field: SessionField<Value>) async throws -> Value? {
+        try await exclusively { mesh, session, isSecure in try await mesh.consume(&session, field, isSecure: isSecure) }
+    }
+
+    /// Lets nothing else change the session until `body` has committed it.
+    private func exclusively<Result: Sendable>(
+        _ body: @Sendable (SessionMesh, inout Session, Bool) async throws -> (Result, CommitOutcome)
+    ) async throws -> Result {
+        var session = try await load()
+        if let latest = self.session { session = latest }
+        switch phase {
+        case .open: break
+        case .committing: throw SessionError(.invalid, "the session is being committed by another task of this request")
+        case .finished: throw SessionError(.invalid, "the response has begun; change the session before it is returned")
+        }
+        phase = .committing
+        // After an error too: it may have a change whose outcome isn't known.
+        defer {
+            phase = .open
+            self.session = session
+        }
+        let (result, outcome) = try await body(linked(), &session, isSecure)
+        if let cookie = outcome.setCookie { setCookie = cookie }
+        return result
     }
 
     func finish() async throws(SessionError) {

@@ -54,6 +54,29 @@ import Testing
                 }
             }
         }
+
+        @Test func twentyParallelUpdatesOfOneFieldAllCount() async throws {
+            try await ShopMesh.run { shop in
+                var visitor = shop.visitor()
+                #expect(try await visitor.post("/cart/first/update").body == "1")
+                let cookie = visitor.cookie
+                let answers = try await withThrowingTaskGroup(of: String.self) { group in
+                    for index in 1...20 {
+                        let comer = shop.visitor(at: shop.nodes[index % 2], cookie: cookie)
+                        group.addTask {
+                            var comer = comer
+                            let answer = try await comer.post("/cart/item\(index)/update")
+                            return answer.status == 200 ? answer.body : "\(answer.status) \(answer.body)"
+                        }
+                    }
+                    return try await group.reduce(into: []) { $0.append($1) }
+                }
+                #expect(Set(answers) == Set((2...21).map(String.init)), "\(answers)")
+                let session = try await visitor.session()
+                #expect(Set(session.items) == Set(["first"] + (1...20).map { "item\($0)" }) && session.items.count == 21)
+                #expect(session.notes["seen"] == session.items)
+            }
+        }
     }
 
     /// "I changed an object in the session, and it wasn't saved."
@@ -317,6 +340,19 @@ import Testing
                 try await awaiting("it has expired") { try await visitor.get("/peek/\(key)").body == "gone" }
                 let session = try await visitor.session()
                 #expect(session.key == "" && session.visits == 0)
+            }
+        }
+
+        @Test func aSessionEndsAtItsGreatestAgeHoweverMuchItIsUsed() async throws {
+            try await ShopMesh.run { shop in
+                var visitor = shop.visitor()
+                let begun = ContinuousClock.now
+                _ = try await visitor.post("/age/3")
+                let key = try await visitor.session().key
+                try await awaiting("it has ended") { try await visitor.session().key != key }
+                // Whole seconds since the agent made it, by a clock of its own.
+                #expect(ContinuousClock.now - begun > .seconds(2))
+                #expect(try await visitor.session().visits == 0)
             }
         }
 

@@ -211,6 +211,24 @@ private struct Shop: Sendable {
             }
             return "added\n"
         }
+        visited.post("cart/:item/update") { _, context in
+            let item = try context.parameters.require("item")
+            // What is there is copied, changed inside, and put back only if nobody came between.
+            return try await context.session.update(Self.cart) { cart in
+                if cart == nil { cart = Cart() }
+                cart?.items.append(Cart.Item(name: item))
+                cart?.notes["seen", default: []].append(item)
+                return "\(cart?.items.count ?? 0)"
+            }
+        }
+        visited.post("age/:seconds") { _, context in
+            let seconds = try context.parameters.require("seconds", as: Int.self)
+            try await context.session.update { session in
+                session.expire(after: .seconds(seconds))
+                session.increment(Self.visits)
+            }
+            return "mortal\n"
+        }
         visited.post("short/:seconds") { _, context in
             let seconds = try context.parameters.require("seconds", as: Int.self)
             try await context.session.update { session in

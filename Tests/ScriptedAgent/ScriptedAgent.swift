@@ -1,10 +1,11 @@
+import Foundation
 public import MeshCore
 import NIOCore
 import NIOPosix
 import Synchronization
 
-/// An agent for tests: real sockets, the real codec, and a tiny session store in one process. A script may answer, ignore or hang up on any
-/// request instead.
+/// An agent for tests: real sockets, the real codec, and real sessions in one process. A script may answer, ignore or hang up on any request
+/// instead.
 public final class ScriptedAgent: Sendable {
     public enum Reaction: Sendable {
         /// What the store says.
@@ -27,7 +28,7 @@ public final class ScriptedAgent: Sendable {
         var subscriptions: [String: [ObjectIdentifier: any Channel]] = [:]
         var requests: [ClientRequest] = []
         var connectionCount = 0
-        var sessions: [SessionKey: SessionSnapshot] = [:]
+        var sessions: [SessionKey: SessionState] = [:]
         var receipts: [CommitID: CommitReceipt] = [:]
         var sessionCount: UInt8 = 0
         var offset: UInt64 = 0
@@ -48,7 +49,12 @@ public final class ScriptedAgent: Sendable {
     public func serve() { script { _ in .serve } }
     public var requests: [ClientRequest] { state.withLock { $0.requests.filter { $0 != .ping } } }
     public var connectionCount: Int { state.withLock { $0.connectionCount } }
-    public var sessions: [SessionKey: SessionSnapshot] { state.withLock { $0.sessions } }
+    /// Those that live.
+    public var sessions: [SessionKey: SessionSnapshot] {
+        state.withLock { state in
+            Dictionary(uniqueKeysWithValues: state.sessions.keys.compactMap { key in snapshot(key, state).map { (key, $0) } })
+        }
+    }
     public func subscriberCount(of channel: String) -> Int { state.withLock { $0.subscriptions[channel]?.count ?? 0 } }
 
     /// Listens at a Unix socket.
@@ -82,6 +88,9 @@ public final class ScriptedAgent: Sendable {
             connection.writeAndFlush(ByteBuffer(bytes: bytes), promise: nil)
         }
     }
+
+    /// What the store makes of a request that a script then answers, or doesn't.
+    public func perform(_ request: ClientRequest) { _ = serve(request, from: nil) }
 
     public func publish(_ payload: [UInt8], to channel: String) {
         _ = serve(.publish(channel: channel, payload: payload), from: nil)
@@ -135,8 +144,8 @@ public final class ScriptedAgent: Sendable {
         case .ping, .register: return (.done, [])
         case .open(let cookie):
             let text = String(decoding: cookie, as: UTF8.self)
-            return (.session(state.sessions.values.first { Self.cookie(of: $0.key) == text }), [])
-        case .read(let key): return (.session(state.sessions[key]), [])
+            return (.session(state.sessions.keys.first { Self.cookie(of: $0) == text }.flatMap { snapshot($0, state) }), [])
+        case .read(let key): return (.session(snapshot(key, state)), [])
         case .commit(let commit): return (self.commit(commit, &state), [])
         case .destroy(let key, _):
             state.sessions[key] = nil
@@ -160,44 +169,49 @@ public final class ScriptedAgent: Sendable {
         }
     }
 
+    private static let expiry = ExpiryPolicy()
+    private static let life = Life(rawValue: 1)
+    private var wall: Int64 { Int64(Date().timeIntervalSince1970 * 1000) }
+
+    /// Nil when there is no such session, or it has expired.
+    private func live(_ key: SessionKey, _ state: State) -> SessionState? {
+        state.sessions[key].flatMap { $0.isDestroyed || $0.isExpired(wall: wall, policy: Self.expiry) ? nil : $0 }
+    }
+
+    private func snapshot(_ key: SessionKey, _ state: State) -> SessionSnapshot? {
+        live(key, state).map { session in
+            SessionSnapshot(
+                key: key, createdAt: session.created.milliseconds, accessedAt: session.accessedAt,
+                idleSeconds: session.idleSeconds ?? UInt32(Self.expiry.idle.components.seconds), expiresAt: session.expiresAt(Self.expiry),
+                user: session.user, fields: session.visibleFields, primary: node, backup: nil)
+        }
+    }
+
     private func commit(_ commit: SessionCommit, _ state: inout State) -> ClientResponse {
         if let receipt = state.receipts[commit.id] { return .committed(receipt) }
-        var snapshot: SessionSnapshot
-        var isNew = commit.regenerate
-        if let key = commit.key {
-            guard let known = state.sessions[key] else { return .failure(ClientFailure(.notFound, "the session is gone")) }
-            snapshot = known
-        } else {
-            guard let key = mint(&state) else { return .failure(ClientFailure(.full, "no key left")) }
-            snapshot = SessionSnapshot(
-                key: key, createdAt: 1, accessedAt: 1, idleSeconds: 1800, expiresAt: 9, user: "", fields: [], primary: node, backup: nil)
-            isNew = true
+        guard var key = commit.key ?? mint(&state) else { return .failure(ClientFailure(.full, "no key left")) }
+        let present = live(key, state)
+        guard present != nil || commit.key == nil || commit.makesSession else {
+            return .failure(ClientFailure(.notFound, "the session is gone"))
         }
-        var fields = Dictionary(uniqueKeysWithValues: snapshot.fields.map { ($0.name, $0.value) })
-        var counters: [SessionSnapshot.Field] = []
-        for change in commit.changes {
+        var session = present ?? SessionState(createdAt: wall)
+        if let fields = session.conflict(with: commit) { return .conflict(fields) }
+        do { _ = try session.apply(commit, life: Self.life, wall: wall) } catch { return .failure(error) }
+        if commit.regenerate, commit.key != nil {
+            state.sessions[key] = nil
+            guard let moved = mint(&state) else { return .failure(ClientFailure(.full, "no key left")) }
+            key = moved
+        }
+        state.sessions[key] = session
+        let changed = commit.changes.compactMap { change in
             switch change {
-            case .set(let name, let value): fields[name] = .bytes(value)
-            case .remove(let name): fields[name] = nil
-            case .increment(let name, let amount):
-                var value = amount
-                if case .integer(let old)? = fields[name] { value += old }
-                fields[name] = .integer(value)
-                counters.append(SessionSnapshot.Field(name: name, value: .integer(value)))
+            case .increment(let name, _), .raise(let name, _): name
+            default: nil
             }
         }
-        snapshot.fields = fields.sorted { $0.key < $1.key }.map { SessionSnapshot.Field(name: $0.key, value: $0.value) }
-        snapshot.user = commit.user ?? snapshot.user
-        snapshot.idleSeconds = commit.idleSeconds ?? snapshot.idleSeconds
-        if commit.regenerate, commit.key != nil {
-            state.sessions[snapshot.key] = nil
-            guard let key = mint(&state) else { return .failure(ClientFailure(.full, "no key left")) }
-            snapshot.key = key
-        }
-        state.sessions[snapshot.key] = snapshot
         let receipt = CommitReceipt(
-            key: snapshot.key, cookie: isNew ? Self.cookie(of: snapshot.key) : nil, copies: 2,
-            counters: counters.sorted { $0.name < $1.name })
+            key: key, cookie: commit.key == nil || commit.regenerate ? Self.cookie(of: key) : nil, copies: 2,
+            counters: session.visibleFields.filter { changed.contains($0.name) })
         state.receipts[commit.id] = receipt
         return .committed(receipt)
     }

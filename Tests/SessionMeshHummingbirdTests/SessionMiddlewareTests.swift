@@ -17,6 +17,8 @@ struct TestContext: SessionRequestContext {
 
 @Suite struct SessionMiddlewareTests {
     static let visits = SessionCounter("visits")
+    static let seats = SessionField<Int>("seats")
+    static let code = SessionField<String>("code")
 
     struct Broken: Error {}
 
@@ -67,6 +69,19 @@ struct TestContext: SessionRequestContext {
             try await context.session.update { $0.destroy() }
             return "bye"
         }
+        guarded.post("book") { _, context in
+            let isBooked = try await context.session.update(seats) { seats in
+                let free = seats ?? 3
+                seats = max(0, free - 1)
+                return free > 0
+            }
+            return isBooked ? "booked" : "none left"
+        }
+        guarded.post("invite") { _, context in
+            try await context.session.update { $0[code] = "123456" }
+            return "invited"
+        }
+        guarded.post("redeem") { _, context in try await context.session.consume(code) ?? "none" }
         guarded.post("late") { _, context in
             Response(
                 status: .ok,
@@ -248,6 +263,41 @@ struct TestContext: SessionRequestContext {
             let kept = try await client.execute(uri: "/commit-then-fail", method: .post) { $0 }
             #expect(kept.status == .badRequest && kept.headers[.setCookie] != nil)
             #expect(agent.sessions.count == 1)
+        }
+    }
+
+    @Test func whatDependsOnTheValueBeforeIsDoneByOneRequestAtATime() async throws {
+        try await Self.withClient { client, _, agent in
+            // The first one makes the session and so sets the cookie.
+            let first = try await client.execute(uri: "/book", method: .post) { $0 }
+            let cookie = try Self.cookie(first)
+            let answers = try await withThrowingTaskGroup(of: String.self) { group in
+                for _ in 0..<10 {
+                    group.addTask {
+                        try await client.execute(uri: "/book", method: .post, headers: [.cookie: cookie]) { String(buffer: $0.body) }
+                    }
+                }
+                return try await group.reduce(into: []) { $0.append($1) }
+            }
+            #expect(String(buffer: first.body) == "booked" && answers.count { $0 == "booked" } == 2)
+            #expect(answers.count { $0 == "none left" } == 8)
+            _ = try await client.execute(uri: "/invite", method: .post, headers: [.cookie: cookie]) { $0 }
+            for expected in ["123456", "none"] {
+                let redeemed = try await client.execute(uri: "/redeem", method: .post, headers: [.cookie: cookie]) {
+                    String(buffer: $0.body)
+                }
+                #expect(redeemed == expected)
+            }
+        }
+    }
+
+    @Test func anUpdateThatGetsNoTurnIs503AndKeepsTheCookie() async throws {
+        try await Self.withClient { client, _, agent in
+            let cookie = try await client.execute(uri: "/book", method: .post) { try Self.cookie($0) }
+            agent.script { $0.kind == .commit ? .reply(.conflict([.init(name: "seats", value: .bytes(Array("1".utf8)))])) : .serve }
+            let contended = try await client.execute(uri: "/book", method: .post, headers: [.cookie: cookie]) { $0 }
+            #expect(contended.status == .serviceUnavailable && contended.headers[.retryAfter] == "1")
+            #expect(contended.headers[.setCookie] == nil)
         }
     }
 

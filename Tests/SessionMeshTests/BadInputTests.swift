@@ -15,7 +15,8 @@ import Testing
 
     @Test func everyCodeSaysWhetherTheSameRequestMaySucceedLater() {
         let table: [(SessionError.Code, Bool)] = [
-            (.unavailable, true), (.full, true), (.overloaded, true), (.notFound, false), (.invalid, false), (.interrupted, false),
+            (.unavailable, true), (.full, true), (.overloaded, true), (.contended, true), (.conflict, false), (.notFound, false),
+            (.invalid, false), (.interrupted, false),
             (.slowConsumer, false), (.cancelled, false), (.shutdown, false),
         ]
         for (code, isRetriable) in table { #expect(SessionError(code, "").isRetriable == isRetriable, "\(code)") }
@@ -63,6 +64,9 @@ import Testing
         },
         Wrong("129 changes", naming: "128 changes") { session in
             for index in 0..<129 { session.increment(SessionCounter("c\(index)")) }
+        },
+        Wrong("an element of 129 bytes", naming: "field tags") { session in
+            session.insert(String(repeating: "e", count: 129), into: SessionSet<String>("tags", codec: .text))
         },
         Wrong("what JSON doesn't have", naming: "field d") { $0[SessionField<Double>("d")] = .infinity },
         Wrong("a sum beyond 64 bits", naming: "counter c") { session in

@@ -9,8 +9,8 @@ import Testing
     static let cart = SessionField<[String: Int]>("cart")
     static let visits = SessionCounter("visits")
 
-    static func empty(hasCookie: Bool = false) -> Session {
-        Session(nil, hasCookie: hasCookie, meter: SessionMeter(factory: TestMetrics()))
+    static func empty(cookie: String? = nil) -> Session {
+        Session(nil, cookie: cookie, meter: SessionMeter(factory: TestMetrics()))
     }
 
     static func loaded(_ fields: [SessionSnapshot.Field] = [], metrics: TestMetrics = TestMetrics()) throws -> Session {
@@ -18,7 +18,7 @@ import Testing
         let snapshot = SessionSnapshot(
             key: key, createdAt: 1, accessedAt: 2, idleSeconds: 60, expiresAt: 9, user: "", fields: fields, primary: try NodeName("n1"),
             backup: nil)
-        return Session(snapshot, hasCookie: true, meter: SessionMeter(factory: metrics))
+        return Session(snapshot, cookie: "c", meter: SessionMeter(factory: metrics))
     }
 
     static func commit(_ session: inout Session) throws -> SessionCommit {
@@ -201,8 +201,106 @@ import Testing
         #expect(try Self.commit(&session).regenerate)
     }
 
+    // MARK: Maxima and sets
+
+    static let seen = SessionMaximum("seen")
+    static let roles = SessionSet<String>("roles")
+    static let tags = SessionSet<Int>("tags", codec: .text)
+
+    @Test func aMaximumIsSentOnlyWhenItRises() throws {
+        var session = try Self.loaded([.init(name: "seen", value: .integer(5))])
+        #expect(session[Self.seen] == 5 && session[SessionMaximum("other")] == nil)
+        session.raise(Self.seen, to: 5)
+        session.raise(Self.seen, to: -1)
+        #expect(!session.hasChanges)
+        session.raise(Self.seen, to: 9)
+        session.raise(Self.seen, to: 7)
+        session.raise(SessionMaximum("other"), to: .min)
+        #expect(session[Self.seen] == 9 && session[SessionMaximum("other")] == .min)
+        #expect(try Self.commit(&session).changes == [.raise("other", to: .min), .raise("seen", to: 9)])
+        session.remove(Self.seen)
+        session.raise(Self.seen, to: 1)
+        #expect(session[Self.seen] == 1)
+        #expect(try Self.commit(&session).changes.suffix(2) == [.remove("seen"), .raise("seen", to: 1)])
+    }
+
+    @Test func aSetIsSentElementByElement() throws {
+        func json(_ text: String) -> [UInt8] { Array("\"\(text)\"".utf8) }
+        var session = try Self.loaded([.init(name: "roles", value: .elements([json("admin"), json("guest")]))])
+        #expect(session[Self.roles] == ["admin", "guest"] && session[Self.tags].isEmpty)
+        session.insert("admin", into: Self.roles)
+        session.remove("owner", from: Self.roles)
+        #expect(!session.hasChanges)
+        session.insert("owner", into: Self.roles)
+        session.remove("guest", from: Self.roles)
+        session.insert(7, into: Self.tags)
+        #expect(session[Self.roles] == ["admin", "owner"] && session[Self.tags] == [7])
+        #expect(
+            try Self.commit(&session).changes
+                == [.erase("roles", json("guest")), .insert("roles", json("owner")), .insert("tags", Array("7".utf8))])
+        session.insert("guest", into: Self.roles)
+        session.remove(Self.tags)
+        #expect(try Self.commit(&session).changes == [.insert("roles", json("guest")), .insert("roles", json("owner")), .remove("tags")])
+        #expect(session[Self.roles] == ["admin", "guest", "owner"] && session[Self.tags].isEmpty)
+    }
+
+    @Test func elementsThatCannotBeReadAreLeftOutAndCounted() throws {
+        let metrics = TestMetrics()
+        let session = try Self.loaded(
+            [
+                .init(name: "roles", value: .elements([[0xFF], Array(#""admin""#.utf8)])), .init(name: "tags", value: .integer(1)),
+                .init(name: "theme", value: .elements([])), .init(name: "seen", value: .bytes([])),
+            ], metrics: metrics)
+        #expect(session[Self.roles] == ["admin"] && session[Self.tags].isEmpty && session[Self.theme] == nil && session[Self.seen] == nil)
+        for field in ["roles", "tags", "theme", "seen"] {
+            #expect(metrics.counterTotal(label: "sessionmesh_client_unreadable_fields_total", dimensions: [("field", field)]) == 1)
+        }
+    }
+
+    // MARK: For the next page
+
+    @Test func whatWasLeftForTheNextPageIsTakenAndNothingElse() throws {
+        var session = try Self.loaded()
+        session.flash(Self.theme, "saved")
+        #expect(session[Self.theme] == nil)
+        #expect(try Self.commit(&session).changes == [.set("~theme", Array(#""saved""#.utf8))])
+
+        let left = Array(#""saved""#.utf8)
+        var next = try Self.loaded([
+            .init(name: "theme", value: .bytes(Array(#""dark""#.utf8))), .init(name: "~theme", value: .bytes(left)),
+        ])
+        #expect(next.take(Self.theme) == "saved" && next.take(Self.theme) == nil)
+        #expect(next[Self.theme] == "dark")
+        #expect(try Self.commit(&next).changes == [.drop("~theme", left)])
+        // What is left after it is for the page after.
+        next.flash(Self.theme, "again")
+        #expect(try Self.commit(&next).changes == [.set("~theme", Array(#""again""#.utf8))])
+        #expect(next.take(Self.theme) == "again")
+        #expect(try Self.commit(&next).changes == [.drop("~theme", left)])
+    }
+
+    @Test func whatIsLeftAndTakenInOneRequestIsNotSent() throws {
+        var session = try Self.loaded()
+        session.flash(Self.theme, "saved")
+        #expect(session.take(Self.theme) == "saved")
+        #expect(!session.hasChanges && session.take(Self.theme) == nil)
+    }
+
+    // MARK: Expiry
+
+    @Test func aSessionSaysHowItExpires() throws {
+        var session = try Self.loaded()
+        session.expire(afterIdle: .milliseconds(1), isRolling: false)
+        session.expire(after: .seconds(3600))
+        let commit = try Self.commit(&session)
+        #expect(commit.idleSeconds == 1 && commit.isRolling == false && commit.absoluteSeconds == 3600 && commit.changes.isEmpty)
+        var other = try Self.loaded()
+        other.expire(afterIdle: .seconds(60))
+        #expect(try Self.commit(&other).isRolling == nil)
+    }
+
     @Test func destroyingANewSessionAsksForNothing() throws {
-        var session = Self.empty(hasCookie: true)
+        var session = Self.empty(cookie: "c")
         session[Self.theme] = "dark"
         session.destroy()
         #expect(try session.commitRequest() == nil)
