@@ -111,6 +111,11 @@ public struct Network: Sendable {
         /// When the last message in each direction arrives: messages stay in order.
         fileprivate var arrivalAtFrom: Int64 = 0
         fileprivate var arrivalAtTo: Int64 = 0
+        /// The host that has closed it. The other has yet to hear of that, and of what is still on its way unless that is lost.
+        fileprivate(set) var endedBy: Int?
+        fileprivate(set) var isLost = false
+
+        var isEnding: Bool { endedBy != nil }
 
         func end(at host: Int) -> End { from.host == host ? from : to }
         func far(from host: Int) -> End { from.host == host ? to : from }
@@ -125,6 +130,17 @@ public struct Network: Sendable {
     func link(_ number: UInt64) -> Link? { links[number] }
 
     mutating func close(_ number: UInt64) -> Link? { links.removeValue(forKey: number) }
+
+    mutating func end(_ number: UInt64, by host: Int, sendsRest: Bool) {
+        links[number]?.endedBy = host
+        links[number]?.isLost = !sendsRest
+    }
+
+    /// When the last message that is on its way to `host` arrives, or `earliest`.
+    func lastArrival(over number: UInt64, at host: Int, after earliest: Int64) -> Int64 {
+        guard let link = links[number] else { return earliest }
+        return max(earliest, (link.from.host == host ? link.arrivalAtFrom : link.arrivalAtTo) + 1)
+    }
 
     /// The numbers of a host's links, rising.
     func links(of host: Int) -> [UInt64] {

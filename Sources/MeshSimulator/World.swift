@@ -30,6 +30,8 @@ public struct World: Sendable {
     private var timeline = Timeline<Event>()
     private var lastRequest: UInt64 = 0
     private var responses: [UInt64: ClientResponse] = [:]
+    private var answered: [UInt64] = []
+    private var requestsLost: [UInt64] = []
     /// Hosts whose agent ended because its name was taken, with who has it.
     public private(set) var refusals: [NodeName: Member] = [:]
     /// What each subscriber was given, in order.
@@ -59,6 +61,10 @@ public struct World: Sendable {
         /// Not scheduled: everything that reaches it waits.
         var isPaused = false
         var waiting: [AgentInput] = []
+        /// How many directives it still carries out; nil when it isn't about to be killed.
+        var directivesLeft: Int?
+        /// Applications' requests that it has not answered; looked up and, when it is killed, sorted.
+        var asked: Set<UInt64> = []
     }
 
     private static let firstPort: UInt16 = 7000
@@ -76,6 +82,7 @@ public struct World: Sendable {
             case linkMessage(link: UInt64, [UInt8], sentAt: Int64)
             case packet([UInt8], from: Int, Endpoint)
             case dialled(Endpoint, at: Int64)
+            case linkEnded(UInt64, isGivenUp: Bool = false)
         }
     }
 
@@ -92,6 +99,7 @@ public struct World: Sendable {
         hosts[host].clockError = clockError
         hosts[host].isPaused = false
         hosts[host].waiting = []
+        hosts[host].directivesLeft = nil
         var settings = AgentConfiguration(name: node ?? name, endpoint: hosts[host].endpoint, seeds: Self.seeds)
         settings.mirrors = configuration.mirrors
         settings.expiry = configuration.expiry
@@ -108,12 +116,30 @@ public struct World: Sendable {
         crash(host)
     }
 
+    /// Kills the process once it has carried out so many more directives. A step has many: of the last one some are done and some are not, as
+    /// when a real process is killed between two writes.
+    public mutating func crash(_ name: NodeName, afterDirectives count: Int) {
+        guard let host = numbers[name], hosts[host].core != nil else { return }
+        hosts[host].directivesLeft = count
+    }
+
+    /// Has the agent say goodbye; its process ends when that is done.
+    public mutating func leave(_ name: NodeName) {
+        if let host = numbers[name] { schedule(0, host, .input(.leave)) }
+    }
+
     private mutating func crash(_ host: Int) {
         guard hosts[host].core != nil else { return }
         hosts[host].core = nil
         hosts[host].run += 1
+        hosts[host].directivesLeft = nil
+        for number in hosts[host].asked.sorted() { requestsLost.append(number) }
+        hosts[host].asked = []
         note(0xDEAD, host)
-        for link in network.links(of: host) { close(link, by: host, after: 500_000) }
+        // The kernel sends what was written before it says that the process is gone; when something unread lies there it sends nothing any more.
+        for link in network.links(of: host) where !(network.link(link)?.isEnding ?? true) {
+            end(link, by: host, sendsRest: generator.next() & 1 == 0)
+        }
     }
 
     /// Takes the process off the processor, as SIGSTOP does.
@@ -142,8 +168,24 @@ public struct World: Sendable {
         network.cut(from: from, to: to)
     }
 
-    public mutating func partition(_ side: [NodeName], from other: [NodeName]) {
+    public mutating func partition(_ side: some Collection<NodeName>, from other: some Collection<NodeName>) {
         network.partition(side.compactMap { numbers[$0] }, from: other.compactMap { numbers[$0] })
+    }
+
+    /// Takes one ``partition(_:from:)`` back.
+    public mutating func rejoin(_ side: some Collection<NodeName>, with other: some Collection<NodeName>) {
+        for one in side {
+            for two in other {
+                mend(from: one, to: two)
+                mend(from: two, to: one)
+            }
+        }
+    }
+
+    /// Opens one way again that was cut.
+    public mutating func mend(from: NodeName, to: NodeName) {
+        guard let from = numbers[from], let to = numbers[to] else { return }
+        network.mend(from: from, to: to)
     }
 
     public mutating func heal() { network.heal() }
@@ -154,14 +196,66 @@ public struct World: Sendable {
 
     public func core(of name: NodeName) -> AgentCore? { numbers[name].flatMap { hosts[$0].core } }
 
+    /// Who holds a session as its owner, or as a whole copy for one.
+    public func copies(of key: SessionKey) -> [History.Sighting.Copy] {
+        hosts.compactMap { host in
+            host.core?.held(key).map { .init(agent: host.name.description, isOwners: $0.isOwners, digest: $0.digest) }
+        }
+    }
+
+    /// Whether the mesh is in quiet: everybody serves and sees the same, and every slot is held twice and answered for by its primary.
+    public var isWhole: Bool {
+        var digest: UInt64?
+        for host in hosts {
+            guard let core = host.core else { continue }
+            guard digest ?? core.view.digest == core.view.digest, !host.isPaused else { return false }
+            digest = core.view.digest
+        }
+        var owned = 0
+        for host in hosts {
+            guard let status = host.core?.status else { continue }
+            guard status.isReady, status.isPlanned, status.underReplicatedSlots + status.leftoverSlots + status.handOffSlots == 0 else {
+                return false
+            }
+            owned += status.primarySlots
+        }
+        return owned == Slot.count
+    }
+
+    /// What is to be said of one that should be whole and is not.
+    public var disorder: String {
+        running.compactMap { name -> String? in
+            guard let core = core(of: name) else { return nil }
+            let status = core.status
+            return "\(name) \(status.stage)\(status.isReady ? "" : ", not ready"), owns \(status.primarySlots), "
+                + "\(status.underReplicatedSlots) without a copy, \(status.handOffSlots) to hand off, \(status.leftoverSlots) left over, "
+                + "view \(String(core.view.digest, radix: 16))"
+        }.joined(separator: "; ")
+    }
+
     // MARK: Asking
 
     /// Hands a request to the agent of `name`, as an application there would; the number fetches its answer.
     public mutating func submit(_ request: ClientRequest, to name: NodeName, client: UInt64 = 1) -> UInt64 {
         lastRequest += 1
         let id = RequestID(client: ClientID(rawValue: client), number: lastRequest)
-        if let host = numbers[name] { schedule(0, host, .input(.request(id, request))) }
+        if let host = numbers[name] {
+            hosts[host].asked.insert(lastRequest)
+            schedule(0, host, .input(.request(id, request)))
+        }
         return lastRequest
+    }
+
+    /// Requests that were answered since this was last asked, in the order of their answers.
+    public mutating func takeAnswered() -> [UInt64] {
+        defer { answered = [] }
+        return answered
+    }
+
+    /// Requests whose agent was killed before it answered, since this was last asked: their applications saw the connection close.
+    public mutating func takeRequestsLost() -> [UInt64] {
+        defer { requestsLost = [] }
+        return requestsLost
     }
 
     public func hasResponse(_ number: UInt64) -> Bool { responses[number] != nil }
@@ -210,6 +304,7 @@ public struct World: Sendable {
         case .linkMessage(let link, let bytes, let sentAt): arrive(link, bytes, at: event.host, sentAt: sentAt)
         case .dialled(let endpoint, let at):
             if hosts[event.host].run == event.run { connect(event.host, to: endpoint, since: at) }
+        case .linkEnded(let link, let isGivenUp): linkEnded(link, at: event.host, isGivenUp: isGivenUp)
         }
     }
 
@@ -231,7 +326,13 @@ public struct World: Sendable {
         let now = moment(clockError: hosts[host].clockError)
         // The step is taken in place: a second reference to the core would have all its slots copied.
         let directives = hosts[host].core?.step(input, at: now) ?? []
-        for directive in directives { perform(directive, for: host) }
+        for directive in directives {
+            if let left = hosts[host].directivesLeft {
+                guard left > 0 else { return crash(host) }
+                hosts[host].directivesLeft = left - 1
+            }
+            perform(directive, for: host)
+        }
     }
 
     // MARK: The network
@@ -241,12 +342,14 @@ public struct World: Sendable {
         case .datagram(let bytes, let endpoint): sendPacket(bytes, from: host, to: endpoint)
         case .connect(let endpoint): schedule(network.delay(using: &generator) * 2, host, .dialled(endpoint, at: uptime))
         case .linkMessage(let id, let bytes): sendMessage(bytes, over: id, from: host)
-        case .closeLink(let id): close(id.rawValue >> 1, by: host, after: nil)
+        case .closeLink(let id): close(id.rawValue >> 1, by: host)
         case .timer(let timer, let after): schedule(after.nanoseconds, host, .input(.timer(timer)))
         case .cancelTimer: break
         case .reply(let request, let response):
             note(1, host)
+            hosts[host].asked.remove(request.number)
             responses[request.number] = response
+            answered.append(request.number)
         case .push(_, let message):
             note(message.position.offset, host)
             deliveries[hosts[host].name, default: []].append(message)
@@ -299,32 +402,53 @@ public struct World: Sendable {
     private mutating func sendMessage(_ bytes: [UInt8], over id: LinkID, from host: Int) {
         note(Mix.hash(bytes), host)
         let number = id.rawValue >> 1
-        guard let target = network.link(number)?.far(from: host).host,
-            let arrival = network.arrival(over: number, at: target, now: uptime, using: &generator)
-        else { return }
+        guard let link = network.link(number) else { return }
+        // Nobody takes it any more. That is heard at once, or when the link is given up because the way back is cut.
+        if link.isEnding { return schedule(network.configuration.linkTimeout.nanoseconds, host, .linkEnded(number, isGivenUp: true)) }
+        let target = link.far(from: host).host
+        guard let arrival = network.arrival(over: number, at: target, now: uptime, using: &generator) else { return }
         schedule(arrival - uptime, target, .linkMessage(link: number, bytes, sentAt: uptime))
     }
 
     private mutating func arrive(_ number: UInt64, _ bytes: [UInt8], at host: Int, sentAt: Int64) {
-        guard let link = network.link(number), hosts[host].run == link.end(at: host).run else { return }
+        guard let link = network.link(number), hosts[host].run == link.end(at: host).run, !link.isLost, link.endedBy != host else {
+            return
+        }
         let sender = link.far(from: host).host
         guard network.isCut(sender, host) else { return deliver(.linkMessage(id(of: number, at: host), bytes), to: host) }
         // Nothing gets through: the segment is sent again until the link is given up.
         if let again = network.retry(over: number, at: host, sentAt: sentAt, now: uptime) {
             schedule(again - uptime, host, .linkMessage(link: number, bytes, sentAt: sentAt))
-        } else {
-            let end = id(of: number, at: sender)
-            close(number, by: sender, after: 0)
-            deliver(.linkDown(end), to: sender)
+        } else if !link.isEnding {
+            schedule(0, sender, .input(.linkDown(id(of: number, at: sender))))
+            end(number, by: sender, sendsRest: false)
         }
     }
 
-    /// Ends a link; the other side hears of it a while later, by default when a packet would arrive.
-    private mutating func close(_ number: UInt64, by host: Int, after delay: Int64?) {
+    /// A process closes a link. It is told when that is done, as by a real shell.
+    private mutating func close(_ number: UInt64, by host: Int) {
+        guard let link = network.link(number), !link.isEnding else { return }
+        schedule(0, host, .input(.linkDown(id(of: number, at: host))))
+        end(number, by: host, sendsRest: true)
+    }
+
+    /// The other side hears that a link has ended after everything that was written before.
+    /// - Parameter sendsRest: false when what is on its way is lost, as when a process is killed that had not read all.
+    private mutating func end(_ number: UInt64, by host: Int, sendsRest: Bool) {
         guard let far = network.link(number)?.far(from: host).host else { return }
-        let end = id(of: number, at: far)
+        let heard = uptime + network.delay(using: &generator)
+        network.end(number, by: host, sendsRest: sendsRest)
+        schedule(sendsRest ? network.lastArrival(over: number, at: far, after: heard) - uptime : heard - uptime, far, .linkEnded(number))
+    }
+
+    private mutating func linkEnded(_ number: UInt64, at host: Int, isGivenUp: Bool) {
+        guard let link = network.link(number) else { return }
+        guard hosts[host].run == link.end(at: host).run else { return _ = network.close(number) }
+        // The goodbye is said again until it gets through.
+        if network.isCut(link.far(from: host).host, host), !isGivenUp { return schedule(100_000_000, host, .linkEnded(number)) }
+        let end = id(of: number, at: host)
         _ = network.close(number)
-        schedule(delay ?? network.delay(using: &generator), far, .input(.linkDown(end)))
+        deliver(.linkDown(end), to: host)
     }
 
     private mutating func note(_ value: UInt64, _ host: Int) {
