@@ -20,6 +20,8 @@ import Testing
         let requests: [ClientRequest] = [
             .ping, .register(service: "shop", address: "10.0.0.1:80", weight: 100, cookieName: "__Host-sid"),
             .open(cookie: [1, 2, 0, 255]),
+            .list(user: "ann", after: nil), .list(user: "ä", after: key), .revoke(user: nil, except: nil),
+            .revoke(user: "ann", except: key),
             .read(key), .destroy(key, Self.id), .publish(channel: "räume/1", payload: [0, 13, 10]), .subscribe(channel: "chat"),
             .unsubscribe(channel: "chat"), .members, .placement(Slot(masking: 4095)),
             .commit(SessionCommit(key: nil, id: Self.id)),
@@ -65,7 +67,14 @@ import Testing
             (.ping, .done), (.subscribe, .done), (.open, .session(nil)), (.open, .session(snapshot)), (.read, .session(other)),
             (.commit, .committed(CommitReceipt(key: key, copies: 1))),
             (.commit, .committed(CommitReceipt(key: key, cookie: "c", copies: 2, counters: [.init(name: "n", value: .integer(4))]))),
-            (.commit, .conflict([])), (.commit, .conflict([.init(name: "a", value: .bytes([1]))])),
+            (.list, .listed(SessionPage(sessions: [], next: nil))),
+            (
+                .list,
+                .listed(
+                    SessionPage(
+                        sessions: [SessionSummary(key: key, createdAt: 1, accessedAt: 2, expiresAt: 3, fields: 4, bytes: 5)], next: key))
+            ),
+            (.revoke, .revoked(7)), (.commit, .conflict([])), (.commit, .conflict([.init(name: "a", value: .bytes([1]))])),
             (.publish, .published(ChannelPosition(epoch: .max, offset: 0))), (.members, .members(MeshView())), (.members, .members(view)),
             (.placement, .placement(PlacementAnswer(slot: Slot(masking: 9), term: .max, ranking: [n2, n1]))),
         ]
@@ -120,6 +129,9 @@ import Testing
             (Self.command("SESSION.COMMIT", key, id, "ABSOLUTE", "0"), "1 to 4294967295"),
             (Self.command("SESSION.COMMIT", key, id, "UNTIL", "-1"), "0 to 281474976710656"),
             (Self.command("SESSION.COMMIT", key, id, "GET", "f"), "GET is no change"),
+            (Self.command("SESSION.LIST", ""), "0 bytes"), (Self.command("SESSION.LIST", "ann", "BEFORE", key), "not AFTER"),
+            (Self.command("SESSION.REVOKE", "NOBODY"), "neither USER nor ALL"), (Self.command("SESSION.REVOKE"), "USER or ALL is missing"),
+            (Self.command("SESSION.REVOKE", "ALL", "EXCEPT", "x"), "43 characters"),
             (Self.command("INSTANCE.REGISTER", "s", "a:1", "0", "sid"), "1 to 100"),
             (Self.command("INSTANCE.REGISTER", "s p", "a:1", "1", "sid"), "without spaces"),
             (Self.command("INSTANCE.REGISTER", "s", long(121), "1", "sid"), "121 bytes"),

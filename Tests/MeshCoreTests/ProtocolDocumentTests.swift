@@ -183,6 +183,7 @@ import Testing
             .pull([]), .inquire(round: 0, isTakeover: true, []), .inquired(round: 0), .mirrored([]),
             .refuse(tenure, ticket: 0, .copyNotWhole),
             .message(ChannelMessage(channel: "c", position: ChannelPosition(epoch: 0, offset: 0), payload: [])),
+            .walk(id: 0, .revoke(user: nil, except: nil), .all), .walked(id: 0, .all, [], count: 0),
         ]
         for message in all {
             let tag = try #require(message.encoded.first)
@@ -218,6 +219,8 @@ import Testing
         case .message: "message"
         case .renewed: "renewed"
         case .welcomed: "welcomed"
+        case .walk: "walk"
+        case .walked: "walked"
         }
     }
 

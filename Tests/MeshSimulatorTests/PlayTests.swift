@@ -273,6 +273,66 @@ import Testing
         #expect(play.world.running.allSatisfy { play.world.core(of: $0)?.status.sessions == 0 })
     }
 
+    @Test func aSessionDestroyedDuringALongCutStaysDestroyedWhenItHeals() throws {
+        var settings = World.Configuration()
+        settings.expiry.idle = .seconds(24 * 3600)
+        var play = try Play(seed: 16, "n1", "n2", "n3", with: settings)
+        let names = try ["n1", "n2", "n3"].map { try NodeName($0) }
+        var sessions: [CommitReceipt] = []
+        for number in 0..<9 { sessions.append(try play.create(at: "n\(number % 3 + 1)")) }
+        play.world.partition([names[2]], from: [names[0], names[1]])
+        play.world.run(for: .seconds(20))
+        for (number, session) in sessions.enumerated() {
+            // Each side ends some that it holds, and the other side's copy lives on.
+            let side = number % 2 == 0 ? names[0] : names[2]
+            guard case .session(.some) = play.world.ask(side, .read(session.key)) else { continue }
+            #expect(play.world.ask(side, .destroy(session.key, CommitID(upper: 5, lower: UInt64(number)))) == .done)
+            sessions[number].copies = 0
+        }
+        let destroyed = sessions.filter { $0.copies == 0 }
+        try #require((4..<9).contains(destroyed.count))
+        play.world.run(for: .seconds(3900))
+        play.world.heal()
+        try play.settle(within: .seconds(120))
+        for session in sessions {
+            for name in names {
+                guard case .session(let snapshot) = play.world.ask(name, .read(session.key)) else { return #expect(Bool(false)) }
+                #expect((snapshot == nil) == (session.copies == 0))
+            }
+        }
+    }
+
+    @Test func aUsersSessionsAreListedFromEveryNodeAndEndedEverywhereAlsoWhileSlotsChangeHands() throws {
+        var play = try Play(seed: 17, "n1", "n2", "n3")
+        let names = try ["n1", "n2", "n3"].map { try NodeName($0) }
+        var keys: [SessionKey] = []
+        for number in 0..<12 as Range<UInt64> {
+            let commit = SessionCommit(key: nil, id: CommitID(upper: 6, lower: number), user: number < 9 ? "ann" : "bob")
+            keys.append(try play.committed(at: "n\(number % 3 + 1)", commit).key)
+        }
+        func listed(_ user: String, at name: NodeName) -> [SessionKey]? {
+            guard case .listed(let page) = play.world.ask(name, .list(user: user, after: nil)) else { return nil }
+            return page.sessions.map(\.key)
+        }
+        for name in names { #expect(listed("ann", at: name) == keys[..<9].sorted()) }
+
+        let request = play.world.submit(.revoke(user: "ann", except: keys[4]), to: names[1])
+        play.world.crash(names[0])
+        play.world.run(for: .seconds(9)) { $0.hasResponse(request) }
+        // Whom the crash took the answer from asks once more.
+        switch play.world.takeResponse(request) {
+        case .revoked: break
+        case .failure(let failure):
+            #expect(failure.code == .unavailable)
+            guard case .revoked = play.world.ask(names[1], .revoke(user: "ann", except: keys[4])) else { return #expect(Bool(false)) }
+        case let other: Issue.record("\(String(describing: other))")
+        }
+        for name in names[1...] {
+            #expect(listed("ann", at: name) == [keys[4]])
+            #expect(listed("bob", at: name) == keys[9...].sorted())
+        }
+    }
+
     @Test func aMessageReachesTheSubscribersOfEveryNodeOnceAndInOrder() throws {
         var play = try Play(seed: 13, "n1", "n2", "n3")
         let names = try ["n1", "n2", "n3"].map { try NodeName($0) }

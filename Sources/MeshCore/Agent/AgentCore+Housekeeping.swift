@@ -10,6 +10,8 @@ struct Housekeeping: Sendable {
     /// Where the walk over all slots stands.
     var slot = 0
     var secondDueAt = Int64.min
+    /// Whether a node is out of reach that may live, and hold sessions that were destroyed meanwhile.
+    var isNodeMissing = false
 
     /// A quarter of what a write may wait for the mirror.
     static let busyInterval: Duration = .milliseconds(50)
@@ -30,7 +32,8 @@ struct Departure: Sendable {
 extension AgentCore {
     /// Whether something waits that a round of housekeeping moves on.
     private var isBusy: Bool {
-        !operations.isEmpty || !commits.isEmpty || !inquiries.isEmpty || !leftoverSlots.isEmpty || reachIsStale || departure != nil
+        !operations.isEmpty || !commits.isEmpty || !walks.asked.isEmpty || !inquiries.isEmpty || !leftoverSlots.isEmpty || reachIsStale
+            || departure != nil
             || configuration.role == .node && stage == .syncing
             || mirror.map { $0.queue.hasWaiting || !$0.batches.isEmpty } ?? false
     }
@@ -59,6 +62,7 @@ extension AgentCore {
         if reachIsStale { reachChanged() }
         expireOperations()
         expireInquiries()
+        lookAfterWalks()
         if !apart.isEmpty { closeOldApart() }
         if configuration.role == .node {
             retryParked()
@@ -78,6 +82,7 @@ extension AgentCore {
         tellTime()
         forgetFormerPullers()
         let swim = swim
+        housekeeping.isNodeMissing = swim.others.contains { $0.role == .node && $0.status == .dead && !gone.contains($0.id) }
         clock.keep { swim.member(named: $0) != nil }
     }
 
@@ -126,12 +131,20 @@ extension AgentCore {
         let wall = wall
         let expiryWall = wall - (slots[index].isOwner ? 0 : Self.replicaSlack)
         for key in slots[index].sortedKeys where slots[index].sessions[key]?.pending.isEmpty ?? false {
-            if slots[index].sessions[key]?.state.isExpired(wall: expiryWall, policy: configuration.expiry) ?? false {
+            if slots[index].sessions[key].map({ mayForget($0.state, wall: expiryWall) }) ?? false {
                 remove(key)
             } else {
                 slots[index].sessions[key]?.state.forgetMarksAtRest(wall: wall)
             }
         }
+    }
+
+    /// A session's end is remembered for an hour; while a node is cut off, which may come back with a copy that lives, as long as that node is
+    /// remembered itself. Half of the places are for the living.
+    func mayForget(_ state: SessionState, wall: Int64) -> Bool {
+        guard state.isExpired(wall: wall, policy: configuration.expiry) else { return false }
+        guard let destroyed = state.destroyed, housekeeping.isNodeMissing, sessionCount < configuration.sessionsMax / 2 else { return true }
+        return destroyed.milliseconds + configuration.swim.memory.milliseconds <= wall
     }
 
     /// An owner that is slow to look keeps a session up to a minute longer; its replica must not be the first to forget.

@@ -396,6 +396,8 @@ extension AgentCore {
         case .inquired(let round): inquired(round, by: name)
         case .mirrored(let sessions): receiveMirrored(sessions)
         case .message(let message): deliver(message)
+        case .walk(let id, let purpose, let slots): begin(Walks.Given(asker: .peer(link, id: id), purpose: purpose, wanted: slots))
+        case .walked(let id, let slots, let found, let count): walked(id, covering: slots, found, count: count, by: name)
         }
     }
 }

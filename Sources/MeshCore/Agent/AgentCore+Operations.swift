@@ -20,6 +20,8 @@ struct Operation: Sendable {
         case peer(LinkID, id: UInt64)
         /// The move of that session, which the operation of that number asked for.
         case move(SessionKey, UInt64)
+        /// The walk of that number, which ends sessions.
+        case walk(UInt64)
     }
 }
 
@@ -73,6 +75,8 @@ extension AgentCore {
         case .read(let key): begin(.read(key), for: .client(request, cookie: nil))
         case .destroy(let key, let commit): begin(.destroy(key, commit), for: .client(request, cookie: nil))
         case .publish(let channel, let payload): begin(.publish(channel: channel, payload: payload), for: .client(request, cookie: nil))
+        case .list(let user, let after): walk(request, for: .list(user: user, after: after))
+        case .revoke(let user, let except): walk(request, for: .revoke(user: user, except: except))
         case .commit(let commit): receive(request, commit)
         }
     }
@@ -214,6 +218,7 @@ extension AgentCore {
         switch operation.requester {
         case .client(let request, let cookie): reply(request, response(to: operation.body, result, cookie: cookie))
         case .move(let key, let mover): moveWent(on: key, for: mover, result)
+        case .walk(let walk): walkWent(on: walk, result, in: operation.body.slot)
         case .peer(let link, let id):
             if linkNames[link] != nil { directives.append(.linkMessage(link, PeerMessage.answer(id: id, result).encoded)) }
         }
@@ -253,7 +258,7 @@ extension AgentCore {
         case .open(let key), .read(let key), .move(let key, _, _, _), .commit(let key, _), .destroy(let key, _):
             let index = Int(key.slot.rawValue)
             if let entry = slots[index].sessions[key] {
-                if !entry.state.isExpired(wall: wall, policy: configuration.expiry) { return execute(number, on: key) }
+                if !mayForget(entry.state, wall: wall) { return execute(number, on: key) }
                 remove(key)
             }
             // A synced copy says that there is none; the mirror may know better.

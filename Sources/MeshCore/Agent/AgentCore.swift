@@ -11,6 +11,7 @@
 /// - `+Replication`: second copies: deltas, syncs, what came from an owner
 /// - `+Operations`: requests, where they go, and what an owner does with them
 /// - `+Moving`: a session that is given another id
+/// - `+Walking`: all sessions of the mesh gone through, to list or to end many
 /// - `+Mirroring`: the mirror behind: what is written to it, and what is loaded on a miss
 /// - `+Housekeeping`: deadlines, expiry, joining and leaving
 public struct AgentCore: Sendable {
@@ -83,6 +84,7 @@ public struct AgentCore: Sendable {
     var commits: [UInt64: PendingCommit] = [:]
     /// Sessions that are being given another id; see `+Moving`.
     var moves: [SessionKey: Move] = [:]
+    var walks = Walks()
     var lastNumber: UInt64 = 0
     var channels = ChannelRegistry()
 
@@ -145,6 +147,7 @@ public struct AgentCore: Sendable {
         case .datagram(let packet, let source): gossip(.packet(packet, from: source))
         case .timer(.swim(let timer)): gossip(.timer(timer))
         case .timer(.housekeeping(let round)): keepHouse(round: round)
+        case .timer(.walk): goOnWalking()
         case .linkUp(let link, let peer, let endpoint): linkUp(link, peer: peer, endpoint: endpoint)
         case .linkMessage(let link, let bytes): receive(bytes, over: link)
         case .linkDown(let link): linkDown(link)

@@ -69,6 +69,8 @@ public enum AgentTimer: Hashable, Sendable {
     case swim(SWIM.Timer)
     /// Looks after deadlines, hand-offs, expiry and the mirror's queue; sets itself again.
     case housekeeping(round: UInt64)
+    /// The next stretch of those that go through all sessions.
+    case walk
 }
 
 /// What a mirror did with a ``MirrorRequest`` of the same ticket.

@@ -3,7 +3,7 @@
 extension PeerMessage {
     private enum Tag: UInt8 {
         case membership = 1, clock, forward, answer, delta, sync, ack, superseded, grant, lead, release, push, claim, claimAnswer, pull,
-            inquire, inquired, mirrored, message, spare, renewed, welcomed, refuse
+            inquire, inquired, mirrored, message, spare, renewed, welcomed, refuse, walk, walked
     }
 
     /// No list in a message is longer than there are slots; sessions are cut by bytes long before.
@@ -106,6 +106,17 @@ extension PeerMessage {
             writer.write(text: message.channel)
             writer.write(message.position)
             writer.write(long: message.payload)
+        case .walk(let id, let purpose, let slots):
+            writer.write(Tag.walk)
+            writer.write(id)
+            writer.write(purpose)
+            writer.write(slots)
+        case .walked(let id, let slots, let found, let count):
+            writer.write(Tag.walked)
+            writer.write(id)
+            writer.write(slots)
+            writer.write(list: found) { $0.write($1) }
+            writer.write(count)
         }
         return writer.bytes
     }
@@ -177,6 +188,14 @@ extension PeerMessage {
             self = .message(
                 ChannelMessage(
                     channel: channel, position: position, payload: Array(try reader.readLong(limit: SessionLimits.messageBytesMax))))
+        case .walk: self = .walk(id: try reader.read(), try reader.readWalkPurpose(), try reader.readSlotSet())
+        case .walked:
+            let id: UInt64 = try reader.read()
+            let slots = try reader.readSlotSet()
+            let found = try reader.readList(itemBytesMin: 62, limit: SessionPage.sessionsMax) { reader throws(WireError) in
+                try reader.readSummary()
+            }
+            self = .walked(id: id, slots, found, count: try reader.read())
         }
         try reader.finish()
     }
@@ -337,6 +356,28 @@ extension ByteWriter {
         }
     }
 
+    fileprivate mutating func write(_ purpose: WalkPurpose) {
+        switch purpose {
+        case .list(let user, let after):
+            write(UInt8(0))
+            write(text: user)
+            write(list: after.map { [$0] } ?? []) { $0.write($1) }
+        case .revoke(let user, let except):
+            write(UInt8(1))
+            write(list: user.map { [$0] } ?? []) { $0.write(text: $1) }
+            write(list: except.map { [$0] } ?? []) { $0.write($1) }
+        }
+    }
+
+    fileprivate mutating func write(_ summary: SessionSummary) {
+        write(summary.key)
+        write(UInt64(bitPattern: summary.createdAt))
+        write(UInt64(bitPattern: summary.accessedAt))
+        write(UInt64(bitPattern: summary.expiresAt))
+        write(summary.fields)
+        write(summary.bytes)
+    }
+
     fileprivate mutating func write(_ snapshot: SessionSnapshot) {
         write(snapshot.key)
         write(UInt64(bitPattern: snapshot.createdAt))
@@ -488,6 +529,23 @@ extension ByteReader {
         case 6: return .conflict(try readFields())
         default: throw .unknownValue
         }
+    }
+
+    fileprivate mutating func readWalkPurpose() throws(WireError) -> WalkPurpose {
+        let kind: UInt8 = try read()
+        switch kind {
+        case 0: return .list(user: try readText(), after: try readOptional { reader throws(WireError) in try reader.readSessionKey() })
+        case 1:
+            let user = try readOptional { reader throws(WireError) in try reader.readText() }
+            return .revoke(user: user, except: try readOptional { reader throws(WireError) in try reader.readSessionKey() })
+        default: throw .unknownValue
+        }
+    }
+
+    fileprivate mutating func readSummary() throws(WireError) -> SessionSummary {
+        SessionSummary(
+            key: try readSessionKey(), createdAt: try readMilliseconds(), accessedAt: try readMilliseconds(),
+            expiresAt: Int64(bitPattern: try read()), fields: try read(), bytes: try read())
     }
 
     private mutating func readSnapshot() throws(WireError) -> SessionSnapshot {

@@ -44,6 +44,10 @@ enum PeerMessage: Hashable, Sendable {
     /// Owner to replica: the mirror holds these up to these stamps.
     case mirrored([MirroredSession])
     case message(ChannelMessage)
+    /// Go through those of these slots that you own.
+    case walk(id: UInt64, WalkPurpose, SlotSet)
+    /// To a walk: which slots that was, which sessions were found in them or how many were ended.
+    case walked(id: UInt64, SlotSet, [SessionSummary], count: UInt64)
 }
 
 /// Why a replica does not take a change.

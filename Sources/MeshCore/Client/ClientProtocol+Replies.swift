@@ -35,6 +35,12 @@ extension ClientProtocol {
                 RESPEntry("counters", encode(receipt.counters)),
             ])
         case .conflict(let fields): .map([RESPEntry("conflict", encode(fields))])
+        case .listed(let page):
+            .map([
+                RESPEntry("sessions", .array(page.sessions.map(encode))),
+                RESPEntry("next", page.next.map { .text($0.description) } ?? .null),
+            ])
+        case .revoked(let count): .integer(Int64(clamping: count))
         case .published(let position): .map(encode(position))
         case .members(let view): encode(view)
         case .placement(let answer):
@@ -74,6 +80,17 @@ extension ClientProtocol {
             RESPEntry("primary", .text(snapshot.primary.description)),
             RESPEntry("backup", snapshot.backup.map { .text($0.description) } ?? .null),
             RESPEntry("fields", encode(snapshot.fields)),
+        ])
+    }
+
+    private static func encode(_ summary: SessionSummary) -> RESPValue {
+        .map([
+            RESPEntry("key", .text(summary.key.description)),
+            RESPEntry("created", .integer(summary.createdAt)),
+            RESPEntry("accessed", .integer(summary.accessedAt)),
+            RESPEntry("expires", .integer(summary.expiresAt)),
+            RESPEntry("fields", .integer(Int64(summary.fields))),
+            RESPEntry("bytes", .integer(Int64(summary.bytes))),
         ])
     }
 
@@ -186,6 +203,14 @@ extension ClientProtocol {
                 CommitReceipt(
                     key: try map.key("key"), cookie: try map.optionalText("cookie"), copies: try map.small("copies"),
                     counters: try fields(try map.value("counters"))))
+        case .list:
+            let map = try ReplyMap(value, "a page of sessions")
+            var sessions: [SessionSummary] = []
+            for entry in try map.array("sessions") { sessions.append(try summary(entry)) }
+            return .listed(SessionPage(sessions: sessions, next: try map.value("next") == .null ? nil : try map.key("next")))
+        case .revoke:
+            guard case .integer(let count) = value, count >= 0 else { throw ClientProtocolError("the agent did not answer a number") }
+            return .revoked(UInt64(count))
         case .publish:
             let map = try ReplyMap(value, "the position of a message")
             return .published(ChannelPosition(epoch: try map.unsigned("epoch"), offset: try map.unsigned("offset")))
@@ -223,6 +248,13 @@ extension ClientProtocol {
             idleSeconds: try map.small("idle"), expiresAt: try map.integer("expires"), user: try map.text("user"),
             fields: try fields(try map.value("fields")),
             primary: try map.name("primary"), backup: try map.optionalName("backup"))
+    }
+
+    private static func summary(_ value: RESPValue) throws(ClientProtocolError) -> SessionSummary {
+        let map = try ReplyMap(value, "a session")
+        return SessionSummary(
+            key: try map.key("key"), createdAt: try map.integer("created"), accessedAt: try map.integer("accessed"),
+            expiresAt: try map.integer("expires"), fields: try map.small("fields"), bytes: try map.small("bytes"))
     }
 
     private static func fields(_ value: RESPValue) throws(ClientProtocolError) -> [SessionSnapshot.Field] {

@@ -42,7 +42,7 @@ public struct ClientGreeting: Hashable, Sendable {
 extension ClientRequest {
     /// Which question a reply answers: replies carry no tag, they come in the order of the requests.
     public enum Kind: Hashable, Sendable, CaseIterable {
-        case ping, register, open, read, commit, destroy, publish, subscribe, unsubscribe, members, placement
+        case ping, register, open, read, commit, destroy, list, revoke, publish, subscribe, unsubscribe, members, placement
     }
 
     public var kind: Kind {
@@ -53,6 +53,8 @@ extension ClientRequest {
         case .read: .read
         case .commit: .commit
         case .destroy: .destroy
+        case .list: .list
+        case .revoke: .revoke
         case .publish: .publish
         case .subscribe: .subscribe
         case .unsubscribe: .unsubscribe
@@ -82,6 +84,11 @@ extension ClientProtocol {
         case .read(let key): [.text("SESSION.READ"), .text(key.description)]
         case .commit(let commit): words(of: commit)
         case .destroy(let key, let id): [.text("SESSION.DESTROY"), .text(key.description), .text(id.hex)]
+        case .list(let user, let after):
+            [.text("SESSION.LIST"), .text(user)] + (after.map { [.text("AFTER"), .text($0.description)] } ?? [])
+        case .revoke(let user, let except):
+            [.text("SESSION.REVOKE")] + (user.map { [.text("USER"), .text($0)] } ?? [.text("ALL")])
+                + (except.map { [.text("EXCEPT"), .text($0.description)] } ?? [])
         case .publish(let channel, let payload): [.text("CHANNEL.PUBLISH"), .text(channel), .bulk(payload)]
         case .subscribe(let channel): [.text("CHANNEL.SUBSCRIBE"), .text(channel)]
         case .unsubscribe(let channel): [.text("CHANNEL.UNSUBSCRIBE"), .text(channel)]
@@ -195,6 +202,12 @@ extension ClientProtocol {
         case "SESSION.READ": return .request(.read(try words.nextKey()))
         case "SESSION.COMMIT": return .request(.commit(try words.nextCommit()))
         case "SESSION.DESTROY": return .request(.destroy(try words.nextKey(), try words.nextCommitID()))
+        case "SESSION.LIST":
+            let user = try words.nextText("the user's name", bytes: 1...SessionLimits.userBytesMax)
+            return .request(.list(user: user, after: try words.nextKey(behind: "AFTER")))
+        case "SESSION.REVOKE":
+            let user = try words.nextUser()
+            return .request(.revoke(user: user, except: try words.nextKey(behind: "EXCEPT")))
         case "CHANNEL.PUBLISH":
             let channel = try words.nextChannel()
             let payload = try words.next("a payload")
@@ -260,6 +273,22 @@ private struct CommandWords {
             throw invalid("a session key is 43 characters of base64url")
         }
         return key
+    }
+
+    /// The key that follows `word`; nil when nothing more follows.
+    mutating func nextKey(behind word: String) throws(ClientFailure) -> SessionKey? {
+        guard !rest.isEmpty else { return nil }
+        guard ClientProtocol.word(try next(word)) == word else { throw invalid("what follows is not \(word)") }
+        return try nextKey()
+    }
+
+    /// `USER name`, or `ALL`, which is nil.
+    mutating func nextUser() throws(ClientFailure) -> String? {
+        switch ClientProtocol.word(try next("USER or ALL")) {
+        case "USER": return try nextText("the user's name", bytes: 1...SessionLimits.userBytesMax)
+        case "ALL": return nil
+        default: throw invalid("whose sessions is neither USER nor ALL")
+        }
     }
 
     mutating func nextCommitID() throws(ClientFailure) -> CommitID {

@@ -13,6 +13,10 @@ public enum ClientRequest: Hashable, Sendable {
     case commit(SessionCommit)
     /// Ends a session for good. The id makes a repeat harmless.
     case destroy(SessionKey, CommitID)
+    /// The sessions that are bound to a user and have greater keys than `after`.
+    case list(user: String, after: SessionKey?)
+    /// Ends all sessions of a user but one, or with nil those of everybody.
+    case revoke(user: String?, except: SessionKey?)
     case publish(channel: String, payload: [UInt8])
     case subscribe(channel: String)
     case unsubscribe(channel: String)

@@ -7,6 +7,9 @@ public enum ClientResponse: Hashable, Sendable {
     case committed(CommitReceipt)
     /// A condition of the commit doesn't hold, and nothing was changed. What is there now of the fields that its conditions name.
     case conflict([SessionSnapshot.Field])
+    case listed(SessionPage)
+    /// How many sessions were ended.
+    case revoked(UInt64)
     case published(ChannelPosition)
     case members(MeshView)
     case placement(PlacementAnswer)
@@ -55,6 +58,41 @@ public struct SessionSnapshot: Hashable, Sendable {
         self.fields = fields
         self.primary = primary
         self.backup = backup
+    }
+}
+
+/// What is to be known of a session without looking into it.
+public struct SessionSummary: Hashable, Sendable {
+    public var key: SessionKey
+    /// Unix milliseconds, all three.
+    public var createdAt: Int64
+    public var accessedAt: Int64
+    public var expiresAt: Int64
+    public var fields: UInt16
+    /// Of names and values.
+    public var bytes: UInt32
+
+    public init(key: SessionKey, createdAt: Int64, accessedAt: Int64, expiresAt: Int64, fields: UInt16, bytes: UInt32) {
+        self.key = key
+        self.createdAt = createdAt
+        self.accessedAt = accessedAt
+        self.expiresAt = expiresAt
+        self.fields = fields
+        self.bytes = bytes
+    }
+}
+
+/// Some sessions of a user, in the order of their keys.
+public struct SessionPage: Hashable, Sendable {
+    public var sessions: [SessionSummary]
+    /// To be asked for next, as ``ClientRequest/list(user:after:)``; nil when there is no more.
+    public var next: SessionKey?
+
+    public static let sessionsMax = 1000
+
+    public init(sessions: [SessionSummary], next: SessionKey?) {
+        self.sessions = sessions
+        self.next = next
     }
 }
 

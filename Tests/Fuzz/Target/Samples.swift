@@ -114,6 +114,8 @@ enum Samples {
             .mirrored([MirroredSession(key: key, stamp: Stamp(rawValue: 1))]),
             .message(ChannelMessage(channel: "c", position: ChannelPosition(epoch: 1, offset: 1), payload: [0])),
             .inquire(round: 3, isTakeover: true, [slot]), .inquired(round: 3), .renewed(member.life), .welcomed(member.life),
+            .walk(id: 4, .list(user: "ann", after: key), .all), .walk(id: 4, .revoke(user: nil, except: nil), .all),
+            .walked(id: 4, .all, [SessionSummary(key: key, createdAt: 1, accessedAt: 2, expiresAt: 3, fields: 4, bytes: 5)], count: 6),
         ]
     }
 
@@ -127,7 +129,8 @@ enum Samples {
         return [
             .hello, .authenticate(token: [1, 2, 3]), .request(.ping), .request(.open(cookie: [97])), .request(.read(key)),
             .request(.commit(commit)), .request(.destroy(key, commit.id)), .request(.publish(channel: "c", payload: [1])),
-            .request(.subscribe(channel: "c")), .request(.members), .request(.placement(Slot(masking: 7))),
+            .request(.list(user: "ann", after: key)), .request(.revoke(user: nil, except: key)), .request(.subscribe(channel: "c")),
+            .request(.members), .request(.placement(Slot(masking: 7))),
             .request(.register(service: "web", address: "127.0.0.1:80", weight: 1, cookieName: "sid")),
         ]
     }

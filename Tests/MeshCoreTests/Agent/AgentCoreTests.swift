@@ -60,6 +60,14 @@ struct Dialogue {
         }
     }
 
+    /// Until nobody goes through the sessions any more, or only waits for copies.
+    mutating func passWalk() {
+        for _ in 0...Slot.count / Walks.slotsPerStretch where core.walks.isTimed {
+            now = now.advanced(by: Walks.pause)
+            step(.timer(.walk))
+        }
+    }
+
     mutating func hears(_ message: PeerMessage, over link: LinkID = Self.link) { step(.linkMessage(link, message.encoded)) }
 
     /// The peer joins, serves, and takes every copy it is sent.

@@ -52,6 +52,9 @@ import Testing
             .push(ticket: 8, [synced]), .push(ticket: 0, [smallest]), .claim([Slot(masking: 1)]),
             .claimAnswer(nothing: [Slot(masking: 2)], held: [slot]), .pull([]),
             .inquire(round: 3, isTakeover: true, [slot]), .inquired(round: 3),
+            .walk(id: 4, .list(user: "ann", after: nil), .all), .walk(id: 4, .list(user: "ann", after: key), SlotSet()),
+            .walk(id: 4, .revoke(user: "ann", except: key), .all), .walk(id: 4, .revoke(user: nil, except: nil), .all),
+            .walked(id: 4, .all, [SessionSummary(key: key, createdAt: 1, accessedAt: 2, expiresAt: 3, fields: 4, bytes: 5)], count: 6),
             .mirrored([MirroredSession(key: key, stamp: Stamp(rawValue: 1))]),
             .message(ChannelMessage(channel: "c", position: ChannelPosition(epoch: 1, offset: 1), payload: [0])),
         ] + operations.map { .forward(id: 1, $0) } + results.map { .answer(id: 1, $0) }
@@ -60,7 +63,7 @@ import Testing
     @Test func everyMessageComesBackFromTheWire() throws {
         let samples = try Self.samples()
         for message in samples { #expect(try PeerMessage(decoding: message.encoded) == message) }
-        #expect(Set(samples.compactMap(\.encoded.first)) == Set(1...23))
+        #expect(Set(samples.compactMap(\.encoded.first)) == Set(1...25))
     }
 
     @Test func everySessionComesBackFromTheWire() throws {
@@ -94,7 +97,7 @@ import Testing
                     bytes[Int.random(in: bytes.indices, using: &generator)] ^= 1 << UInt8.random(in: 0...7, using: &generator)
                 }
             } else {
-                bytes = [UInt8.random(in: 0...23, using: &generator)]
+                bytes = [UInt8.random(in: 0...25, using: &generator)]
                 for _ in 0..<round % 48 { bytes.append(UInt8.random(in: 0...255, using: &generator)) }
             }
             guard let message = try? PeerMessage(decoding: bytes) else { continue }
