@@ -3,6 +3,8 @@ public struct SessionCookie: Hashable, Sendable {
     public var secure: Secure
     /// Overrides the name, for an application that shares its host with another.
     public var customName: String?
+    /// How long the browser keeps the cookie. How long the session lives is decided in the mesh, and neither waits for the other.
+    public var lifetime: Lifetime
 
     public enum Secure: String, Hashable, Sendable, CaseIterable {
         /// `Secure` when the request came over HTTPS, as the balancer's `X-Forwarded-Proto` says. A client that forges the header only
@@ -13,9 +15,28 @@ public struct SessionCookie: Hashable, Sendable {
         case never
     }
 
-    public init(secure: Secure = .auto, customName: String? = nil) {
+    public enum Lifetime: Hashable, Sendable {
+        /// Until the browser is closed: no `Max-Age`.
+        case browser
+        /// So long from the moment it is set, which is at the first commit and at each new id.
+        case fixed(Duration)
+        /// So long from the last answer to a request that used the session: it is set with each of them.
+        case rolling(Duration)
+    }
+
+    public init(secure: Secure = .auto, customName: String? = nil, lifetime: Lifetime = .browser) {
         self.secure = secure
         self.customName = customName
+        self.lifetime = lifetime
+    }
+
+    func setCookie(_ value: String, isSecure: Bool) -> SetCookie {
+        let maxAge: Duration? =
+            switch lifetime {
+            case .browser: nil
+            case .fixed(let duration), .rolling(let duration): duration
+            }
+        return SetCookie(name: name, value: value, isSecure: isSecure, maxAge: maxAge)
     }
 
     /// `__Host-sid` when the cookie is always secure, else `sid`. The same for every request, since balancers are told one name.
@@ -58,21 +79,24 @@ public struct SetCookie: Hashable, Sendable, CustomStringConvertible {
     /// Made by an agent from base64url, digits and dots, so it needs no quoting.
     public var value: String
     public var isSecure: Bool
-    /// Whether it tells the browser to forget the cookie.
-    public var isExpiry: Bool
+    /// How long the browser keeps it, in whole seconds; nil for as long as it is open, zero to forget it at once.
+    public var maxAge: Duration?
 
-    public init(name: String, value: String, isSecure: Bool, isExpiry: Bool = false) {
+    public init(name: String, value: String, isSecure: Bool, maxAge: Duration? = nil) {
         self.name = name
         self.value = value
         self.isSecure = isSecure
-        self.isExpiry = isExpiry
+        self.maxAge = maxAge
     }
 
-    /// The header's value. A session cookie without `Max-Age`: how long it lives is decided in the mesh.
+    /// Whether it tells the browser to forget the cookie.
+    public var isExpiry: Bool { maxAge.map { $0 <= .zero } ?? false }
+
+    /// The header's value.
     public var description: String {
         var text = "\(name)=\(value); Path=/; HttpOnly; SameSite=Lax"
         if isSecure { text += "; Secure" }
-        if isExpiry { text += "; Max-Age=0" }
+        if let maxAge { text += "; Max-Age=\(max(0, maxAge.components.seconds))" }
         return text
     }
 }

@@ -80,7 +80,7 @@ public final class SessionMesh: Service, Sendable {
         guard let request = try session.commitRequest() else {
             // A new session that was destroyed again: nobody but the browser knows of it.
             guard !session.isDestroyed else { return CommitOutcome(setCookie: session.hasCookie ? expiry(isSecure: isSecure) : nil) }
-            return CommitOutcome()
+            return CommitOutcome(setCookie: renewal(of: session, isSecure: isSecure))
         }
         switch try await link.request(request) {
         case .done:
@@ -90,8 +90,9 @@ public final class SessionMesh: Service, Sendable {
             session.apply(receipt, at: await link.node)
             var counters: [String: Int64] = [:]
             for counter in receipt.counters { if case .integer(let value) = counter.value { counters[counter.name] = value } }
-            let setCookie = receipt.cookie.map { SetCookie(name: configuration.cookie.name, value: $0, isSecure: isSecure) }
-            return CommitOutcome(setCookie: setCookie, copies: Int(receipt.copies), counters: counters)
+            let setCookie = receipt.cookie.map { configuration.cookie.setCookie($0, isSecure: isSecure) }
+            return CommitOutcome(
+                setCookie: setCookie ?? renewal(of: session, isSecure: isSecure), copies: Int(receipt.copies), counters: counters)
         case .conflict(let present):
             session.adopt(present)
             return nil
@@ -161,7 +162,13 @@ public final class SessionMesh: Service, Sendable {
 
     /// Tells the browser to forget the session's cookie.
     public func expiry(isSecure: Bool) -> SetCookie {
-        SetCookie(name: configuration.cookie.name, value: "", isSecure: isSecure, isExpiry: true)
+        SetCookie(name: configuration.cookie.name, value: "", isSecure: isSecure, maxAge: .zero)
+    }
+
+    /// The cookie again, when the browser is to keep it longer for having come.
+    private func renewal(of session: Session, isSecure: Bool) -> SetCookie? {
+        guard case .rolling = configuration.cookie.lifetime, session.key != nil, let cookie = session.cookie else { return nil }
+        return configuration.cookie.setCookie(cookie, isSecure: isSecure)
     }
 
     // MARK: Channels

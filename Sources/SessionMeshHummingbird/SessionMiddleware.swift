@@ -163,7 +163,7 @@ public actor RequestSession {
     @discardableResult
     public func commit() async throws(SessionError) -> CommitOutcome {
         guard case .open = phase else { throw SessionError(.invalid, "the session is being committed by another task of this request") }
-        guard var session, session.hasChanges else { return CommitOutcome() }
+        guard var session else { return CommitOutcome() }
         phase = .committing
         defer { phase = .open }
         let outcome = try await linked().commit(&session, isSecure: isSecure)

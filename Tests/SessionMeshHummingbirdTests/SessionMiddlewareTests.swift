@@ -301,6 +301,33 @@ struct TestContext: SessionRequestContext {
         }
     }
 
+    @Test func aRollingCookieIsSetWithEachAnswerThatUsedTheSessionAndAFixedOneOnce() async throws {
+        for (lifetime, again) in [
+            (SessionCookie.Lifetime.rolling(.seconds(3600)), true), (.fixed(.seconds(3600)), false), (.browser, false),
+        ] {
+            try await Self.withClient {
+                $0.cookie.lifetime = lifetime
+            } _: { client, _, _ in
+                let first = try await client.execute(uri: "/count", method: .post) { $0 }
+                #expect(first.headers[.setCookie]?.contains("Max-Age=3600") == (lifetime != .browser))
+                let cookie = try Self.cookie(first)
+                for (path, method) in [("/count", HTTPRequest.Method.post), ("/read", .get)] {
+                    let next = try await client.execute(uri: path, method: method, headers: [.cookie: cookie]) { $0 }
+                    #expect((next.headers[.setCookie] != nil) == again)
+                    if again { #expect(next.headers[.setCookie]?.hasPrefix("\(cookie); ") == true) }
+                }
+                for (path, headers) in [("/static", [.cookie: cookie]), ("/read", [:]), ("/read", [.cookie: "sid=unknown"])]
+                    as [(String, HTTPFields)]
+                {
+                    let other = try await client.execute(uri: path, method: .get, headers: headers) { $0 }
+                    #expect(other.headers[.setCookie] == nil)
+                }
+                let gone = try await client.execute(uri: "/logout", method: .post, headers: [.cookie: cookie]) { $0 }
+                #expect(gone.headers[.setCookie]?.hasSuffix("Max-Age=0") == true)
+            }
+        }
+    }
+
     @Test func aChangeAfterTheHeadIsRefused() async throws {
         try await Self.withClient { client, _, agent in
             let response = try await client.execute(uri: "/late", method: .post) { $0 }

@@ -338,8 +338,11 @@ import Testing
     @Test func theHeaderGuardsTheCookie() {
         #expect(SetCookie(name: "sid", value: "v", isSecure: false).description == "sid=v; Path=/; HttpOnly; SameSite=Lax")
         #expect(
-            SetCookie(name: "__Host-sid", value: "", isSecure: true, isExpiry: true).description
+            SetCookie(name: "__Host-sid", value: "", isSecure: true, maxAge: .zero).description
                 == "__Host-sid=; Path=/; HttpOnly; SameSite=Lax; Secure; Max-Age=0")
+        #expect(
+            SetCookie(name: "sid", value: "v", isSecure: false, maxAge: .milliseconds(90_500)).description
+                == "sid=v; Path=/; HttpOnly; SameSite=Lax; Max-Age=90")
     }
 }
 
