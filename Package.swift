@@ -93,7 +93,8 @@ let package = Package(
         .target(
             name: "SessionMeshHummingbird",
             dependencies: [
-                "SessionMesh", hummingbird, hummingbirdCore, logging, nioCore, nioHTTP1, nioHTTPTypes, nioHTTPTypesHTTP1, nioWebSocket,
+                "MeshCore", "SessionMesh", crypto, hummingbird, hummingbirdCore, logging, nioCore, nioHTTP1, nioHTTPTypes,
+                nioHTTPTypesHTTP1, nioWebSocket,
             ],
             swiftSettings: settings
         ),

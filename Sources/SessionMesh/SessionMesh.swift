@@ -19,7 +19,7 @@ public import ServiceLifecycle
 /// A broken connection is made anew. Requests that are safe to repeat, commits by their id among them, are sent again; a publish is not.
 public final class SessionMesh: Service, Sendable {
     public let configuration: SessionMeshConfiguration
-    private let link: AgentLink
+    let link: AgentLink
     private let meter: SessionMeter
 
     /// - Parameters:
