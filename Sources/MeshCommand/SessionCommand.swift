@@ -7,7 +7,9 @@ struct SessionCommand: ParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "session",
         abstract: "Shows, changes and ends sessions.",
-        subcommands: [SessionGetCommand.self, SessionSetCommand.self, SessionDestroyCommand.self])
+        subcommands: [
+            SessionGetCommand.self, SessionSetCommand.self, SessionDestroyCommand.self, SessionListCommand.self, SessionRevokeCommand.self,
+        ])
 }
 
 /// Which session is meant. Cookies and keys are base64url, one in 64 begins with a dash, and is no flag.
@@ -17,11 +19,13 @@ struct SessionChoice: ParsableArguments {
 
     @Option(
         parsing: .unconditional, help: "The session's key, as logs and /v1/sessions show it: 43 characters.",
-        transform: { text in
-            guard let key = SessionKey(text: text) else { throw ValidationError("a key is 43 characters of base64url") }
-            return key
-        })
+        transform: SessionChoice.key)
     var key: SessionKey?
+
+    @Sendable static func key(_ text: String) throws -> SessionKey {
+        guard let key = SessionKey(text: text) else { throw ValidationError("a key is 43 characters of base64url") }
+        return key
+    }
 
     func validate() throws {
         guard cookie == nil || key == nil else { throw ValidationError("give --cookie or --key, not both") }

@@ -165,6 +165,31 @@ import Testing
         #expect(gone.errors.contains("no such session"))
     }
 
+    @Test func aUsersSessionsAreListedWithoutTheirContentsAndRevokedButOne() async throws {
+        let directory = try CommandDirectory()
+        let agent = try agent("n1", in: directory)
+        defer { agent.send(SIGKILL) }
+        _ = try await agent.event("serving")
+        var keys: [String] = []
+        for user in ["ann", "ann", "ann", "bob"] {
+            let made = try await json(["session", "set", "pin=0000-canary", "--user", user, "--json"], in: directory)
+            keys.append(try #require(made["key"] as? String))
+        }
+        let listed = try await CommandProcess.run(["session", "list", "--user", "ann"], in: directory)
+        #expect(listed.code == 0, "\(listed.errors)")
+        for (number, key) in keys.enumerated() { #expect(listed.output.contains(key) == (number < 3)) }
+        #expect(!listed.output.contains("canary"))
+
+        let revoked = try await json(["session", "revoke", "--user", "ann", "--except", keys[0], "--json"], in: directory)
+        #expect(revoked["ended"] as? Int == 2)
+        let left = try await CommandProcess.run(["session", "list", "--user", "ann", "--json"], in: directory)
+        #expect(left.output.contains(keys[0]) && !left.output.contains(keys[1]) && !left.output.contains(keys[2]))
+        let all = try await CommandProcess.run(["session", "revoke", "--all"], in: directory)
+        #expect(all.output == "ended 2 sessions\n")
+        let none = try await CommandProcess.run(["session", "list", "--user", "ann"], in: directory)
+        #expect(none.output == "ann has no session\n")
+    }
+
     @Test func whatIsPublishedIsPrintedBySubscribers() async throws {
         let directory = try CommandDirectory()
         let agent = try agent("n1", in: directory)
