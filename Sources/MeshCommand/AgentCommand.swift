@@ -50,6 +50,13 @@ struct AgentCommand: AsyncParsableCommand {
     @Flag(help: "Count the idle time from the last change of a session, not from the last request.")
     var noRolling = false
 
+    @Option(
+        help: """
+            Sessions held at most, second copies included; more are refused, and none is dropped. A million small ones take about 1 GB. \
+            (default: 1000000)
+            """)
+    var sessionsMax = 1_000_000
+
     @OptionGroup var log: LogOptions
 
     enum RoleName: String, ExpressibleByArgument, CaseIterable {
@@ -59,6 +66,7 @@ struct AgentCommand: AsyncParsableCommand {
     func validate() throws {
         guard (1...16).contains(weight) else { throw ValidationError("--weight is a whole number from 1 to 16") }
         guard idleTimeout >= .seconds(1) else { throw ValidationError("--idle-timeout is one second or more") }
+        guard sessionsMax >= 1 else { throw ValidationError("--sessions-max is a whole number, one or more") }
         guard absoluteTimeout.map({ $0 >= .seconds(1) }) ?? true else { throw ValidationError("--absolute-timeout is one second or more") }
         guard Set(tag.map(\.name)).count == tag.count else { throw ValidationError("--tag has a name twice") }
         // By hand, because the parser would repeat the value, and a password with it.
@@ -84,7 +92,7 @@ struct AgentCommand: AsyncParsableCommand {
             agent: AgentConfiguration(
                 name: name, endpoint: bind, role: role == .node ? .node : .balancer, label: label,
                 tags: Dictionary(uniqueKeysWithValues: tag.map { ($0.name, $0.value) }), weight: weight, mirrors: mirror != nil,
-                expiry: ExpiryPolicy(idle: idleTimeout, absolute: absoluteTimeout, isRolling: !noRolling),
+                expiry: ExpiryPolicy(idle: idleTimeout, absolute: absoluteTimeout, isRolling: !noRolling), sessionsMax: sessionsMax,
                 swim: SWIM.Configuration(member.profile)),
             keys: keys, rereadKeys: member.rereadKeys(in: directory), mirror: mirror, logger: logger)
 

@@ -27,6 +27,7 @@ import Testing
         Mistake(arguments: ["session", "revoke"], code: 64, says: "--user NAME or --all"),
         Mistake(arguments: ["session", "revoke", "--user", "ann", "--all"], code: 64, says: "--user NAME or --all"),
         Mistake(arguments: ["session", "list"], code: 64, says: "--user"),
+        Mistake(arguments: ["agent", "--sessions-max", "0"], code: 64, says: "--sessions-max is a whole number"),
         Mistake(arguments: ["agent", "--absolute-timeout", "0s"], code: 64, says: "--absolute-timeout is one second"),
         Mistake(arguments: ["agent", "--client", "unix:" + String(repeating: "x", count: 200)], code: 64, says: "shorter"),
         Mistake(arguments: ["agent"], variables: ["SESSIONMESH_WEIGHT": "\u{1}junk"], code: 64, says: "SESSIONMESH_WEIGHT"),

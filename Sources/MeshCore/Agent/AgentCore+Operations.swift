@@ -327,8 +327,10 @@ extension AgentCore {
         guard slots[index].sessions[key] == nil else {
             return createAgain(number, key, commit, state)
         }
-        guard sessionCount < configuration.sessionsMax else {
-            let full = ClientFailure(.full, "this agent holds \(configuration.sessionsMax) sessions, as many as it may")
+        // One that was given another id lives on: nobody is logged out at a login for want of a place.
+        guard state != nil || sessionCount < configuration.sessionsMax else {
+            let full = ClientFailure(
+                .full, "the agent \(id.name) holds \(configuration.sessionsMax) sessions, as many as it may; see --sessions-max")
             return finish(number, .failed(full))
         }
         var fresh = SessionState(createdAt: wall)

@@ -13,7 +13,7 @@ public struct ExpiryPolicy: Hashable, Sendable {
         self.isRolling = isRolling
     }
 
-    /// Accesses are written down only when they moved the date by this much, in milliseconds; the idle time is longer by as much. Of an active
-    /// session that is one write in ten seconds, and in ninety of one that may idle for half an hour.
-    static func accessSlack(idle: Int64) -> Int64 { max(10_000, idle / 20) }
+    /// Accesses are written down only when they moved the date by this much; the idle time is longer by as much. Of an active session that is
+    /// one write in ten seconds, and in ninety of one that may idle for half an hour.
+    public static func accessSlack(idle: Duration) -> Duration { max(.seconds(10), idle / 20) }
 }

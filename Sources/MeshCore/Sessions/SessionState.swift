@@ -398,7 +398,7 @@ public struct SessionState: Hashable, Sendable {
     /// Notes an access. Gives the delta when it moved the date far enough to be told to others, and would prolong the session.
     public mutating func touch(wall: Int64, policy: ExpiryPolicy) -> SessionState? {
         guard !isDestroyed, isRolling ?? policy.isRolling,
-            wall - accessedAt >= ExpiryPolicy.accessSlack(idle: idleMilliseconds(policy))
+            wall - accessedAt >= ExpiryPolicy.accessSlack(idle: idle(policy)).milliseconds
         else { return nil }
         accessedAt = wall
         var delta = SessionState()
@@ -418,15 +418,17 @@ public struct SessionState: Hashable, Sendable {
     /// Unix milliseconds. Never early. Idle time is late by at most its slack; an absolute end and a date are exact.
     public func expiresAt(_ policy: ExpiryPolicy) -> Int64 {
         if let destroyed { return destroyed.milliseconds + Self.tombstoneMilliseconds }
-        let idle = idleMilliseconds(policy)
+        let idle = idle(policy)
+        let isRolling = isRolling ?? policy.isRolling
         let idleEnd =
-            isRolling ?? policy.isRolling ? accessedAt + idle + ExpiryPolicy.accessSlack(idle: idle) : latest.milliseconds + idle
+            isRolling
+            ? accessedAt + idle.milliseconds + ExpiryPolicy.accessSlack(idle: idle).milliseconds : latest.milliseconds + idle.milliseconds
         let absolute = absoluteSeconds.map { Int64($0) * 1000 } ?? policy.absolute?.milliseconds
         return min(idleEnd, absolute.map { created.milliseconds + $0 } ?? .max, until ?? .max)
     }
 
-    private func idleMilliseconds(_ policy: ExpiryPolicy) -> Int64 {
-        idleSeconds.map { Int64($0) * 1000 } ?? policy.idle.milliseconds
+    private func idle(_ policy: ExpiryPolicy) -> Duration {
+        idleSeconds.map { .seconds(Int64($0)) } ?? policy.idle
     }
 
     // MARK: Finding

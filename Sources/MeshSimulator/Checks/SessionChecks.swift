@@ -7,7 +7,6 @@ extension History {
     static let repeatAge = Duration.milliseconds(SessionState.commitAgeMilliseconds - 2 * MeshClock.leeway)
     /// Two clocks that the mesh goes by differ by no more.
     static let skew = Duration.milliseconds(2 * MeshClock.leeway)
-    static let accessSlack = Duration.milliseconds(SessionState.accessSlackMilliseconds)
     static let grace = Duration.milliseconds(SessionState.graceMilliseconds)
 
     func isLast(_ operation: Operation) -> Bool { restedAt.map { operation.invoked >= $0 } ?? true }
@@ -225,7 +224,7 @@ public struct ExpiryCheck: Check {
     private func late(_ read: History.Operation, _ idle: Duration, _ story: Story) -> Counterexample? {
         let accesses = story.operations.filter { $0.mayHaveEffect && $0.number != read.number && $0.invoked <= read.invoked }
         guard let last = accesses.max(by: { ($0.completed ?? .seconds(Int64.max)) < ($1.completed ?? .seconds(Int64.max)) }),
-            let over = last.completed, read.invoked - over > idle + History.accessSlack + History.skew
+            let over = last.completed, read.invoked - over > idle + ExpiryPolicy.accessSlack(idle: idle) + History.skew
         else { return nil }
         return Counterexample(
             promise, "\(read.session) is there \(read.invoked - over) after it was last asked for",

@@ -21,9 +21,9 @@ struct Dialogue {
     /// All that was said, and over which link.
     var log: [(link: LinkID, message: PeerMessage)] = []
 
-    init(role: Role = .node) throws {
+    init(role: Role = .node, sessionsMax: Int = 1_000_000) throws {
         var generator = SeededGenerator(seed: 1)
-        let configuration = AgentConfiguration(name: try NodeName("n1"), endpoint: Self.endpoint, role: role)
+        let configuration = AgentConfiguration(name: try NodeName("n1"), endpoint: Self.endpoint, role: role, sessionsMax: sessionsMax)
         peer = MemberID(name: try NodeName("n2"), life: Life(rawValue: 1 << 40))
         core = try AgentCore(
             configuration: configuration, keys: KeyFile.generate(using: &generator), seed: 2, secretSeed: [UInt8](repeating: 3, count: 32),

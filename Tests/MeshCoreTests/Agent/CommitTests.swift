@@ -106,6 +106,25 @@ import Testing
         guard case .session(.some) = play.replies[read] else { return #expect(Bool(false)) }
     }
 
+    @Test func aFullAgentRefusesNewSessionsAndNobodyWhoHasOneIsLoggedOut() throws {
+        var play = try Dialogue(sessionsMax: 3)
+        let keys = try (0..<3).map { _ in
+            play.pass(.milliseconds(50))
+            return try play.made()
+        }
+        let fourth = play.ask(.commit(SessionCommit(key: nil, id: CommitID(upper: 2, lower: 1))))
+        guard case .failure(let failure) = play.replies[fourth] else { return #expect(Bool(false)) }
+        #expect(failure.code == .full && failure.description.contains("--sessions-max"))
+        let changed = play.ask(Self.commit(keys[0], 2, [.set("theme", [1])]))
+        #expect(play.replies[changed] == Self.receipt(keys[0], copies: 1))
+        let login = play.ask(.commit(SessionCommit(key: keys[1], id: CommitID(upper: 2, lower: 3), regenerate: true)))
+        guard case .committed = play.replies[login] else { return #expect(Bool(false)) }
+        for key in [keys[0], keys[2]] {
+            let read = play.ask(.read(key))
+            guard case .session(.some) = play.replies[read] else { return #expect(Bool(false)) }
+        }
+    }
+
     @Test func aCommitOutOfBoundsIsRefusedEvenWhereItWouldChangeNothing() throws {
         var play = try Dialogue()
         try play.join()
