@@ -1,42 +1,67 @@
 import MeshAgent
 import MeshSimulator
 
-/// An ``Ordeal`` for each seed.
+/// A ``SessionOrdeal`` for each seed; one that breaks a promise is made smaller for as long as it still does.
 struct SessionTrial: Trial {
-    var configuration: Ordeal.Configuration
+    var configuration: SessionOrdeal.Configuration
+    /// Nil draws it from each seed.
+    var plan: SessionPlan?
 
-    func run(seed: UInt64, progress: @escaping @Sendable (Duration) -> Void) -> Ordeal.Report {
-        var ordeal = Ordeal(seed: seed, configuration: configuration)
-        return ordeal.run()
+    struct Outcome: Broken, Sendable {
+        var report: SessionOrdeal.Report
+        /// Of a broken promise.
+        var shrunk: SessionOrdeal.Shrunk?
+
+        var isBroken: Bool { !report.violations.isEmpty }
     }
 
-    func replay(_ seed: UInt64) -> String {
-        let faults = configuration.faults.map(\.rawValue).sorted().joined(separator: ",")
-        return "sessionmesh simulate --seed \(seed) --nodes \(configuration.nodes) --rounds \(configuration.rounds)"
-            + " --loss \(configuration.loss) --faults \(faults)"
+    func run(seed: UInt64, progress: @escaping @Sendable (Duration) -> Void) -> Outcome {
+        var ordeal = SessionOrdeal(seed: seed, configuration: configuration, plan: plan)
+        let report = ordeal.run(progress: progress)
+        return Outcome(report: report, shrunk: report.violations.isEmpty ? nil : SessionOrdeal.shrink(report))
     }
 
-    func text(of report: Ordeal.Report) -> String {
-        var text = "seed \(report.seed)  trace \(Figures.hex(report.traceHash))  \(Figures.seconds(report.virtualTime)) s simulated  "
-        text += "\(report.commitsAcknowledged) commits, \(report.commitsRepeated) repeats  \(report.faults.joined(separator: ", "))  "
-        text += report.violations.isEmpty ? "all promises held\n" : "BROKEN\n"
-        if !report.violations.isEmpty {
-            text += report.violations.map { "  \($0)\n" }.joined() + "  again: \(replay(report.seed))\n"
+    /// Says everything, so that it stays true when a default changes.
+    static func replay(_ report: SessionOrdeal.Report) -> String {
+        let configuration = report.configuration
+        return "sessionmesh simulate --seed \(report.seed) --nodes \(configuration.nodes) --loss \(configuration.loss)"
+            + " --browsers \(configuration.workload.browsers) --clients \(configuration.workload.clientsPerBrowser)"
+            + (configuration.workload.expires ? "" : " --no-expiring") + " --plan '\(report.plan)'"
+    }
+
+    func text(of outcome: Outcome) -> String {
+        let report = outcome.report
+        var parts = [
+            "seed \(report.seed)", "trace \(Figures.hex(report.traceHash))", "\(Figures.seconds(report.virtualTime)) s simulated",
+            "\(report.operations) operations, \(report.repeated) repeated",
+        ]
+        if !report.plan.rounds.isEmpty { parts.append("\(report.plan)") }
+        parts.append(report.violations.isEmpty ? "all promises held" : "BROKEN")
+        var text = parts.joined(separator: "  ") + "\n"
+        guard outcome.isBroken else { return text }
+        text += report.violations.map { "  \($0)\n" }.joined() + "  again: \(Self.replay(report))\n"
+        if let shrunk = outcome.shrunk {
+            text += "  made smaller in \(shrunk.runs) runs:\n" + shrunk.report.violations.map { "    \($0)\n" }.joined()
+            text += "    again: \(Self.replay(shrunk.report))\n"
         }
         return text
     }
 
-    func json(of report: Ordeal.Report) -> JSON {
-        .object([
+    func json(of outcome: Outcome) -> JSON {
+        let report = outcome.report
+        var pairs: [(String, JSON?)] = [
             ("seed", .number(report.seed)), ("trace", .text(Figures.hex(report.traceHash))),
-            ("virtualMilliseconds", Figures.milliseconds(report.virtualTime)),
-            ("faults", .array(report.faults.map { .text($0) })), ("commitsAcknowledged", .number(report.commitsAcknowledged)),
-            ("commitsRepeated", .number(report.commitsRepeated)), ("violations", .array(report.violations.map { .text($0) })),
-            ("replay", .text(replay(report.seed))),
-        ])
+            ("virtualMilliseconds", Figures.milliseconds(report.virtualTime)), ("operations", .number(report.operations)),
+            ("repeated", .number(report.repeated)), ("plan", .text("\(report.plan)")),
+            ("violations", .array(report.violations.map { .text("\($0)") })), ("replay", .text(Self.replay(report))),
+        ]
+        if let shrunk = outcome.shrunk {
+            let smaller = JSON.object([
+                ("runs", .number(shrunk.runs)), ("plan", .text("\(shrunk.report.plan)")),
+                ("violations", .array(shrunk.report.violations.map { .text("\($0)") })), ("replay", .text(Self.replay(shrunk.report))),
+            ])
+            pairs.append(("shrunk", smaller))
+        }
+        return .object(pairs)
     }
-}
-
-extension Ordeal.Report: Broken {
-    var isBroken: Bool { !violations.isEmpty }
 }

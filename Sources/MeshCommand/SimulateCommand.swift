@@ -6,13 +6,14 @@ struct SimulateCommand: ParsableCommand {
         commandName: "simulate",
         abstract: "Puts a simulated mesh through faults and holds it to its promises.",
         discussion: """
-            Whole agents while clients count or, with --membership, up to thousands of members that do nothing but gossip.
-            The same seed and flags give the same trace, on any machine. A broken promise is printed with the command that repeats it;
-            a membership's seed is first made as small as it can be and still break that promise.
+            Whole agents while clients use sessions or, with --membership, up to thousands of members that do nothing but gossip.
+            The same seed and flags give the same trace, on any machine. A broken promise is printed with the command that repeats it,
+            and with the smallest plan found that still breaks it.
 
             Examples:
               sessionmesh simulate --seed 7
-              sessionmesh simulate --seeds 1...200 --faults crash,pause --loss 0.3
+              sessionmesh simulate --seeds 1...200 --faults crash,pause --pairs --loss 0.3
+              sessionmesh simulate --nodes 3 --plan 0.5:crash@17:n3:2,1:pause:n1:1+1.5:clock:n2:4
               sessionmesh simulate --membership --nodes 1000 --seconds 60
               sessionmesh simulate --membership --nodes 8 --plan 5:cut:n1:n2:8,9.5:crash:n3:2
             """)
@@ -35,7 +36,8 @@ struct SimulateCommand: ParsableCommand {
 
     @Option(
         help: ArgumentHelp(
-            "What may happen: crash, pause, clock, cut; with --membership \(Self.kinds). (default: crash,pause,clock; with --membership all)",
+            "What may happen: \(Self.sessionKinds); with --membership \(Self.kinds). (default: all but cut, split and sever; with "
+                + "--membership all)",
             valueName: "list"))
     var faults: String?
 
@@ -54,10 +56,24 @@ struct SimulateCommand: ParsableCommand {
     @Option(help: "With --membership: the share of packets that are overtaken, 0 to 0.9. (default: 0.05)")
     var reordering: Double?
 
+    @Flag(help: "Two faults of different nodes in each round.")
+    var pairs = false
+
+    @Option(help: "Browsers, 1 to 1000; each has a session. (default: 6)")
+    var browsers: Int?
+
+    @Option(help: "Clients of each browser, 1 to 100, that use its session at once. (default: 3)")
+    var clients: Int?
+
+    @Flag(help: "Without the browser that comes so seldom that its session expires.")
+    var noExpiring = false
+
     @Option(
         help: ArgumentHelp(
-            "With --membership: what happens, instead of what the seed would draw: each fault as SECOND:KIND:nI:LENGTH, "
-                + "a cut as SECOND:cut:nI:nJ:LENGTH, a kill as SECOND:kill:nI.",
+            "What happens, instead of what the seed would draw: each fault as SECOND:KIND:nI:LENGTH, a cut as SECOND:cut:nI:nJ:LENGTH. "
+                + "Seconds count from when the mesh was whole after the last one; faults of one round are joined by +, and crash@K kills "
+                + "in the middle of things, after K more. With --membership seconds count from the beginning, and a kill is "
+                + "SECOND:kill:nI.",
             valueName: "list"))
     var plan: String?
 
@@ -66,6 +82,7 @@ struct SimulateCommand: ParsableCommand {
 
     /// More would take weeks.
     private static let seedsMax: UInt64 = 1_000_000
+    private static let sessionKinds = SessionPlan.Fault.Kind.allCases.map(\.rawValue).joined(separator: ", ")
     private static let kinds = MembershipPlan.Fault.Kind.allCases.map(\.rawValue).joined(separator: ", ")
 
     @Sendable private static func range(_ text: String) throws -> ClosedRange<UInt64> {
@@ -121,16 +138,34 @@ struct SimulateCommand: ParsableCommand {
     func sessionTrial() throws -> SessionTrial {
         let foreign: [(String, Bool)] = [
             ("balancers", balancers != nil), ("seconds", seconds != nil), ("duplication", duplication != nil),
-            ("reordering", reordering != nil), ("plan", plan != nil),
+            ("reordering", reordering != nil),
         ]
         if let (flag, _) = foreign.first(where: \.1) { throw ValidationError("--\(flag) goes with --membership") }
-        var configuration = Ordeal.Configuration()
+        var configuration = SessionOrdeal.Configuration()
         if let nodes { configuration.nodes = nodes }
         if let rounds { configuration.rounds = rounds }
         if let loss { configuration.loss = loss }
-        if let faults = try faults(of: Ordeal.Fault.self) { configuration.faults = faults }
+        if let faults = try faults(of: SessionPlan.Fault.Kind.self) { configuration.faults = faults }
+        configuration.pairs = pairs
+        if let browsers { configuration.workload.browsers = browsers }
+        if let clients { configuration.workload.clientsPerBrowser = clients }
+        configuration.workload.expires = !noExpiring
         guard (2...64).contains(configuration.nodes) else { throw ValidationError("--nodes is a whole number from 2 to 64") }
-        return SessionTrial(configuration: configuration)
+        guard (1...1000).contains(configuration.workload.browsers) else {
+            throw ValidationError("--browsers is a whole number from 1 to 1000")
+        }
+        guard (1...100).contains(configuration.workload.clientsPerBrowser) else {
+            throw ValidationError("--clients is a whole number from 1 to 100")
+        }
+        return SessionTrial(configuration: configuration, plan: try plan.map { try Self.sessionPlan($0, nodes: configuration.nodes) })
+    }
+
+    private static func sessionPlan(_ text: String, nodes: Int) throws -> SessionPlan {
+        guard let plan = SessionPlan(text) else {
+            throw ValidationError("--plan is a list such as 0.5:crash@17:n3:2,1:pause:n1:1+1.5:clock:n2:4; kinds are \(sessionKinds)")
+        }
+        guard plan.membersMax <= nodes else { throw ValidationError("--plan names a node above n\(nodes); raise --nodes") }
+        return plan
     }
 
     // MARK: Membership
@@ -140,6 +175,8 @@ struct SimulateCommand: ParsableCommand {
     private static let secondsMax = 7 * 24 * 3600
 
     func membershipTrial() throws -> MembershipTrial {
+        let foreign = [("pairs", pairs), ("browsers", browsers != nil), ("clients", clients != nil), ("no-expiring", noExpiring)]
+        if let (flag, _) = foreign.first(where: \.1) { throw ValidationError("--\(flag) goes without --membership") }
         var configuration = MembershipOrdeal.Configuration()
         if let nodes { configuration.nodes = nodes }
         if let rounds { configuration.rounds = rounds }

@@ -1,5 +1,3 @@
-// A failing run of fifty members and twenty faults tells little. What remains when nothing more can be taken away tells nearly all.
-
 extension MembershipOrdeal {
     public struct Shrunk: Sendable {
         /// Of the smallest run found that breaks the same promise.
@@ -20,46 +18,23 @@ extension MembershipOrdeal {
 
     /// Takes members, faults and time away from a run that broke a promise for as long as it still breaks the same one.
     public static func shrink(_ failing: Report, promise: Promise? = nil) -> Shrunk {
-        var shrunk = Shrunk(report: failing, runs: 0)
-        guard let broken = failing.violations.first?.promise else { return shrunk }
-        var members = 0
-        var isSmaller = true
-        while isSmaller {
-            isSmaller = false
-            for (configuration, plan) in candidates(shrunk.report) {
-                guard shrunk.runs < shrinkingRunsMax, members < shrinkingMembersMax else { return shrunk }
-                shrunk.runs += 1
-                members += configuration.nodes
-                var ordeal = MembershipOrdeal(seed: failing.seed, configuration: configuration, plan: plan, promise: promise)
-                let report = ordeal.run()
-                guard report.violations.first?.promise == broken else { continue }
-                shrunk.report = report
-                isSmaller = true
-                break
-            }
+        guard let broken = failing.violations.first?.promise else { return Shrunk(report: failing, runs: 0) }
+        var (runs, members) = (0, 0)
+        let least = Shrinking.least(failing, candidates: candidates) { configuration, plan in
+            guard runs < shrinkingRunsMax, members < shrinkingMembersMax else { return nil }
+            runs += 1
+            members += configuration.nodes
+            var ordeal = MembershipOrdeal(seed: failing.seed, configuration: configuration, plan: plan, promise: promise)
+            let report = ordeal.run()
+            return report.violations.first?.promise == broken ? report : nil
         }
-        return shrunk
+        return Shrunk(report: least, runs: runs)
     }
 
-    /// All that is a little smaller, the greatest steps first. Each makes something less and nothing more, so that this comes to an end.
     private static func candidates(_ report: Report) -> [(Configuration, MembershipPlan)] {
         let (configuration, plan) = (report.configuration, report.plan)
-        return fewerFaults(plan).map { (configuration, $0) } + fewerMembers(configuration, plan)
+        return Shrinking.fewer(plan.faults).map { (configuration, MembershipPlan(faults: $0)) } + fewerMembers(configuration, plan)
             + calmer(configuration).map { ($0, plan) } + shorter(plan).map { (configuration, $0) }
-    }
-
-    private static func fewerFaults(_ plan: MembershipPlan) -> [MembershipPlan] {
-        var plans: [MembershipPlan] = []
-        var size = plan.faults.count
-        while size > 0 {
-            for start in stride(from: 0, to: plan.faults.count, by: size) {
-                var fewer = plan
-                fewer.faults.removeSubrange(start..<min(start + size, plan.faults.count))
-                plans.append(fewer)
-            }
-            size /= 2
-        }
-        return plans
     }
 
     /// Faults of those who are taken away befall others.
@@ -105,12 +80,12 @@ extension MembershipOrdeal {
         // Everything from some fault on comes earlier: by half of the time before it, or to whole seconds.
         for index in plan.faults.indices {
             let before = plan.faults[index].at - (index > 0 ? plan.faults[index - 1].at : 0)
-            for gap in [before / 2, before / 1000 * 1000] {
+            for gap in Shrinking.shorter(before) {
                 add { for later in index..<plan.faults.count { $0.faults[later].at -= before - gap } }
             }
         }
         for index in plan.faults.indices where plan.faults[index].length > 0 {
-            for length in [plan.faults[index].length / 2, plan.faults[index].length / 1000 * 1000] where length > 0 {
+            for length in Shrinking.shorter(plan.faults[index].length) where length > 0 {
                 add { $0.faults[index].length = length }
             }
         }

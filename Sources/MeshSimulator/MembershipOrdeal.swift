@@ -1,7 +1,7 @@
 import MeshCore
 
 /// A ``MembershipWorld`` put through faults drawn from a seed, and held to its promises: those that its checkers watch all the time, and that all
-/// come to see the same once the faults are over. What ``Ordeal`` is to sessions.
+/// come to see the same once the faults are over. ``SessionOrdeal`` is the same for sessions.
 public struct MembershipOrdeal: Sendable {
     public struct Configuration: Hashable, Sendable {
         public var nodes = 10

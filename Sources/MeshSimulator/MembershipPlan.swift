@@ -63,17 +63,10 @@ public struct MembershipPlan: Hashable, Sendable, CustomStringConvertible {
     public var description: String { faults.map(Self.text).joined(separator: ",") }
 
     private static func text(of fault: Fault) -> String {
-        var words = [seconds(fault.at), fault.kind.rawValue, "n\(fault.member)"]
+        var words = [PlanText.seconds(fault.at), fault.kind.rawValue, "n\(fault.member)"]
         if let other = fault.other { words.append("n\(other)") }
-        if fault.kind != .kill { words.append(seconds(fault.length)) }
+        if fault.kind != .kill { words.append(PlanText.seconds(fault.length)) }
         return words.joined(separator: ":")
-    }
-
-    private static func seconds(_ milliseconds: Int64) -> String {
-        let (whole, rest) = milliseconds.quotientAndRemainder(dividingBy: 1000)
-        guard rest > 0 else { return "\(whole)" }
-        let digits = String(rest + 1000).dropFirst()
-        return "\(whole).\(digits.prefix(digits.hasSuffix("00") ? 1 : digits.hasSuffix("0") ? 2 : 3))"
     }
 
     /// Nil unless it is such a text.
@@ -84,32 +77,16 @@ public struct MembershipPlan: Hashable, Sendable, CustomStringConvertible {
         }
     }
 
-    /// A week; more is a slip.
-    private static let timeMax: Int64 = 7 * 24 * 3_600_000
-
     private static func fault(_ words: [Substring]) -> Fault? {
-        guard words.count >= 3, let at = milliseconds(words[0]), let kind = Fault.Kind(rawValue: String(words[1])),
-            let member = member(words[2])
+        guard words.count >= 3, let at = PlanText.milliseconds(words[0]), let kind = Fault.Kind(rawValue: String(words[1])),
+            let member = PlanText.member(words[2])
         else { return nil }
         let rest = words.dropFirst(3)
-        let other = kind == .cut ? rest.first.flatMap(Self.member) : nil
+        let other = kind == .cut ? rest.first.flatMap(PlanText.member) : nil
         if kind == .cut, other == nil || other == member { return nil }
         let tail = kind == .cut ? rest.dropFirst() : rest
         if kind == .kill { return tail.isEmpty ? Fault(kind, member: member, at: at, length: 0) : nil }
-        guard tail.count == 1, let length = tail.first.flatMap(milliseconds) else { return nil }
+        guard tail.count == 1, let length = tail.first.flatMap(PlanText.milliseconds) else { return nil }
         return Fault(kind, member: member, other: other, at: at, length: length)
-    }
-
-    private static func member(_ word: Substring) -> Int? {
-        guard word.first == "n", let number = Int(word.dropFirst()), number >= 1 else { return nil }
-        return number
-    }
-
-    private static func milliseconds(_ word: Substring) -> Int64? {
-        let parts = word.split(separator: ".", omittingEmptySubsequences: false)
-        guard parts.count <= 2, let whole = parts.first.flatMap({ Int64($0) }), (0...timeMax / 1000).contains(whole) else { return nil }
-        guard parts.count == 2 else { return whole * 1000 }
-        guard (1...3).contains(parts[1].count), let digits = Int64((parts[1] + "00").prefix(3)), digits >= 0 else { return nil }
-        return whole * 1000 + digits
     }
 }

@@ -109,19 +109,39 @@ import Testing
                 + "(sessionmesh agent --help says more)")
     }
 
-    @Test func aBrokenPromiseComesWithTheCommandThatRepeatsIt() throws {
-        let parsed = try SessionMeshCommand.parseAsRoot(["simulate", "--nodes", "3", "--faults", "pause,crash"])
-        let command = try #require(parsed as? SimulateCommand)
-        let report = Ordeal.Report(
-            seed: 9, traceHash: 0xAB, virtualTime: .milliseconds(1500), faults: ["crash n1"], commitsAcknowledged: 3, commitsRepeated: 1,
-            violations: ["n1 lost a session"])
+    @Test func aBrokenPromiseComesWithTheSmallerPlanThatRepeatsIt() throws {
+        let parsed = try SessionMeshCommand.parseAsRoot([
+            "simulate", "--nodes", "3", "--plan", "1:crash@7:n3:2,0.5:pause:n1:1+1:clock:n2:4",
+        ])
+        let trial = try #require(parsed as? SimulateCommand).sessionTrial()
+        var report = SessionOrdeal.Report(
+            seed: 9, configuration: trial.configuration, plan: try #require(trial.plan), traceHash: 0xAB, virtualTime: .milliseconds(1500),
+            operations: 3, repeated: 1, violations: [])
+        #expect(trial.text(of: .init(report: report)).hasSuffix("all promises held\n"))
+        report.violations = [Counterexample(.survives, "a star fell")]
+        var smaller = report
+        smaller.plan.rounds.removeFirst()
+        smaller.configuration.workload.expires = false
         #expect(
-            try command.sessionTrial().text(of: report) == """
-                seed 9  trace 00000000000000ab  1.5 s simulated  3 commits, 1 repeats  crash n1  BROKEN
-                  n1 lost a session
-                  again: sessionmesh simulate --seed 9 --nodes 3 --rounds 4 --loss 0.2 --faults crash,pause
+            trial.text(of: .init(report: report, shrunk: .init(report: smaller, runs: 7))) == """
+                seed 9  trace 00000000000000ab  1.5 s simulated  3 operations, 1 repeated  1:crash@7:n3:2,0.5:pause:n1:1+1:clock:n2:4  BROKEN
+                  survives: a star fell
+                  again: sessionmesh simulate --seed 9 --nodes 3 --loss 0.2 --browsers 6 --clients 3 \
+                --plan '1:crash@7:n3:2,0.5:pause:n1:1+1:clock:n2:4'
+                  made smaller in 7 runs:
+                    survives: a star fell
+                    again: sessionmesh simulate --seed 9 --nodes 3 --loss 0.2 --browsers 6 --clients 3 --no-expiring \
+                --plan '0.5:pause:n1:1+1:clock:n2:4'
 
                 """)
+    }
+
+    @Test(arguments: [
+        ["--plan", "1:fall:n1:2"], ["--plan", "1:crash:n6:2"], ["--nodes", "1"], ["--nodes", "65"], ["--faults", "rain"], ["--faults", ""],
+        ["--browsers", "0"], ["--clients", "101"], ["--seeds", "2...1"],
+    ])
+    func whatNoMeshCanBePutThroughIsRefused(arguments: [String]) {
+        #expect(throws: (any Error).self) { try SessionMeshCommand.parseAsRoot(["simulate"] + arguments) }
     }
 
     @Test func aMembershipsBrokenPromiseComesWithTheSmallerPlanThatRepeatsIt() throws {
@@ -157,18 +177,23 @@ import Testing
         #expect(throws: (any Error).self) { try SessionMeshCommand.parseAsRoot(["simulate", "--membership"] + arguments) }
     }
 
-    @Test(arguments: ["--plan", "--balancers", "--seconds", "--duplication", "--reordering"])
+    @Test(arguments: ["--balancers", "--seconds", "--duplication", "--reordering"])
     func whatIsForMembersOnlyIsRefusedWithoutThem(flag: String) {
         #expect(throws: (any Error).self) { try SessionMeshCommand.parseAsRoot(["simulate", flag, "1"]) }
     }
 
+    @Test(arguments: [["--pairs"], ["--browsers", "2"], ["--clients", "2"], ["--no-expiring"]])
+    func whatIsForSessionsOnlyIsRefusedWithMembers(arguments: [String]) {
+        #expect(throws: (any Error).self) { try SessionMeshCommand.parseAsRoot(["simulate", "--membership"] + arguments) }
+    }
+
     @Test func outcomesComeInTheOrderOfTheirSeeds() {
-        var configuration = Ordeal.Configuration()
+        var configuration = SessionOrdeal.Configuration()
         configuration.nodes = 2
         configuration.rounds = 0
-        configuration.sessions = 1
+        configuration.workload.browsers = 1
         var seeds: [UInt64] = []
-        Trials(seeds: 3...6, of: SessionTrial(configuration: configuration)).run { seeds.append($0.seed) }
+        Trials(seeds: 3...6, of: SessionTrial(configuration: configuration)).run { seeds.append($0.report.seed) }
         #expect(seeds == [3, 4, 5, 6])
     }
 }

@@ -15,7 +15,7 @@ struct Play {
 
     /// Waits until everybody serves and every slot has its second copy.
     mutating func settle(within limit: Duration = .seconds(30)) throws {
-        let isSettled = world.run(for: limit, lookingEvery: .milliseconds(100), until: Ordeal.isWhole)
+        let isSettled = world.run(for: limit, lookingEvery: .milliseconds(100), until: \.isWhole)
         try #require(isSettled, "\(world.running.map { (world.core(of: $0)?.status).map(String.init(describing:)) ?? "-" })")
     }
 

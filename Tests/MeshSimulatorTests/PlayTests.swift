@@ -377,12 +377,4 @@ import Testing
         }
         #expect(isDrained)
     }
-
-    @Test func theSameSeedGivesTheSameTrace() {
-        var settings = Ordeal.Configuration()
-        settings.rounds = 1
-        settings.nodes = 3
-        var (one, two) = (Ordeal(seed: 77, configuration: settings), Ordeal(seed: 77, configuration: settings))
-        #expect(one.run().traceHash == two.run().traceHash)
-    }
 }
