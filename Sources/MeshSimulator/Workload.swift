@@ -323,7 +323,7 @@ public struct Workload: Sendable {
         case .session(nil): .absent
         case .failure(let failure) where failure.code == .notFound: .absent
         case .failure(let failure): .failed("\(failure.code)")
-        case .published, .members, .placement: .failed("\(response)")
+        case .conflict, .listed, .revoked, .published, .members, .placement: .failed("\(response)")
         }
     }
 
@@ -340,7 +340,7 @@ public struct Workload: Sendable {
                 } else {
                     contents.strange.append(field.name)
                 }
-            case .integer: contents.strange.append(field.name)
+            case .integer, .elements: contents.strange.append(field.name)
             }
         }
         return contents
