@@ -6,4 +6,6 @@
 @_exported public import struct MeshCore.PlacementAnswer
 @_exported public import struct MeshCore.SessionKey
 @_exported public import enum MeshCore.SessionLimits
+@_exported public import struct MeshCore.SessionPage
+@_exported public import struct MeshCore.SessionSummary
 @_exported public import struct MeshCore.Slot

@@ -356,6 +356,34 @@ import Testing
             }
         }
 
+        @Test func logoutEverywhereEndsEverySession() async throws {
+            try await ShopMesh.run { shop in
+                var browsers: [Visitor] = []
+                for index in 0..<8 {
+                    // On both nodes, and some with an id that was moved there.
+                    var browser = shop.visitor(at: shop.nodes[index % 2])
+                    _ = try await browser.post("/count")
+                    #expect(try await browser.post("/login").status == 200)
+                    browsers.append(browser)
+                }
+                var stranger = shop.visitor()
+                _ = try await stranger.post("/count")
+                var own = shop.visitor(cookie: browsers[0].cookie)
+                #expect(try await own.get("/logins").body == "8")
+                let ended = try await own.post("/logout/elsewhere")
+                #expect(ended.status == 200 && ended.body == "7")
+                for browser in browsers.dropFirst() {
+                    for node in shop.nodes {
+                        var comer = shop.visitor(at: node, cookie: browser.cookie)
+                        #expect(try await comer.session().key == "")
+                    }
+                }
+                #expect(try await own.session().user == "ann")
+                #expect(try await own.get("/logins").body == "1")
+                #expect(try await stranger.session().visits == 1)
+            }
+        }
+
         @Test func aChangedTypeMakesOneFieldNilCountsItAndKeepsTheSession() async throws {
             try await ShopMesh.run { shop in
                 var visitor = shop.visitor()

@@ -248,6 +248,14 @@ private struct Shop: Sendable {
             try await context.session.update { $0.destroy() }
             return "bye\n"
         }
+        visited.post("logout/elsewhere") { _, context in
+            let session = try await context.session.load()
+            return "\(try await mesh.endSessions(of: session.user ?? "nobody", except: session.key))"
+        }
+        visited.get("logins") { _, context in
+            let session = try await context.session.load()
+            return "\(try await mesh.sessions(of: session.user ?? "nobody").sessions.count)"
+        }
         visited.post("slow/theme/:value") { _, context in
             let value = try context.parameters.require("value")
             _ = try await context.session.load()

@@ -150,6 +150,22 @@ public final class ScriptedAgent: Sendable {
         case .destroy(let key, _):
             state.sessions[key] = nil
             return (.done, [])
+        case .list(let user, let after):
+            let found = state.sessions.keys.sorted().compactMap { key -> SessionSummary? in
+                guard let session = live(key, state), session.user == user, after.map({ $0 < key }) ?? true else { return nil }
+                return SessionSummary(
+                    key: key, createdAt: session.created.milliseconds, accessedAt: session.accessedAt,
+                    expiresAt: session.expiresAt(Self.expiry), fields: UInt16(session.visibleFields.count), bytes: 0)
+            }
+            // Pages of two, so that tests turn them.
+            return (.listed(SessionPage(sessions: Array(found.prefix(2)), next: found.count > 2 ? found[1].key : nil)), [])
+        case .revoke(let user, let except):
+            let ended = state.sessions.keys.filter { key in
+                guard let session = live(key, state) else { return false }
+                return key != except && user.map { $0 == session.user } ?? true
+            }
+            for key in ended { state.sessions[key] = nil }
+            return (.revoked(UInt64(ended.count)), [])
         case .publish(let name, let payload):
             state.offset += 1
             let position = ChannelPosition(epoch: 1, offset: state.offset)

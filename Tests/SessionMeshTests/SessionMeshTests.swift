@@ -106,6 +106,30 @@ import Testing
         }
     }
 
+    @Test func theSessionsOfAUserAreListedPageByPageAndEnded() async throws {
+        try await withLinkedMesh { mesh, agent in
+            var keys: [SessionKey] = []
+            for user in ["ann", "ann", "ann", "bob", nil] {
+                var session = try await mesh.open(cookie: nil)
+                session.increment(Self.visits)
+                session.bind(user: user)
+                _ = try await mesh.commit(&session)
+                keys.append(try #require(session.key))
+            }
+            let first = try await mesh.sessions(of: "ann")
+            let second = try await mesh.sessions(of: "ann", after: try #require(first.next))
+            #expect((first.sessions + second.sessions).map(\.key) == keys.prefix(3).sorted() && second.next == nil)
+            #expect(first.sessions.first?.fields == 1)
+            #expect(try await mesh.endSessions(of: "ann", except: keys[1]) == 2)
+            #expect(try await mesh.sessions(of: "ann").sessions.map(\.key) == [keys[1]])
+            #expect(Set(agent.sessions.keys) == Set([keys[1], keys[3], keys[4]]))
+            #expect(try await mesh.endAllSessions(except: keys[4]) == 2)
+            #expect(Set(agent.sessions.keys) == [keys[4]])
+            await #expect(Self.code { _ = try await mesh.sessions(of: "") } == .invalid)
+            await #expect(Self.code { try await mesh.endSessions(of: String(repeating: "u", count: 129)) } == .invalid)
+        }
+    }
+
     @Test func limitsAreToldWithoutAskingTheAgent() async throws {
         try await withLinkedMesh { mesh, agent in
             var session = try await mesh.open(cookie: nil)
