@@ -17,8 +17,9 @@ final class AgentDriver {
     /// Empty between two turns of the loop, but for what comes while the listeners open; that is bounded by the doors' own limits.
     private var inbox: Deque<AgentInput> = []
     private var isStepping = false
-    private var batchDepth = 0
+    /// Doors that wrote something in this turn of the loop.
     private var unflushed: [any Flushing] = []
+    private var isFlushDue = false
     private(set) var troubles: TroubleLedger
     private var questions = AdminQuestions()
     private let keyReader: KeyReader?
@@ -143,10 +144,8 @@ final class AgentDriver {
 
     private func drain() {
         isStepping = true
-        batch {
-            while let input = inbox.popFirst() {
-                for directive in core.step(input, at: SystemClock.now()) { perform(directive) }
-            }
+        while let input = inbox.popFirst() {
+            for directive in core.step(input, at: SystemClock.now()) { perform(directive) }
         }
         isStepping = false
     }
@@ -275,28 +274,29 @@ final class AgentDriver {
         troubles.note(trouble, at: SystemClock.now(), detail())
     }
 
-    /// Runs `body`, and hands what it wrote to the kernel at its end rather than piece by piece.
-    func batch(_ body: () -> Void) {
-        batchDepth += 1
-        body()
-        batchDepth -= 1
-        guard batchDepth == 0 else { return }
+    /// Whoever has something to write asks for a flush at the end of the loop's turn, once.
+    ///
+    /// The loop runs what it is told to execute when everything that was readable has been read. So what many connections asked in one turn is
+    /// answered at its end, one write a connection: each write wakes who reads there, and one woken in the middle would only compete for the CPU.
+    func willFlush(_ door: any Flushing) {
+        unflushed.append(door)
+        guard !isFlushDue else { return }
+        isFlushDue = true
+        loop.assumeIsolated().execute { self.flushAll() }
+    }
+
+    private func flushAll() {
+        // A flush that fails closes its door, of which the core is told at once; what it says of it goes out with the rest.
         while !unflushed.isEmpty {
             let waiting = unflushed
             unflushed.removeAll(keepingCapacity: true)
             for door in waiting { door.flush() }
         }
-    }
-
-    /// Whoever wrote something asks for a flush at the end of the batch; asking twice costs a second, empty one.
-    func willFlush(_ door: any Flushing) {
-        if batchDepth == 0 { return door.flush() }
-        if unflushed.last === door { return }
-        unflushed.append(door)
+        isFlushDue = false
     }
 }
 
-/// Something that was written to and not flushed.
+/// Something that gathers what it has to write until the loop's turn ends.
 protocol Flushing: AnyObject {
     func flush()
 }

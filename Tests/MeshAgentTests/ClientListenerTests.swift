@@ -48,6 +48,44 @@ import Testing
         }
     }
 
+    @Test func whatIsAskedInOneTurnIsAnsweredInOneWrite() async throws {
+        try await withClients(script: Self.answerAll) { agent, address in
+            let client = try await TestConnection.connect(to: address)
+            client.send(Array(repeating: Self.command(.ping), count: 50).flatMap(\.self))
+            try await eventually("all replies") { client.received.count == 50 * "+PONG\r\n".utf8.count }
+            #expect(client.reads == 1)
+        }
+    }
+
+    @Test func aClientThatTakesNoRepliesIsNotHeardMeanwhileAndLosesNone() async throws {
+        let count = 400
+        let asked = Memory(0)
+        let payload = [UInt8](repeating: 1, count: 64 * 1024)
+        let name = try NodeName("n1")
+        let key = try #require(SessionKey(bytes: Array(repeating: 1, count: 32)))
+        let snapshot = SessionSnapshot(
+            key: key, createdAt: 0, accessedAt: 0, idleSeconds: 0, expiresAt: 0, user: "",
+            fields: [.init(name: "f", value: .bytes(payload))],
+            primary: name,
+            backup: nil)
+        try await withClients(script: { input in
+            guard case .request(let id, _) = input else { return [] }
+            asked.with { $0 += 1 }
+            return [.reply(id, .session(snapshot))]
+        }) { agent, address in
+            let deaf = try await TestConnection.connect(to: address, isReading: false)
+            // More replies than may wait for it.
+            deaf.send(Array(repeating: Self.command(.read(key)), count: count).flatMap(\.self))
+            try await eventually("the first") { asked.now > 0 }
+            let other = try await TestClient.connect(to: address)
+            for _ in 0..<20 { _ = try await other.ask(.read(key)) }
+            #expect(asked.now < count)
+            await deaf.startReading()
+            try await eventually("all replies") { deaf.received.count > count * payload.count && asked.now == count + 20 }
+            #expect(!deaf.isClosed)
+        }
+    }
+
     @Test func aMessageIsPushedToEveryClientNamed() async throws {
         let subscribers = Memory<[ClientID]>([])
         try await withClients(script: { input in

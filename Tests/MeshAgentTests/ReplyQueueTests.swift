@@ -4,28 +4,30 @@ import Testing
 
 struct ReplyQueueTests {
     @Test func anEarlyAnswerIsHeldBack() {
-        var queue = ReplyQueue<String, String>()
-        let (first, second, third) = (queue.admit("a"), queue.admit("b"), queue.admit("c"))
-        queue.answer(third) { $0 + "3" }
-        queue.answer(second) { $0 + "2" }
-        #expect(queue.popReady() == nil)
+        var queue = ReplyQueue<UInt8>()
+        var output: [UInt8] = []
+        let (first, second, third) = (queue.admit(10), queue.admit(20), queue.admit(30))
+        queue.answer(third, into: &output) { $1 += [$0, 3] }
+        queue.answer(second, into: &output) { $1 += [$0, 2] }
+        #expect(output == [])
         #expect(queue.count == 3)
-        queue.answer(first) { $0 + "1" }
-        #expect([queue.popReady(), queue.popReady(), queue.popReady(), queue.popReady()] == ["a1", "b2", "c3", nil])
+        queue.answer(first, into: &output) { $1 += [$0, 1] }
+        #expect(output == [10, 1, 20, 2, 30, 3])
         #expect(queue.count == 0)
     }
 
     @Test func anAnswerToNothingIsIgnored() {
-        var queue = ReplyQueue<Int, Int>()
+        var queue = ReplyQueue<UInt8>()
+        var output: [UInt8] = []
         let number = queue.admit(1)
-        queue.answer(number + 1) { $0 }
-        queue.answer(0) { $0 }
-        queue.answer(.max) { $0 }
-        #expect(queue.popReady() == nil)
-        queue.answer(number) { $0 + 1 }
-        queue.answer(number) { $0 + 2 }
-        #expect(queue.popReady() == 2)
-        queue.answer(number) { $0 + 3 }
-        #expect(queue.popReady() == nil)
+        queue.answer(number + 1, into: &output) { $1.append($0) }
+        queue.answer(0, into: &output) { $1.append($0) }
+        queue.answer(.max, into: &output) { $1.append($0) }
+        #expect(output == [])
+        queue.answer(number, into: &output) { $1.append($0 + 1) }
+        queue.answer(number, into: &output) { $1.append($0 + 2) }
+        #expect(output == [2])
+        queue.answer(number, into: &output) { $1.append($0 + 3) }
+        #expect(output == [2])
     }
 }

@@ -15,6 +15,7 @@ import Testing
 final class TestConnection: Sendable {
     private struct State {
         var received: [UInt8] = []
+        var reads = 0
         var isClosed = false
     }
 
@@ -65,12 +66,15 @@ final class TestConnection: Sendable {
     }
 
     func stopReading() async { try? await channel.setOption(.autoRead, value: false).get() }
+    func startReading() async { try? await channel.setOption(.autoRead, value: true).get() }
 
     func send(_ text: String) { send(Array(text.utf8)) }
 
     var received: [UInt8] { state.value.withLock { $0.received } }
     var text: String { String(decoding: received, as: UTF8.self) }
     var isClosed: Bool { state.value.withLock { $0.isClosed } }
+    /// How often bytes came: of a Unix socket, at most how often the other side wrote.
+    var reads: Int { state.value.withLock { $0.reads } }
 
     func take() -> [UInt8] {
         state.value.withLock { state in
@@ -89,7 +93,10 @@ final class TestConnection: Sendable {
 
         func channelRead(context: ChannelHandlerContext, data: NIOAny) {
             let bytes = unwrapInboundIn(data).readableBytesView
-            state.value.withLock { $0.received += bytes }
+            state.value.withLock { state in
+                state.received += bytes
+                state.reads += 1
+            }
         }
 
         func channelInactive(context: ChannelHandlerContext) {

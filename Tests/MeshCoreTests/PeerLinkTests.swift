@@ -1,5 +1,6 @@
-import MeshCore
 import Testing
+
+@testable import MeshCore
 
 @Suite struct PeerLinkTests {
     typealias Machine = PeerLinkMachine
@@ -37,10 +38,41 @@ import Testing
         var (initiator, acceptor) = try Self.pair()
         for length in [0, 1, 5000, Machine.messageBytesMax] {
             let message = [UInt8](repeating: 3, count: length)
-            #expect(try acceptor.receive(try initiator.seal(message)) == [.message(message)])
-            #expect(try initiator.receive(try acceptor.seal(message)) == [.message(message)])
+            #expect(try acceptor.receive(try initiator.sealed(message)) == [.message(message)])
+            #expect(try initiator.receive(try acceptor.sealed(message)) == [.message(message)])
         }
-        #expect(throws: Machine.Failure.frameTooLarge) { try initiator.seal([UInt8](repeating: 0, count: Machine.messageBytesMax + 1)) }
+        #expect(throws: Machine.Failure.frameTooLarge) { try initiator.sealed([UInt8](repeating: 0, count: Machine.messageBytesMax + 1)) }
+    }
+
+    @Test func whatIsGatheredIsOneFrameInItsOrder() throws {
+        var (initiator, acceptor) = try Self.pair()
+        #expect(try initiator.seal() == nil)
+        for message: [UInt8] in [[1, 2], [], [3]] { #expect(try initiator.gather(message) == nil) }
+        let frame = try #require(try initiator.seal())
+        #expect(frame.count == 4 + 3 * 4 + 3 + 16)
+        #expect(try initiator.seal() == nil)
+        #expect(try acceptor.receive(frame) == [.message([1, 2]), .message([]), .message([3])])
+    }
+
+    @Test func aFrameThatIsFullComesFirst() throws {
+        var (initiator, acceptor) = try Self.pair()
+        let (half, long) = ([UInt8](repeating: 1, count: Machine.gatheredBytesMax / 2 - 4), [UInt8](repeating: 2, count: 100_000))
+        #expect(try initiator.gather(half) == nil)
+        #expect(try initiator.gather(half) == nil)
+        let full = try #require(try initiator.gather(long))
+        #expect(full.count == 4 + Machine.gatheredBytesMax + 16)
+        let alone = try #require(try initiator.gather([3]))
+        #expect(try acceptor.receive(full) == [.message(half), .message(half)])
+        #expect(try acceptor.receive(alone) == [.message(long)])
+        #expect(try acceptor.receive(try #require(try initiator.seal())) == [.message([3])])
+    }
+
+    @Test func aFrameOfNothingOrOfAPieceIsRefused() throws {
+        for plain: [UInt8] in [[], [0], [0, 0, 0, 1], [0, 0, 0, 1, 7, 0, 0], [0, 0x10, 0, 1]] {
+            var (initiator, acceptor) = try Self.pair()
+            let frame = try initiator.sealedFrame(plain, associated: [])
+            #expect(throws: Machine.Failure.malformed) { try acceptor.receive(frame) }
+        }
     }
 
     @Test func bytesMayComeOneByOneOrAllAtOnce() throws {
@@ -51,12 +83,12 @@ import Testing
         }
         let answer = try feed(Self.sent(initiator.start()), to: &acceptor)
         let proof = try feed(Self.sent(answer), to: &initiator)
-        let tail = try initiator.seal([1, 2]) + initiator.seal([3])
+        let tail = try initiator.sealed([1, 2]) + initiator.sealed([3])
         // The proof and the first messages in one piece.
         #expect(
             try acceptor.receive(Self.sent(proof) + tail)
                 == [.established(peer: try Self.id("n1"), endpoint: .loopback(port: 7000)), .message([1, 2]), .message([3])])
-        #expect(try feed(try acceptor.seal([4]), to: &initiator) == [.message([4])])
+        #expect(try feed(try acceptor.sealed([4]), to: &initiator) == [.message([4])])
     }
 
     @Test func anotherKeyOrLabelIsRefused() throws {
@@ -74,9 +106,9 @@ import Testing
 
     @Test func nothingIsAcceptedOrSealedBeforeTheProof() throws {
         var acceptor = try Self.machine(.acceptor, nonce: 2)
-        #expect(throws: Machine.Failure.notEstablished) { try acceptor.seal([1]) }
+        #expect(throws: Machine.Failure.notEstablished) { try acceptor.sealed([1]) }
         _ = try acceptor.receive(Self.sent(try Self.machine(.initiator).start()))
-        #expect(throws: Machine.Failure.notEstablished) { try acceptor.seal([1]) }
+        #expect(throws: Machine.Failure.notEstablished) { try acceptor.sealed([1]) }
         // A frame that is no proof.
         #expect(throws: Machine.Failure.badSeal) { try acceptor.receive([0, 0, 0, 20] + [UInt8](repeating: 0, count: 20)) }
     }
@@ -92,13 +124,13 @@ import Testing
         #expect(throws: Machine.Failure.reflected) { try again.receive(turned) }
         // A message of ours sent back doesn't open: each direction has its own key.
         var (left, _) = try Self.pair()
-        let frame = try left.seal([1])
+        let frame = try left.sealed([1])
         #expect(throws: Machine.Failure.badSeal) { try left.receive(frame) }
     }
 
     @Test func aReplayedMessageAndAReplayedHandshakeAreRefused() throws {
         var (initiator, acceptor) = try Self.pair()
-        let frame = try initiator.seal([1])
+        let frame = try initiator.sealed([1])
         _ = try acceptor.receive(frame)
         #expect(throws: Machine.Failure.badSeal) { try acceptor.receive(frame) }
         #expect(throws: Machine.Failure.badSeal) { try acceptor.receive([]) }
@@ -138,7 +170,7 @@ import Testing
 
     @Test func aTruncatedFrameOnlyWaits() throws {
         var (initiator, acceptor) = try Self.pair()
-        let frame = try initiator.seal([1, 2, 3])
+        let frame = try initiator.sealed([1, 2, 3])
         #expect(try acceptor.receive(Array(frame.dropLast())) == [])
         #expect(try acceptor.receive(Array(frame.suffix(1))) == [.message([1, 2, 3])])
     }
@@ -147,7 +179,7 @@ import Testing
         var acceptor = try Self.machine(.acceptor)
         #expect(throws: Machine.Failure.frameTooLarge) { try acceptor.receive([0, 0, 2, 1]) }
         var (_, proven) = try Self.pair()
-        #expect(throws: Machine.Failure.frameTooLarge) { try proven.receive([0, 0x10, 0, 17]) }
+        #expect(throws: Machine.Failure.frameTooLarge) { try proven.receive([0, 0x10, 0, 21]) }
         var empty = try Self.machine(.acceptor)
         #expect(throws: Machine.Failure.malformed) { try empty.receive([0, 0, 0, 0]) }
         // Browsers and port scanners.
@@ -164,5 +196,13 @@ import Testing
             _ = try? machine.receive(junk)
             #expect(!machine.isEstablished)
         }
+    }
+}
+
+extension PeerLinkMachine {
+    /// The frame of one message.
+    mutating func sealed(_ message: [UInt8]) throws -> [UInt8] {
+        #expect(try gather(message) == nil)
+        return try #require(try seal())
     }
 }

@@ -130,8 +130,10 @@ import Testing
         let answer = try Self.example("link 2", is: sent(try acceptor.receive(hello)))
         let proof = try Self.example("link 3", is: sent(try initiator.receive(answer)))
         #expect(try acceptor.receive(proof) == [.established(peer: try Self.id("n1", 1), endpoint: .loopback(port: 7946))])
-        let message = try Self.example("link 4", is: try initiator.seal(PeerMessage.inquired(round: 7).encoded))
-        #expect(try acceptor.receive(message) == [.message(PeerMessage.inquired(round: 7).encoded)])
+        let messages = [PeerMessage.inquired(round: 7).encoded, PeerMessage.ack(ticket: 9).encoded]
+        for message in messages { #expect(try initiator.gather(message) == nil) }
+        let frame = try Self.example("link 4", is: try present(try initiator.seal()))
+        #expect(try acceptor.receive(frame) == messages.map { .message($0) })
     }
 
     @Test func thePeerMessageExamplesDecode() throws {

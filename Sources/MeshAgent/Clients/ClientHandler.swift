@@ -3,8 +3,9 @@ import NIOCore
 
 /// One application's connection: commands in, replies in their order and pushes out.
 ///
-/// Reading stops while the client is owed too much: 1024 replies, or more bytes than its socket takes. So a client that asks faster
-/// than it listens slows itself down and nobody else; one that subscribes and doesn't listen is closed, since a push can't wait.
+/// Replies are gathered until the loop's turn ends, and then written as one. Reading stops while the client is owed too much: 1024 replies,
+/// or more bytes than its socket takes. So a client that asks faster than it listens slows itself down and nobody else; one that subscribes
+/// and doesn't listen is closed, since a push can't wait.
 final class ClientHandler: ChannelDuplexHandler {
     typealias InboundIn = ByteBuffer
     typealias OutboundIn = ByteBuffer
@@ -22,11 +23,18 @@ final class ClientHandler: ChannelDuplexHandler {
     private let driver: AgentDriver
     private var access: Access
     private var parser = RESPParser(limits: .commands)
-    private var replies = ReplyQueue<ClientRequest.Kind?, [UInt8]>()
+    private var replies = ReplyQueue<ClientRequest.Kind?>()
+    /// What is due and not handed to the channel.
+    private var gathered: [UInt8] = []
+    /// Of the last write; taken again when the socket has it all.
+    private var written = ByteBuffer()
     private var context: ChannelHandlerContext?
     private var isClosing = false
     private var isParsing = false
+    /// Commands may have been left where they were read, since too much was owed.
+    private var isHeldBack = false
     private var isReadHeldBack = false
+    private var isUnflushed = false
     /// Of a registered application only: somebody at a terminal may take their time.
     private var heartbeat: Scheduled<Void>?
     private var heardAt = NIODeadline.now()
@@ -37,6 +45,10 @@ final class ClientHandler: ChannelDuplexHandler {
     static let pushBytesMax = 1 << 20
     /// Bytes of replies that may wait: what was in flight when the client stopped reading. Each is at most one session.
     static let replyBytesMax = 16 << 20
+    /// Bytes that are gathered; above it they are written at once. As much as the channel takes before it calls itself full.
+    static let gatheredBytesMax = 64 << 10
+    /// Buffers that are kept for the next turn. Most replies are far shorter, and a client may rest for long after a longer one.
+    static let keptBytesMax = 16 << 10
     /// What a stranger may send before `AUTH`, and how long it may take.
     static let unprovenBytesMax = 256
     static let unprovenTimeout = TimeAmount.seconds(5)
@@ -52,25 +64,28 @@ final class ClientHandler: ChannelDuplexHandler {
     }
 
     func answer(_ number: UInt64, _ response: ClientResponse) {
-        replies.answer(number) { kind in
-            kind.map { ClientProtocol.encode(response, to: $0).bytes } ?? []
+        guard !isClosing else { return }
+        replies.answer(number, into: &gathered) { kind, bytes in
+            if let kind { ClientProtocol.encode(response, to: kind).append(to: &bytes) }
         }
-        sendReplies()
-        proceed()
+        repliesGathered()
+        if isHeldBack || isReadHeldBack { proceed() }
     }
 
     func push(_ buffer: ByteBuffer) {
         guard !isClosing, let context else { return }
-        guard pendingBytes + buffer.readableBytes <= Self.pushBytesMax else {
+        guard pendingBytes + gathered.count + buffer.readableBytes <= Self.pushBytesMax else {
             return end(.clientSlow, "a client reads its messages too slowly and was closed")
         }
+        writeGathered()
         context.write(wrapOutboundOut(buffer), promise: nil)
-        driver.willFlush(self)
+        willFlush()
     }
 
     func close() {
         guard !isClosing, let context else { return }
         isClosing = true
+        writeGathered()
         context.flush()
         context.close(promise: nil)
     }
@@ -121,19 +136,27 @@ final class ClientHandler: ChannelDuplexHandler {
 
     // MARK: Commands
 
-    private var mayProceed: Bool { !isClosing && replies.count < Self.inFlightMax && (context?.channel.isWritable ?? false) }
+    private var mayProceed: Bool {
+        !isClosing && replies.count < Self.inFlightMax && (context?.channel.isWritable ?? false)
+    }
 
     /// Takes commands from what has been read, as far as this client may be owed replies.
     private func proceed() {
         // A reply that comes while a command is being handed over leads back here.
         guard !isParsing else { return }
         isParsing = true
-        driver.batch {
-            do throws(RESPError) {
-                while mayProceed, let value = try parser.next() { take(value) }
-            } catch {
-                refuse(error)
+        isHeldBack = false
+        do throws(RESPError) {
+            while true {
+                guard mayProceed else {
+                    isHeldBack = true
+                    break
+                }
+                guard let value = try parser.next() else { break }
+                take(value)
             }
+        } catch {
+            refuse(error)
         }
         isParsing = false
         if isReadHeldBack, mayProceed {
@@ -190,7 +213,7 @@ final class ClientHandler: ChannelDuplexHandler {
     /// A browser or another protocol gets no word: what it would make of one is unknown.
     private func refuse(_ error: RESPError) {
         if error != .notACommand {
-            write(ClientProtocol.encode(ClientFailure(.invalid, error.description)).bytes)
+            ClientProtocol.encode(ClientFailure(.invalid, error.description)).append(to: &gathered)
         }
         end(.clientProtocol, "a client was closed: \(error)")
     }
@@ -199,22 +222,32 @@ final class ClientHandler: ChannelDuplexHandler {
 
     /// The shell's own answer, in its place among the core's.
     private func reply(_ value: RESPValue) {
-        let number = replies.admit(nil)
-        replies.answer(number) { _ in value.bytes }
-        sendReplies()
+        replies.answer(replies.admit(nil), into: &gathered) { _, bytes in value.append(to: &bytes) }
+        repliesGathered()
     }
 
-    private func sendReplies() {
-        while !isClosing, let bytes = replies.popReady() { write(bytes) }
-        if !isClosing, pendingBytes > Self.replyBytesMax {
-            end(.clientSlow, "a client reads its replies too slowly and was closed")
-        }
+    private func repliesGathered() {
+        guard !gathered.isEmpty else { return }
+        if gathered.count >= Self.gatheredBytesMax { flush() } else { willFlush() }
     }
 
-    private func write(_ bytes: [UInt8]) {
-        guard let context else { return }
-        context.write(wrapOutboundOut(ByteBuffer(bytes: bytes)), promise: nil)
+    private func willFlush() {
+        guard !isUnflushed else { return }
+        isUnflushed = true
         driver.willFlush(self)
+    }
+
+    private func writeGathered() {
+        guard !gathered.isEmpty, let context else { return }
+        written.clear()
+        written.writeBytes(gathered)
+        context.write(wrapOutboundOut(written), promise: nil)
+        if gathered.count > Self.keptBytesMax {
+            gathered = []
+            written = ByteBuffer()
+        } else {
+            gathered.removeAll(keepingCapacity: true)
+        }
     }
 
     private var pendingBytes: Int {
@@ -243,5 +276,13 @@ final class ClientHandler: ChannelDuplexHandler {
 }
 
 extension ClientHandler: Flushing {
-    func flush() { context?.flush() }
+    func flush() {
+        isUnflushed = false
+        guard !isClosing, let context else { return }
+        writeGathered()
+        context.flush()
+        if !context.channel.isWritable, pendingBytes > Self.replyBytesMax {
+            end(.clientSlow, "a client reads its replies too slowly and was closed")
+        }
+    }
 }

@@ -3,10 +3,10 @@ import DequeModule
 /// Keeps the replies of one client in the order of its requests, in whatever order they are answered.
 ///
 /// A reply carries no number on the wire, so an early one is held back until every older request has its own.
-struct ReplyQueue<Question, Reply> {
+struct ReplyQueue<Question> {
     private enum Place {
         case waiting(Question)
-        case answered(Reply)
+        case answered([UInt8])
     }
 
     private var places: Deque<Place> = []
@@ -22,19 +22,28 @@ struct ReplyQueue<Question, Reply> {
         return oldest + UInt64(places.count) - 1
     }
 
-    /// The reply is made from what was asked, since its form depends on that. A second answer, or one to nothing, is ignored.
-    mutating func answer(_ number: UInt64, with reply: (Question) -> Reply) {
+    /// Writes the reply to `output` when it is its turn, and those behind it that waited for it; else keeps it. It is made from what was asked,
+    /// since its form depends on that. A second answer, or one to nothing, is ignored.
+    mutating func answer(_ number: UInt64, into output: inout [UInt8], with write: (Question, inout [UInt8]) -> Void) {
         guard number >= oldest, number - oldest < UInt64(places.count) else { return }
         let index = Int(number - oldest)
         guard case .waiting(let question) = places[index] else { return }
-        places[index] = .answered(reply(question))
+        guard index == 0 else {
+            var reply: [UInt8] = []
+            write(question, &reply)
+            places[index] = .answered(reply)
+            return
+        }
+        write(question, &output)
+        drop()
+        while case .answered(let reply)? = places.first {
+            output += reply
+            drop()
+        }
     }
 
-    /// The next reply that may be sent.
-    mutating func popReady() -> Reply? {
-        guard case .answered(let reply)? = places.first else { return nil }
+    private mutating func drop() {
         places.removeFirst()
         oldest += 1
-        return reply
     }
 }

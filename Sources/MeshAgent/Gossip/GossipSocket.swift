@@ -13,6 +13,7 @@ final class GossipSocket {
     private let local: Endpoint
     private var channel: (any Channel)?
     private var isClosed = false
+    private var isUnflushed = false
     private var receivedInCycle = 0
 
     /// The largest datagram looked at. The mesh sends 1200 bytes at most; more than an Ethernet frame is not from a member.
@@ -60,12 +61,15 @@ final class GossipSocket {
             return driver.note(.datagramUnsent, "gossip is sent faster than the network takes it; packets are dropped")
         }
         channel.write(AddressedEnvelope(remoteAddress: address, data: ByteBuffer(bytes: packet)), promise: nil)
+        guard !isUnflushed else { return }
+        isUnflushed = true
         driver.willFlush(self)
     }
 
     func close() {
         guard !isClosed else { return }
         isClosed = true
+        flush()
         channel?.close(promise: nil)
         channel = nil
         socket.close()
@@ -103,7 +107,10 @@ final class GossipSocket {
 }
 
 extension GossipSocket: Flushing {
-    func flush() { channel?.flush() }
+    func flush() {
+        isUnflushed = false
+        channel?.flush()
+    }
 }
 
 private final class DatagramHandler: ChannelInboundHandler {

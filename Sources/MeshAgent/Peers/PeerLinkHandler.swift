@@ -2,6 +2,9 @@ import MeshCore
 import NIOCore
 
 /// One TCP connection to another agent, from the first byte to the last. The protocol is ``MeshCore/PeerLinkMachine``'s.
+///
+/// Messages are gathered until the loop's turn ends, and then sealed and written as one frame: a commit's delta, its ack and what else there is
+/// to say in a turn cost one seal and one write.
 final class PeerLinkHandler: ChannelInboundHandler {
     typealias InboundIn = ByteBuffer
     typealias OutboundOut = ByteBuffer
@@ -28,6 +31,7 @@ final class PeerLinkHandler: ChannelInboundHandler {
     private var machine: PeerLinkMachine
     private var state = State.connecting
     private var context: ChannelHandlerContext?
+    private var isUnflushed = false
     /// What the core is told when the link closes unproven. A peer that hangs up on our hello has not taken our key; a connection that
     /// breaks says nothing.
     private var failure = ConnectFailure.rejected
@@ -44,13 +48,18 @@ final class PeerLinkHandler: ChannelInboundHandler {
 
     func send(_ message: [UInt8]) {
         guard case .proven = state, let context else { return }
-        let pending = (try? context.channel.syncOptions?.getOption(.bufferedWritableBytes)) ?? 0
+        // Below its mark the channel holds too little to matter, and to ask how much costs more than the rest of this.
+        let pending = context.channel.isWritable ? 0 : (try? context.channel.syncOptions?.getOption(.bufferedWritableBytes)) ?? 0
         guard pending + message.count <= links.pendingBytesMax else {
             driver.note(.linkOverflow, "a peer takes messages too slowly; its link was closed and will be made anew")
             return close()
         }
         do throws(PeerLinkMachine.Failure) {
-            write(try machine.seal(message))
+            if let full = try machine.gather(message) {
+                write(full)
+                context.flush()
+            }
+            willFlush()
         } catch {
             driver.note(.linkOverflow, "a message of \(message.count) bytes can't be sent over a peer link (\(error)); the link was closed")
             close()
@@ -58,9 +67,8 @@ final class PeerLinkHandler: ChannelInboundHandler {
     }
 
     func close() {
-        guard let context else { return }
-        context.flush()
-        context.close(promise: nil)
+        flush()
+        context?.close(promise: nil)
     }
 
     // MARK: Channel
@@ -79,18 +87,16 @@ final class PeerLinkHandler: ChannelInboundHandler {
     func channelActive(context: ChannelHandlerContext) {
         let deadline = context.eventLoop.assumeIsolated().scheduleTask(in: PeerLinks.handshakeTimeout) { self.handshakeTimedOut() }
         state = .proving(deadline: deadline)
-        driver.batch { perform(machine.start()) }
+        perform(machine.start())
     }
 
     func channelRead(context: ChannelHandlerContext, data: NIOAny) {
         let bytes = Array(unwrapInboundIn(data).readableBytesView)
-        driver.batch {
-            do throws(PeerLinkMachine.Failure) {
-                perform(try machine.receive(bytes))
-            } catch {
-                driver.note(.linkRejected, "a peer link was closed: \(error)")
-                close()
-            }
+        do throws(PeerLinkMachine.Failure) {
+            perform(try machine.receive(bytes))
+        } catch {
+            driver.note(.linkRejected, "a peer link was closed: \(error)")
+            close()
         }
     }
 
@@ -120,7 +126,9 @@ final class PeerLinkHandler: ChannelInboundHandler {
     private func perform(_ events: [PeerLinkMachine.Event]) {
         for event in events {
             switch event {
-            case .send(let bytes): write(bytes)
+            case .send(let bytes):
+                write(bytes)
+                willFlush()
             case .established(let peer, let endpoint):
                 guard case .proving(let deadline) = state else { return }
                 deadline.cancel()
@@ -138,10 +146,20 @@ final class PeerLinkHandler: ChannelInboundHandler {
     private func write(_ bytes: [UInt8]) {
         guard let context else { return }
         context.write(wrapOutboundOut(ByteBuffer(bytes: bytes)), promise: nil)
+    }
+
+    private func willFlush() {
+        guard !isUnflushed else { return }
+        isUnflushed = true
         driver.willFlush(self)
     }
 }
 
 extension PeerLinkHandler: Flushing {
-    func flush() { context?.flush() }
+    func flush() {
+        isUnflushed = false
+        // Nothing is gathered before there is a key to seal it.
+        if let frame = try? machine.seal() { write(frame) }
+        context?.flush()
+    }
 }

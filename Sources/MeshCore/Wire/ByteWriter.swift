@@ -9,6 +9,11 @@ public struct ByteWriter: Sendable {
 
     public var count: Int { bytes.count }
 
+    /// Begins anew. Memory for at most so many bytes is kept.
+    mutating func removeAll(keepingCapacityOf limit: Int) {
+        bytes.removeAll(keepingCapacity: bytes.count <= limit)
+    }
+
     public mutating func write(_ integer: some FixedWidthInteger & UnsignedInteger) {
         withUnsafeBytes(of: integer.bigEndian) { bytes.append(contentsOf: $0) }
     }

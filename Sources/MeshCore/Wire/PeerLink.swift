@@ -8,7 +8,7 @@ import Crypto
 /// acceptor  → hello: version, "A", key number, nonce 32           (clear)
 ///             proof: its member id and endpoint                   (sealed)
 /// initiator → proof: its member id and endpoint                   (sealed)
-/// both      → messages                                            (sealed)
+/// both      → one or more messages, each length 4 | message       (sealed)
 /// ```
 ///
 /// Each direction has a key of its own from the gossip key and both nonces, and counts its frames; so nothing that was recorded on
@@ -20,6 +20,9 @@ import Crypto
 public struct PeerLinkMachine: Sendable {
     /// The longest message.
     public static let messageBytesMax = 1 << 20
+    /// What a frame gathers of messages that are written together. A longer message has a frame of its own. As much as a socket takes at once:
+    /// more would only keep the first message waiting for the last.
+    public static let gatheredBytesMax = 64 << 10
     /// The longest frame of a peer that has proven nothing.
     public static let unprovenFrameBytesMax = 512
     public static let nonceBytes = 32
@@ -79,6 +82,8 @@ public struct PeerLinkMachine: Sendable {
     private var state = State.awaitingHello
     private var outgoing: Direction?
     private var incoming: Direction?
+    /// The messages of the frame that is sealed next, each behind its length.
+    private var gathered = ByteWriter()
     /// The frame being received, its length included.
     private var frame: [UInt8] = []
 
@@ -141,15 +146,25 @@ public struct PeerLinkMachine: Sendable {
         return events
     }
 
-    /// The frame that carries `message`.
-    public mutating func seal(_ message: [UInt8]) throws(Failure) -> [UInt8] {
+    /// Puts `message` into the frame that is sealed next. Gives the frame before it, when both don't fit into one; write that first.
+    public mutating func gather(_ message: [UInt8]) throws(Failure) -> [UInt8]? {
         switch state {
         case .failed(let failure): throw failure
         case .awaitingHello, .awaitingProof: throw .notEstablished
         case .established: break
         }
         guard message.count <= Self.messageBytesMax else { throw .frameTooLarge }
-        return try sealedFrame(message, associated: [])
+        let isFull = gathered.count + Self.lengthBytes + message.count > Self.gatheredBytesMax
+        let full = isFull ? try seal() : nil
+        gathered.write(long: message)
+        return full
+    }
+
+    /// The frame of what was gathered; nil when nothing was.
+    public mutating func seal() throws(Failure) -> [UInt8]? {
+        guard gathered.count > 0 else { return nil }
+        defer { gathered.removeAll(keepingCapacityOf: Self.gatheredBytesMax) }
+        return try sealedFrame(gathered.bytes, associated: [])
     }
 
     // MARK: Handshake
@@ -159,8 +174,17 @@ public struct PeerLinkMachine: Sendable {
         case .failed(let failure): throw failure
         case .awaitingHello: return try takeHello(body)
         case .awaitingProof(let transcript): return try takeProof(body, transcript: transcript)
-        case .established: return [.message(try open(body, associated: []))]
+        case .established: return try messages(in: try open(body, associated: []))
         }
+    }
+
+    private func messages(in plain: [UInt8]) throws(Failure) -> [Event] {
+        var reader = ByteReader(plain)
+        var events: [Event] = []
+        do {
+            repeat { events.append(.message(Array(try reader.readLong(limit: Self.messageBytesMax)))) } while !reader.isAtEnd
+        } catch { throw .malformed }
+        return events
     }
 
     private mutating func takeHello(_ body: ArraySlice<UInt8>) throws(Failure) -> [Event] {
@@ -247,14 +271,15 @@ public struct PeerLinkMachine: Sendable {
     private func frameBytes() throws(Failure) -> Int {
         guard frame.count >= Self.lengthBytes else { return Self.lengthBytes }
         let length = frame[..<Self.lengthBytes].reduce(0) { $0 << 8 | Int($1) }
-        let limit = isEstablished ? Self.messageBytesMax + PacketSealer.tagBytes : Self.unprovenFrameBytesMax
+        let longest = Self.lengthBytes + Self.messageBytesMax + PacketSealer.tagBytes
+        let limit = isEstablished ? longest : Self.unprovenFrameBytesMax
         guard length <= limit else { throw .frameTooLarge }
         // An empty body would be complete before a byte of it came.
         guard length > 0 else { throw .malformed }
         return Self.lengthBytes + length
     }
 
-    private mutating func sealedFrame(_ plain: [UInt8], associated: [UInt8]) throws(Failure) -> [UInt8] {
+    mutating func sealedFrame(_ plain: [UInt8], associated: [UInt8]) throws(Failure) -> [UInt8] {
         guard let counter = outgoing?.nextCounter(), let key = outgoing?.key,
             let sealed = AEAD.seal(plain, key: key, counter: counter, associated: associated)
         else { throw .notEstablished }

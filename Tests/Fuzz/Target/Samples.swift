@@ -17,7 +17,7 @@ enum Samples {
         add(.linkBytes, FuzzDecoder.Fixture.initiator.start().compactMap { if case .send(let bytes) = $0 { bytes } else { nil } })
         let peerMessages = try peerMessages().map(\.encoded)
         add(.peerMessage, peerMessages)
-        add(.linkFrame, Array(peerMessages.prefix(2)))
+        add(.linkFrame, [framed(peerMessages.prefix(1)), framed(peerMessages.prefix(4))])
         add(.sessionState, [written(try session())])
         add(.mirrorRecord, [entries(try session().mirrorRecord(of: FuzzDecoder.Fixture.session, policy: ExpiryPolicy()))])
         let commands = commands().map(ClientProtocol.encode)
@@ -78,6 +78,12 @@ enum Samples {
     private static func written(_ state: SessionState) -> [UInt8] {
         var writer = ByteWriter()
         writer.write(state)
+        return writer.bytes
+    }
+
+    private static func framed(_ messages: some Sequence<[UInt8]>) -> [UInt8] {
+        var writer = ByteWriter()
+        for message in messages { writer.write(long: message) }
         return writer.bytes
     }
 
