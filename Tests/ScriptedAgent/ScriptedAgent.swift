@@ -169,7 +169,8 @@ public final class ScriptedAgent: Sendable {
         case .publish(let name, let payload):
             state.offset += 1
             let position = ChannelPosition(epoch: 1, offset: state.offset)
-            let bytes = ClientProtocol.encode(ChannelMessage(channel: name, position: position, payload: payload)).bytes
+            var bytes: [UInt8] = []
+            ClientProtocol.write(ChannelMessage(channel: name, position: position, payload: payload), to: &bytes)
             return (.published(position), state.subscriptions[name, default: [:]].values.map { ($0, bytes) })
         case .subscribe(let name):
             if let channel { state.subscriptions[name, default: [:]][ObjectIdentifier(channel)] = channel }
@@ -261,7 +262,7 @@ private final class Connection: ChannelInboundHandler {
         do {
             while let value = try parser.next() { try answer(value, context) }
         } catch let failure as ClientFailure {
-            write(ClientProtocol.encode(failure), context)
+            write(context) { ClientProtocol.write(failure, to: &$0) }
         } catch {
             context.close(promise: nil)
         }
@@ -273,13 +274,15 @@ private final class Connection: ChannelInboundHandler {
         case .authenticate(let token):
             guard token == agent.token.map({ Array($0.utf8) }) else { throw ClientFailure(.invalid, "AUTH: wrong token") }
             isAuthenticated = true
-            write(.simple("OK"), context)
+            write(context) { RESPValue.simple("OK").append(to: &$0) }
         case _ where !isAuthenticated: context.close(promise: nil)
-        case .hello: write(ClientProtocol.encode(ClientGreeting(version: "test", node: agent.node)), context)
+        case .hello: write(context) { ClientProtocol.write(ClientGreeting(version: "test", node: agent.node), to: &$0) }
         case .request(let request):
             switch agent.reaction(to: request) {
-            case .serve: write(ClientProtocol.encode(agent.serve(request, from: context.channel), to: request.kind), context)
-            case .reply(let response): write(ClientProtocol.encode(response, to: request.kind), context)
+            case .serve:
+                let response = agent.serve(request, from: context.channel)
+                write(context) { ClientProtocol.write(response, answering: request.kind, to: &$0) }
+            case .reply(let response): write(context) { ClientProtocol.write(response, answering: request.kind, to: &$0) }
             case .silence: isSilent = true
             case .hangUp: context.close(promise: nil)
             case .serveThenHangUp:
@@ -289,7 +292,9 @@ private final class Connection: ChannelInboundHandler {
         }
     }
 
-    private func write(_ value: RESPValue, _ context: ChannelHandlerContext) {
-        context.writeAndFlush(Self.wrapOutboundOut(ByteBuffer(bytes: value.bytes)), promise: nil)
+    private func write(_ context: ChannelHandlerContext, _ write: (inout [UInt8]) -> Void) {
+        var bytes: [UInt8] = []
+        write(&bytes)
+        context.writeAndFlush(Self.wrapOutboundOut(ByteBuffer(bytes: bytes)), promise: nil)
     }
 }

@@ -66,7 +66,7 @@ final class ClientHandler: ChannelDuplexHandler {
     func answer(_ number: UInt64, _ response: ClientResponse) {
         guard !isClosing else { return }
         replies.answer(number, into: &gathered) { kind, bytes in
-            if let kind { ClientProtocol.encode(response, to: kind).append(to: &bytes) }
+            if let kind { ClientProtocol.write(response, answering: kind, to: &bytes) }
         }
         repliesGathered()
         if isHeldBack || isReadHeldBack { proceed() }
@@ -170,11 +170,11 @@ final class ClientHandler: ChannelDuplexHandler {
         do throws(ClientFailure) {
             switch try ClientProtocol.decode(value) {
             case .authenticate(let offered): authenticate(offered)
-            case .hello: isGranted ? reply(ClientProtocol.encode(greeting)) : demandToken()
+            case .hello: isGranted ? reply { ClientProtocol.write(greeting, to: &$0) } : demandToken()
             case .request(let request): isGranted ? submit(request) : demandToken()
             }
         } catch {
-            isGranted ? reply(ClientProtocol.encode(error)) : demandToken()
+            isGranted ? reply { ClientProtocol.write(error, to: &$0) } : demandToken()
         }
     }
 
@@ -191,18 +191,18 @@ final class ClientHandler: ChannelDuplexHandler {
 
     /// A wrong token ends the connection, so that guessing costs one each.
     private func authenticate(_ offered: [UInt8]) {
-        guard case .unproven(_, let deadline) = access else { return reply(.simple("OK")) }
+        guard case .unproven(_, let deadline) = access else { return reply { RESPValue.simple("OK").append(to: &$0) } }
         guard let token, Self.isEqual(offered, token) else {
-            reply(.error("WRONGPASS the token is not this agent's"))
+            reply { RESPValue.error("WRONGPASS the token is not this agent's").append(to: &$0) }
             return end(.clientUnauthenticated, "a client sent a wrong token and was closed")
         }
         deadline?.cancel()
         access = .granted
-        reply(.simple("OK"))
+        reply { RESPValue.simple("OK").append(to: &$0) }
     }
 
     private func demandToken() {
-        reply(.error("NOAUTH send AUTH with the agent's token first"))
+        reply { RESPValue.error("NOAUTH send AUTH with the agent's token first").append(to: &$0) }
     }
 
     /// In a time that doesn't tell where the first difference is.
@@ -213,7 +213,7 @@ final class ClientHandler: ChannelDuplexHandler {
     /// A browser or another protocol gets no word: what it would make of one is unknown.
     private func refuse(_ error: RESPError) {
         if error != .notACommand {
-            ClientProtocol.encode(ClientFailure(.invalid, error.description)).append(to: &gathered)
+            ClientProtocol.write(ClientFailure(.invalid, error.description), to: &gathered)
         }
         end(.clientProtocol, "a client was closed: \(error)")
     }
@@ -221,8 +221,8 @@ final class ClientHandler: ChannelDuplexHandler {
     // MARK: Replies
 
     /// The shell's own answer, in its place among the core's.
-    private func reply(_ value: RESPValue) {
-        replies.answer(replies.admit(nil), into: &gathered) { _, bytes in value.append(to: &bytes) }
+    private func reply(_ write: (inout [UInt8]) -> Void) {
+        replies.answer(replies.admit(nil), into: &gathered) { _, bytes in write(&bytes) }
         repliesGathered()
     }
 

@@ -42,7 +42,9 @@ final class ClientTable {
 
     /// One encoded buffer for all of them.
     func push(_ message: ChannelMessage, to recipients: [ClientID]) {
-        let buffer = ByteBuffer(bytes: ClientProtocol.encode(message).bytes)
+        var bytes: [UInt8] = []
+        ClientProtocol.write(message, to: &bytes)
+        let buffer = ByteBuffer(bytes: bytes)
         for client in recipients { clients[client]?.push(buffer) }
     }
 
@@ -63,9 +65,10 @@ final class TurnAwayHandler: ChannelInboundHandler {
     }
 
     func channelActive(context: ChannelHandlerContext) {
-        let line = ClientProtocol.encode(
-            ClientFailure(.full, "\(clientsMax) clients are connected to this agent; close some and try again"))
-        context.writeAndFlush(wrapOutboundOut(ByteBuffer(bytes: line.bytes)), promise: nil)
+        var line: [UInt8] = []
+        ClientProtocol.write(
+            ClientFailure(.full, "\(clientsMax) clients are connected to this agent; close some and try again"), to: &line)
+        context.writeAndFlush(wrapOutboundOut(ByteBuffer(bytes: line)), promise: nil)
         context.close(promise: nil)
     }
 }

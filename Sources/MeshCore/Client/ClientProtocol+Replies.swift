@@ -12,135 +12,192 @@ public struct ClientProtocolError: Error, Hashable, Sendable, CustomStringConver
 // MARK: Written
 
 extension ClientProtocol {
-    public static func encode(_ greeting: ClientGreeting) -> RESPValue {
-        .map([
-            RESPEntry("server", .text(greeting.server)),
-            RESPEntry("version", .text(greeting.version)),
-            RESPEntry("proto", .integer(Int64(version))),
-            RESPEntry("node", .text(greeting.node.description)),
-        ])
+    public static func write(_ greeting: ClientGreeting, to bytes: inout [UInt8]) {
+        bytes.appendRESP("%4\r\n$6\r\nserver\r\n")
+        bytes.appendRESP(text: greeting.server)
+        bytes.appendRESP("$7\r\nversion\r\n")
+        bytes.appendRESP(text: greeting.version)
+        bytes.appendRESP("$5\r\nproto\r\n")
+        bytes.appendRESP(integer: version)
+        bytes.appendRESP("$4\r\nnode\r\n")
+        bytes.appendRESP(text: greeting.node.description)
     }
 
     /// - Parameter kind: the kind of the request that is answered.
-    public static func encode(_ response: ClientResponse, to kind: ClientRequest.Kind) -> RESPValue {
+    public static func write(_ response: ClientResponse, answering kind: ClientRequest.Kind, to bytes: inout [UInt8]) {
         switch response {
-        case .done: .simple(kind == .ping ? "PONG" : "OK")
-        case .session(nil): .null
-        case .session(let snapshot?): encode(snapshot)
-        case .committed(let receipt):
-            .map([
-                RESPEntry("key", .text(receipt.key.description)),
-                RESPEntry("cookie", receipt.cookie.map { .text($0) } ?? .null),
-                RESPEntry("copies", .integer(Int64(receipt.copies))),
-                RESPEntry("counters", encode(receipt.counters)),
-            ])
-        case .conflict(let fields): .map([RESPEntry("conflict", encode(fields))])
+        case .done: bytes.appendRESP(kind == .ping ? "+PONG\r\n" : "+OK\r\n")
+        case .session(nil): bytes.appendRESP("_\r\n")
+        case .session(let snapshot?): write(snapshot, to: &bytes)
+        case .committed(let receipt): write(receipt, to: &bytes)
+        case .conflict(let fields):
+            bytes.appendRESP("%1\r\n$8\r\nconflict\r\n")
+            write(fields, to: &bytes)
         case .listed(let page):
-            .map([
-                RESPEntry("sessions", .array(page.sessions.map(encode))),
-                RESPEntry("next", page.next.map { .text($0.description) } ?? .null),
-            ])
-        case .revoked(let count): .integer(Int64(clamping: count))
-        case .published(let position): .map(encode(position))
-        case .members(let view): encode(view)
+            bytes.appendRESP("%2\r\n$8\r\nsessions\r\n")
+            bytes.appendRESP(array: page.sessions.count)
+            for summary in page.sessions { write(summary, to: &bytes) }
+            bytes.appendRESP("$4\r\nnext\r\n")
+            if let next = page.next { write(next, to: &bytes) } else { bytes.appendRESP("_\r\n") }
+        case .revoked(let count): bytes.appendRESP(integer: Int64(clamping: count))
+        case .published(let position):
+            bytes.appendRESP("%2\r\n$5\r\nepoch\r\n")
+            bytes.appendRESP(textOf: position.epoch)
+            bytes.appendRESP("$6\r\noffset\r\n")
+            bytes.appendRESP(textOf: position.offset)
+        case .members(let view): write(view, to: &bytes)
         case .placement(let answer):
-            .map([
-                RESPEntry("slot", .integer(Int64(answer.slot.rawValue))),
-                RESPEntry("term", .text(String(answer.term))),
-                RESPEntry("ranking", .array(answer.ranking.map { .text($0.description) })),
-            ])
-        case .failure(let failure): encode(failure)
+            bytes.appendRESP("%3\r\n$4\r\nslot\r\n")
+            bytes.appendRESP(integer: answer.slot.rawValue)
+            bytes.appendRESP("$4\r\nterm\r\n")
+            bytes.appendRESP(textOf: answer.term)
+            bytes.appendRESP("$7\r\nranking\r\n")
+            bytes.appendRESP(array: answer.ranking.count)
+            for name in answer.ranking { bytes.appendRESP(text: name.description) }
+        case .failure(let failure): write(failure, to: &bytes)
         }
     }
 
-    public static func encode(_ failure: ClientFailure) -> RESPValue {
-        .error("\(failure.code.rawValue) \(failure.description)")
+    public static func write(_ failure: ClientFailure, to bytes: inout [UInt8]) {
+        bytes.appendRESP("-", line: "\(failure.code.rawValue) \(failure.description)")
     }
 
     /// The first three elements are those of a Redis `message`, so that a subscriber of any Redis client understands them.
-    public static func encode(_ message: ChannelMessage) -> RESPValue {
-        .push([
-            .text("message"), .text(message.channel), .bulk(message.payload), .text(String(message.position.epoch)),
-            .text(String(message.position.offset)),
-        ])
+    public static func write(_ message: ChannelMessage, to bytes: inout [UInt8]) {
+        bytes.appendRESP(">5\r\n$7\r\nmessage\r\n")
+        bytes.appendRESP(text: message.channel)
+        bytes.appendRESP(bulk: message.payload)
+        bytes.appendRESP(textOf: message.position.epoch)
+        bytes.appendRESP(textOf: message.position.offset)
     }
 
-    private static func encode(_ position: ChannelPosition) -> [RESPEntry] {
-        [RESPEntry("epoch", .text(String(position.epoch))), RESPEntry("offset", .text(String(position.offset)))]
+    private static func write(_ snapshot: SessionSnapshot, to bytes: inout [UInt8]) {
+        bytes.appendRESP("%9\r\n$3\r\nkey\r\n")
+        write(snapshot.key, to: &bytes)
+        bytes.appendRESP("$7\r\ncreated\r\n")
+        bytes.appendRESP(integer: snapshot.createdAt)
+        bytes.appendRESP("$8\r\naccessed\r\n")
+        bytes.appendRESP(integer: snapshot.accessedAt)
+        bytes.appendRESP("$4\r\nidle\r\n")
+        bytes.appendRESP(integer: snapshot.idleSeconds)
+        bytes.appendRESP("$7\r\nexpires\r\n")
+        bytes.appendRESP(integer: snapshot.expiresAt)
+        bytes.appendRESP("$4\r\nuser\r\n")
+        bytes.appendRESP(text: snapshot.user)
+        bytes.appendRESP("$7\r\nprimary\r\n")
+        bytes.appendRESP(text: snapshot.primary.description)
+        bytes.appendRESP("$6\r\nbackup\r\n")
+        write(snapshot.backup?.description, to: &bytes)
+        bytes.appendRESP("$6\r\nfields\r\n")
+        write(snapshot.fields, to: &bytes)
     }
 
-    private static func encode(_ snapshot: SessionSnapshot) -> RESPValue {
-        .map([
-            RESPEntry("key", .text(snapshot.key.description)),
-            RESPEntry("created", .integer(snapshot.createdAt)),
-            RESPEntry("accessed", .integer(snapshot.accessedAt)),
-            RESPEntry("idle", .integer(Int64(snapshot.idleSeconds))),
-            RESPEntry("expires", .integer(snapshot.expiresAt)),
-            RESPEntry("user", .text(snapshot.user)),
-            RESPEntry("primary", .text(snapshot.primary.description)),
-            RESPEntry("backup", snapshot.backup.map { .text($0.description) } ?? .null),
-            RESPEntry("fields", encode(snapshot.fields)),
-        ])
+    private static func write(_ summary: SessionSummary, to bytes: inout [UInt8]) {
+        bytes.appendRESP("%6\r\n$3\r\nkey\r\n")
+        write(summary.key, to: &bytes)
+        bytes.appendRESP("$7\r\ncreated\r\n")
+        bytes.appendRESP(integer: summary.createdAt)
+        bytes.appendRESP("$8\r\naccessed\r\n")
+        bytes.appendRESP(integer: summary.accessedAt)
+        bytes.appendRESP("$7\r\nexpires\r\n")
+        bytes.appendRESP(integer: summary.expiresAt)
+        bytes.appendRESP("$6\r\nfields\r\n")
+        bytes.appendRESP(integer: summary.fields)
+        bytes.appendRESP("$5\r\nbytes\r\n")
+        bytes.appendRESP(integer: summary.bytes)
     }
 
-    private static func encode(_ summary: SessionSummary) -> RESPValue {
-        .map([
-            RESPEntry("key", .text(summary.key.description)),
-            RESPEntry("created", .integer(summary.createdAt)),
-            RESPEntry("accessed", .integer(summary.accessedAt)),
-            RESPEntry("expires", .integer(summary.expiresAt)),
-            RESPEntry("fields", .integer(Int64(summary.fields))),
-            RESPEntry("bytes", .integer(Int64(summary.bytes))),
-        ])
+    private static func write(_ receipt: CommitReceipt, to bytes: inout [UInt8]) {
+        bytes.appendRESP("%4\r\n$3\r\nkey\r\n")
+        write(receipt.key, to: &bytes)
+        bytes.appendRESP("$6\r\ncookie\r\n")
+        write(receipt.cookie, to: &bytes)
+        bytes.appendRESP("$6\r\ncopies\r\n")
+        bytes.appendRESP(integer: receipt.copies)
+        bytes.appendRESP("$8\r\ncounters\r\n")
+        write(receipt.counters, to: &bytes)
     }
 
-    private static func encode(_ fields: [SessionSnapshot.Field]) -> RESPValue {
-        .map(
-            fields.map { field in
-                switch field.value {
-                case .bytes(let bytes): RESPEntry(field.name, .bulk(bytes))
-                case .integer(let value): RESPEntry(field.name, .integer(value))
-                case .elements(let elements): RESPEntry(field.name, .array(elements.map { .bulk($0) }))
-                }
-            })
+    private static func write(_ key: SessionKey, to bytes: inout [UInt8]) {
+        bytes.appendRESP("$43\r\n")
+        key.appendText(to: &bytes)
+        bytes.appendRESP("\r\n")
     }
 
-    private static func encode(_ view: MeshView) -> RESPValue {
-        .map([
-            RESPEntry("epoch", .text(String(view.epoch))),
-            RESPEntry("digest", .text(String(view.digest))),
-            RESPEntry("members", .array(view.members.map(encode))),
-            RESPEntry("instances", .array(view.instances.map(encode))),
-        ])
+    private static func write(_ text: String?, to bytes: inout [UInt8]) {
+        if let text { bytes.appendRESP(text: text) } else { bytes.appendRESP("_\r\n") }
     }
 
-    private static func encode(_ member: Member) -> RESPValue {
+    private static func write(_ fields: [SessionSnapshot.Field], to bytes: inout [UInt8]) {
+        bytes.appendRESP(map: fields.count)
+        for field in fields {
+            bytes.appendRESP(text: field.name)
+            switch field.value {
+            case .bytes(let value): bytes.appendRESP(bulk: value)
+            case .integer(let value): bytes.appendRESP(integer: value)
+            case .elements(let elements):
+                bytes.appendRESP(array: elements.count)
+                for element in elements { bytes.appendRESP(bulk: element) }
+            }
+        }
+    }
+
+    private static func write(_ view: MeshView, to bytes: inout [UInt8]) {
+        bytes.appendRESP("%4\r\n$5\r\nepoch\r\n")
+        bytes.appendRESP(textOf: view.epoch)
+        bytes.appendRESP("$6\r\ndigest\r\n")
+        bytes.appendRESP(textOf: view.digest)
+        bytes.appendRESP("$7\r\nmembers\r\n")
+        bytes.appendRESP(array: view.members.count)
+        for member in view.members { write(member, to: &bytes) }
+        bytes.appendRESP("$9\r\ninstances\r\n")
+        bytes.appendRESP(array: view.instances.count)
+        for instance in view.instances { write(instance, to: &bytes) }
+    }
+
+    private static func write(_ member: Member, to bytes: inout [UInt8]) {
         // Only of one that is: so a reply to an older reader is what it was, and a quiet one no longer.
-        let degraded = member.isDegraded ? [RESPEntry("degraded", .boolean(true))] : []
-        return .map(
-            [
-                RESPEntry("name", .text(member.name.description)),
-                RESPEntry("life", .text(String(member.id.life.rawValue))),
-                RESPEntry("incarnation", .integer(Int64(member.incarnation))),
-                RESPEntry("status", .text(member.status.word)),
-                RESPEntry("role", .text(member.role.word)),
-                RESPEntry("stage", .text(member.stage.word)),
-                RESPEntry("address", .text(member.endpoint.description)),
-                RESPEntry("weight", .integer(Int64(member.weight))),
-                RESPEntry("tags", .map(member.tags.sorted { $0.key < $1.key }.map { RESPEntry($0.key, .text($0.value)) })),
-            ] + degraded)
+        bytes.appendRESP(map: member.isDegraded ? 10 : 9)
+        bytes.appendRESP("$4\r\nname\r\n")
+        bytes.appendRESP(text: member.name.description)
+        bytes.appendRESP("$4\r\nlife\r\n")
+        bytes.appendRESP(textOf: member.id.life.rawValue)
+        bytes.appendRESP("$11\r\nincarnation\r\n")
+        bytes.appendRESP(integer: member.incarnation)
+        bytes.appendRESP("$6\r\nstatus\r\n")
+        bytes.appendRESP(text: member.status.word)
+        bytes.appendRESP("$4\r\nrole\r\n")
+        bytes.appendRESP(text: member.role.word)
+        bytes.appendRESP("$5\r\nstage\r\n")
+        bytes.appendRESP(text: member.stage.word)
+        bytes.appendRESP("$7\r\naddress\r\n")
+        bytes.appendRESP(text: member.endpoint.description)
+        bytes.appendRESP("$6\r\nweight\r\n")
+        bytes.appendRESP(integer: member.weight)
+        bytes.appendRESP("$4\r\ntags\r\n")
+        bytes.appendRESP(map: member.tags.count)
+        for (name, value) in member.tags.sorted(by: { $0.key < $1.key }) {
+            bytes.appendRESP(text: name)
+            bytes.appendRESP(text: value)
+        }
+        if member.isDegraded { bytes.appendRESP("$8\r\ndegraded\r\n#t\r\n") }
     }
 
-    private static func encode(_ instance: Instance) -> RESPValue {
-        .map([
-            RESPEntry("node", .text(instance.node.name.description)),
-            RESPEntry("life", .text(String(instance.node.life.rawValue))),
-            RESPEntry("number", .integer(Int64(instance.number))),
-            RESPEntry("service", .text(instance.service)),
-            RESPEntry("address", .text(instance.address)),
-            RESPEntry("weight", .integer(Int64(instance.weight))),
-            RESPEntry("cookie", .text(instance.cookieName)),
-        ])
+    private static func write(_ instance: Instance, to bytes: inout [UInt8]) {
+        bytes.appendRESP("%7\r\n$4\r\nnode\r\n")
+        bytes.appendRESP(text: instance.node.name.description)
+        bytes.appendRESP("$4\r\nlife\r\n")
+        bytes.appendRESP(textOf: instance.node.life.rawValue)
+        bytes.appendRESP("$6\r\nnumber\r\n")
+        bytes.appendRESP(integer: instance.number)
+        bytes.appendRESP("$7\r\nservice\r\n")
+        bytes.appendRESP(text: instance.service)
+        bytes.appendRESP("$7\r\naddress\r\n")
+        bytes.appendRESP(text: instance.address)
+        bytes.appendRESP("$6\r\nweight\r\n")
+        bytes.appendRESP(integer: instance.weight)
+        bytes.appendRESP("$6\r\ncookie\r\n")
+        bytes.appendRESP(text: instance.cookieName)
     }
 }
 

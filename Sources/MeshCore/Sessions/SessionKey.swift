@@ -39,7 +39,18 @@ public struct SessionKey: Hashable, Comparable, Sendable, CustomStringConvertibl
     public var slot: Slot { Slot(masking: UInt16(truncatingIfNeeded: words.0 >> 52)) }
 
     /// 43 characters of base64url.
-    public var description: String { String(decoding: Base64URL.encode(bytes), as: UTF8.self) }
+    public var description: String {
+        var text: [UInt8] = []
+        appendText(to: &text)
+        return String(decoding: text, as: UTF8.self)
+    }
+
+    /// Appends the characters of ``description``.
+    func appendText(to text: inout [UInt8]) {
+        withUnsafeBytes(of: (words.0.bigEndian, words.1.bigEndian, words.2.bigEndian, words.3.bigEndian)) { bytes in
+            Base64URL.append(bytes, to: &text)
+        }
+    }
 
     public static func == (lhs: SessionKey, rhs: SessionKey) -> Bool { lhs.words == rhs.words }
     public static func < (lhs: SessionKey, rhs: SessionKey) -> Bool { lhs.words < rhs.words }

@@ -1,10 +1,16 @@
 /// Base64 in the URL alphabet without padding (RFC 4648, section 5).
 public enum Base64URL {
-    private static let letters = Array("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_".utf8)
+    private static let letters: StaticString = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"
 
     public static func encode(_ bytes: some Collection<UInt8>) -> [UInt8] {
         var text: [UInt8] = []
         text.reserveCapacity((bytes.count * 4 + 2) / 3)
+        append(bytes, to: &text)
+        return text
+    }
+
+    static func append(_ bytes: some Sequence<UInt8>, to text: inout [UInt8]) {
+        let letters = letters.utf8Start
         var bits: UInt32 = 0
         var bitCount = 0
         for byte in bytes {
@@ -16,7 +22,6 @@ public enum Base64URL {
             }
         }
         if bitCount > 0 { text.append(letters[Int(bits << UInt32(6 - bitCount) & 63)]) }
-        return text
     }
 
     /// Nil for a character outside the alphabet, a length no encoder writes, or unused bits that are not zero, so that each byte string

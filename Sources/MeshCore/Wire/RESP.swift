@@ -28,39 +28,26 @@ public enum RESPValue: Hashable, Sendable {
 
     public func append(to bytes: inout [UInt8]) {
         switch self {
-        case .simple(let text): Self.append("+", text, to: &bytes)
-        case .error(let text): Self.append("-", text, to: &bytes)
-        case .integer(let value): Self.append(":", String(value), to: &bytes)
-        case .null: Self.append("_", "", to: &bytes)
-        case .boolean(let value): Self.append("#", value ? "t" : "f", to: &bytes)
-        case .double(let value): Self.append(",", String(value), to: &bytes)
-        case .bulk(let payload):
-            Self.append("$", String(payload.count), to: &bytes)
-            bytes.append(contentsOf: payload)
-            bytes.append(contentsOf: Self.lineEnd)
-        case .array(let values): Self.append("*", values, to: &bytes)
-        case .push(let values): Self.append(">", values, to: &bytes)
+        case .simple(let text): bytes.appendRESP("+", line: text)
+        case .error(let text): bytes.appendRESP("-", line: text)
+        case .integer(let value): bytes.appendRESP(integer: value)
+        case .null: bytes.appendRESP("_\r\n")
+        case .boolean(let value): bytes.appendRESP(value ? "#t\r\n" : "#f\r\n")
+        case .double(let value): bytes.appendRESP(",", line: String(value))
+        case .bulk(let payload): bytes.appendRESP(bulk: payload)
+        case .array(let values):
+            bytes.appendRESP(array: values.count)
+            for value in values { value.append(to: &bytes) }
+        case .push(let values):
+            bytes.appendRESP(push: values.count)
+            for value in values { value.append(to: &bytes) }
         case .map(let entries):
-            Self.append("%", String(entries.count), to: &bytes)
+            bytes.appendRESP(map: entries.count)
             for entry in entries {
                 entry.key.append(to: &bytes)
                 entry.value.append(to: &bytes)
             }
         }
-    }
-
-    private static let lineEnd: [UInt8] = [0x0D, 0x0A]
-
-    private static func append(_ kind: Unicode.Scalar, _ values: [RESPValue], to bytes: inout [UInt8]) {
-        append(kind, String(values.count), to: &bytes)
-        for value in values { value.append(to: &bytes) }
-    }
-
-    /// A line end inside `line` would let its writer forge further values, so it becomes a space.
-    private static func append(_ kind: Unicode.Scalar, _ line: String, to bytes: inout [UInt8]) {
-        bytes.append(UInt8(ascii: kind))
-        for byte in line.utf8 { bytes.append(byte == 0x0D || byte == 0x0A ? 0x20 : byte) }
-        bytes.append(contentsOf: lineEnd)
     }
 }
 

@@ -23,7 +23,7 @@ enum Samples {
         let commands = commands().map(ClientProtocol.encode)
         add(.command, commands.map(words))
         add(.commandBytes, commands.map(bytes))
-        add(.replyBytes, replies().map(bytes))
+        add(.replyBytes, replies())
         add(.keyFile, [Array(FuzzDecoder.Fixture.file.text.utf8)])
         add(.requestHead, requests.map { Array($0.utf8) })
         add(.responseHead, responses.map { Array($0.utf8) })
@@ -141,14 +141,19 @@ enum Samples {
         ]
     }
 
-    private static func replies() -> [RESPValue] {
+    private static func replies() -> [[UInt8]] {
         let view = MeshView(epoch: 1, digest: 2, members: FuzzDecoder.Fixture.others)
         let message = ChannelMessage(channel: "c", position: ChannelPosition(epoch: 1, offset: 1), payload: [0])
-        return [
-            ClientProtocol.encode(.members(view), to: .members), ClientProtocol.encode(message),
-            ClientProtocol.encode(ClientGreeting(version: "1", node: FuzzDecoder.Fixture.local.name)),
-            ClientProtocol.encode(.published(message.position), to: .publish),
+        let writers: [(inout [UInt8]) -> Void] = [
+            { ClientProtocol.write(.members(view), answering: .members, to: &$0) }, { ClientProtocol.write(message, to: &$0) },
+            { ClientProtocol.write(ClientGreeting(version: "1", node: FuzzDecoder.Fixture.local.name), to: &$0) },
+            { ClientProtocol.write(.published(message.position), answering: .publish, to: &$0) },
         ]
+        return writers.map { write in
+            var bytes: [UInt8] = []
+            write(&bytes)
+            return bytes
+        }
     }
 
     private static func words(_ command: RESPValue) -> [UInt8] {

@@ -1,0 +1,64 @@
+// RESP3 straight into an array of bytes. What an agent answers is written so, without a tree of values first: a reply is a dozen short pieces,
+// and each would cost an array of its own.
+
+extension [UInt8] {
+    /// Bytes as they are: a reply's constant parts, their lengths and line ends included.
+    mutating func appendRESP(_ literal: StaticString) {
+        append(contentsOf: UnsafeBufferPointer(start: literal.utf8Start, count: literal.utf8CodeUnitCount))
+    }
+
+    mutating func appendRESP(map count: Int) { appendRESP("%", count) }
+    mutating func appendRESP(array count: Int) { appendRESP("*", count) }
+    mutating func appendRESP(push count: Int) { appendRESP(">", count) }
+    mutating func appendRESP(integer value: some FixedWidthInteger) { appendRESP(":", value) }
+
+    mutating func appendRESP(bulk payload: some Collection<UInt8>) {
+        appendRESP("$", payload.count)
+        append(contentsOf: payload)
+        appendRESP("\r\n")
+    }
+
+    mutating func appendRESP(text: some StringProtocol) { appendRESP(bulk: text.utf8) }
+
+    /// A number as text: one that may need all 64 bits unsigned doesn't fit a RESP integer.
+    mutating func appendRESP(textOf value: UInt64) {
+        var digits = 1
+        var rest = value
+        while rest >= 10 {
+            rest /= 10
+            digits += 1
+        }
+        appendRESP("$", digits)
+        appendDecimal(value)
+        appendRESP("\r\n")
+    }
+
+    /// A line end inside `line` would let its writer forge further values, so it becomes a space.
+    mutating func appendRESP(_ kind: Unicode.Scalar, line: some StringProtocol) {
+        append(UInt8(ascii: kind))
+        for byte in line.utf8 { append(byte == 0x0D || byte == 0x0A ? 0x20 : byte) }
+        appendRESP("\r\n")
+    }
+
+    /// A line of a type's byte and a number: a length, a count, an integer.
+    mutating func appendRESP(_ kind: Unicode.Scalar, _ value: some FixedWidthInteger) {
+        append(UInt8(ascii: kind))
+        if value < 0 { append(UInt8(ascii: "-")) }
+        appendDecimal(UInt64(value.magnitude))
+        appendRESP("\r\n")
+    }
+
+    private mutating func appendDecimal(_ value: UInt64) {
+        // 2^64 has 20 digits.
+        withUnsafeTemporaryAllocation(of: UInt8.self, capacity: 20) { digits in
+            var first = 20
+            var rest = value
+            repeat {
+                first -= 1
+                digits[first] = UInt8(ascii: "0") + UInt8(truncatingIfNeeded: rest % 10)
+                rest /= 10
+            } while rest > 0
+            append(contentsOf: UnsafeBufferPointer(rebasing: digits[first...]))
+        }
+    }
+}
