@@ -22,7 +22,7 @@ final class ClientHandler: ChannelDuplexHandler {
     private let table: ClientTable
     private let driver: AgentDriver
     private var access: Access
-    private var parser = RESPParser(limits: .commands)
+    private var reader = CommandReader()
     private var replies = ReplyQueue<ClientRequest.Kind?>()
     /// What is due and not handed to the channel.
     private var gathered: [UInt8] = []
@@ -112,7 +112,8 @@ final class ClientHandler: ChannelDuplexHandler {
     func channelRead(context: ChannelHandlerContext, data: NIOAny) {
         guard !isClosing else { return }
         let buffer = unwrapInboundIn(data)
-        parser.append(buffer.readableBytesView)
+        buffer.withUnsafeReadableBytes { reader.append($0) }
+        heardAt = .now()
         proceed()
         guard !isClosing, case .unproven(let bytes, let deadline) = access else { return }
         access = .unproven(bytes: bytes + buffer.readableBytes, deadline: deadline)
@@ -152,8 +153,8 @@ final class ClientHandler: ChannelDuplexHandler {
                     isHeldBack = true
                     break
                 }
-                guard let value = try parser.next() else { break }
-                take(value)
+                guard let command = try reader.next() else { break }
+                take(command)
             }
         } catch {
             refuse(error)
@@ -165,16 +166,12 @@ final class ClientHandler: ChannelDuplexHandler {
         }
     }
 
-    private func take(_ value: RESPValue) {
-        heardAt = .now()
-        do throws(ClientFailure) {
-            switch try ClientProtocol.decode(value) {
-            case .authenticate(let offered): authenticate(offered)
-            case .hello: isGranted ? reply { ClientProtocol.write(greeting, to: &$0) } : demandToken()
-            case .request(let request): isGranted ? submit(request) : demandToken()
-            }
-        } catch {
-            isGranted ? reply { ClientProtocol.write(error, to: &$0) } : demandToken()
+    private func take(_ command: Result<ClientCommand, ClientFailure>) {
+        switch command {
+        case .success(.authenticate(let offered)): authenticate(offered)
+        case .success(.hello): isGranted ? reply { ClientProtocol.write(greeting, to: &$0) } : demandToken()
+        case .success(.request(let request)): isGranted ? submit(request) : demandToken()
+        case .failure(let failure): isGranted ? reply { ClientProtocol.write(failure, to: &$0) } : demandToken()
         }
     }
 

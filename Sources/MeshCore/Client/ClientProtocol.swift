@@ -5,8 +5,6 @@
 public enum ClientProtocol {
     /// The only version of the handshake.
     public static let version = 3
-
-    static func word(_ bytes: [UInt8]) -> String { String(decoding: bytes, as: UTF8.self).uppercased() }
 }
 
 /// One command of an application, as it stands on the wire.
@@ -133,9 +131,17 @@ extension CommitID {
 
     /// Reads what ``hex`` writes, in either case; nil for anything else.
     public init?(hex text: some StringProtocol) {
-        guard text.utf8.count == 32, text.utf8.allSatisfy(\.isHexDigit),
-            let upper = UInt64(text.prefix(16), radix: 16), let lower = UInt64(text.suffix(16), radix: 16)
-        else { return nil }
+        self.init(hex: Array(text.utf8))
+    }
+
+    init?(hex text: some Collection<UInt8>) {
+        guard text.count == 32 else { return nil }
+        var (upper, lower): (UInt64, UInt64) = (0, 0)
+        for digit in text {
+            guard let value = digit.hexValue else { return nil }
+            upper = upper << 4 | lower >> 60
+            lower = lower << 4 | value
+        }
         self.init(upper: upper, lower: lower)
     }
 }
@@ -149,10 +155,12 @@ extension UInt64 {
 }
 
 extension UInt8 {
-    fileprivate var isHexDigit: Bool {
+    fileprivate var hexValue: UInt64? {
         switch self {
-        case UInt8(ascii: "0")...UInt8(ascii: "9"), UInt8(ascii: "a")...UInt8(ascii: "f"), UInt8(ascii: "A")...UInt8(ascii: "F"): true
-        default: false
+        case UInt8(ascii: "0")...UInt8(ascii: "9"): UInt64(self - UInt8(ascii: "0"))
+        case UInt8(ascii: "a")...UInt8(ascii: "f"): UInt64(self - UInt8(ascii: "a")) + 10
+        case UInt8(ascii: "A")...UInt8(ascii: "F"): UInt64(self - UInt8(ascii: "A")) + 10
+        default: nil
         }
     }
 }
@@ -160,22 +168,23 @@ extension UInt8 {
 // MARK: Commands, read
 
 extension ClientProtocol {
-    /// Reads one command that a parser with ``RESPLimits/commands`` gave.
+    /// Reads one command.
     /// - Throws: a failure to send back; the connection stays usable.
     public static func decode(_ command: RESPValue) throws(ClientFailure) -> ClientCommand {
-        guard case .array(let values) = command else { throw ClientFailure(.invalid, "a command is an array of bulk strings") }
-        var words = CommandWords(values)
-        let name = word(try words.next("a command"))
-        words.command = name
-        let decoded = try decode(name, &words)
+        try decode(CommandWords(command))
+    }
+
+    static func decode(_ command: CommandWords) throws(ClientFailure) -> ClientCommand {
+        var words = command
+        let decoded = try decode(words.nextWord("a command"), &words)
         try words.finish()
         return decoded
     }
 
-    private static func decode(_ name: String, _ words: inout CommandWords) throws(ClientFailure) -> ClientCommand {
+    private static func decode(_ name: CommandWord, _ words: inout CommandWords) throws(ClientFailure) -> ClientCommand {
         switch name {
         case "HELLO":
-            guard try words.next("the protocol's version") == Array("3".utf8) else {
+            guard "3" ~= (try words.nextWord("the protocol's version")) else {
                 throw ClientFailure(.invalid, "HELLO: this agent speaks RESP3 only; send HELLO 3")
             }
             return .hello
@@ -184,7 +193,7 @@ extension ClientProtocol {
             guard 1...ClientCommand.tokenBytesMax ~= token.count else {
                 throw ClientFailure(.invalid, "AUTH: a token has 1 to \(ClientCommand.tokenBytesMax) bytes")
             }
-            return .authenticate(token: token)
+            return .authenticate(token: Array(token))
         case "PING": return .request(.ping)
         case "INSTANCE.REGISTER":
             return .request(
@@ -198,7 +207,7 @@ extension ClientProtocol {
             guard cookie.count <= ClientCommand.cookieBytesMax else {
                 throw ClientFailure(.invalid, "SESSION.OPEN: the cookie value is longer than \(ClientCommand.cookieBytesMax) bytes")
             }
-            return .request(.open(cookie: cookie))
+            return .request(.open(cookie: Array(cookie)))
         case "SESSION.READ": return .request(.read(try words.nextKey()))
         case "SESSION.COMMIT": return .request(.commit(try words.nextCommit()))
         case "SESSION.DESTROY": return .request(.destroy(try words.nextKey(), try words.nextCommitID()))
@@ -214,35 +223,19 @@ extension ClientProtocol {
             guard payload.count <= SessionLimits.messageBytesMax else {
                 throw ClientFailure(.invalid, "CHANNEL.PUBLISH: a message has at most \(SessionLimits.messageBytesMax) bytes")
             }
-            return .request(.publish(channel: channel, payload: payload))
+            return .request(.publish(channel: channel, payload: Array(payload)))
         case "CHANNEL.SUBSCRIBE": return .request(.subscribe(channel: try words.nextChannel()))
         case "CHANNEL.UNSUBSCRIBE": return .request(.unsubscribe(channel: try words.nextChannel()))
         case "MESH.MEMBERS": return .request(.members)
         case "MESH.PLACEMENT":
             return .request(.placement(Slot(masking: try words.nextInteger("slot", in: 0...UInt16(Slot.count - 1)))))
         default:
-            throw ClientFailure(.invalid, "unknown command \(CommandWords.printable(name)); Docs/PROTOCOL.md lists them all")
+            throw ClientFailure(.invalid, "unknown command \(name.printable); Docs/PROTOCOL.md lists them all")
         }
     }
 }
 
-/// The words of one command, taken from the front. Every failure names the command and what it wanted.
-private struct CommandWords {
-    private var rest: ArraySlice<RESPValue>
-    var command = "?"
-
-    init(_ words: [RESPValue]) { rest = words[...] }
-
-    mutating func next(_ what: String) throws(ClientFailure) -> [UInt8] {
-        guard let value = rest.popFirst() else { throw invalid("\(what) is missing") }
-        guard case .bulk(let bytes) = value else { throw invalid("\(what) is not a bulk string") }
-        return bytes
-    }
-
-    func finish() throws(ClientFailure) {
-        guard rest.isEmpty else { throw invalid("\(rest.count) more arguments than it takes") }
-    }
-
+extension CommandWords {
     mutating func nextText(_ what: String, bytes: ClosedRange<Int>) throws(ClientFailure) -> String {
         let raw = try next(what)
         guard bytes ~= raw.count else { throw invalid("\(what) has \(raw.count) bytes, not \(bytes.lowerBound) to \(bytes.upperBound)") }
@@ -269,22 +262,22 @@ private struct CommandWords {
     }
 
     mutating func nextKey() throws(ClientFailure) -> SessionKey {
-        guard let key = SessionKey(text: String(decoding: try next("a session key"), as: UTF8.self)) else {
+        guard let key = SessionKey(text: try next("a session key")) else {
             throw invalid("a session key is 43 characters of base64url")
         }
         return key
     }
 
     /// The key that follows `word`; nil when nothing more follows.
-    mutating func nextKey(behind word: String) throws(ClientFailure) -> SessionKey? {
-        guard !rest.isEmpty else { return nil }
-        guard ClientProtocol.word(try next(word)) == word else { throw invalid("what follows is not \(word)") }
+    mutating func nextKey(behind word: StaticString) throws(ClientFailure) -> SessionKey? {
+        guard !isAtEnd else { return nil }
+        guard take(word) else { throw invalid("what follows is not \(word)") }
         return try nextKey()
     }
 
     /// `USER name`, or `ALL`, which is nil.
     mutating func nextUser() throws(ClientFailure) -> String? {
-        switch ClientProtocol.word(try next("USER or ALL")) {
+        switch try nextWord("USER or ALL") {
         case "USER": return try nextText("the user's name", bytes: 1...SessionLimits.userBytesMax)
         case "ALL": return nil
         default: throw invalid("whose sessions is neither USER nor ALL")
@@ -292,7 +285,7 @@ private struct CommandWords {
     }
 
     mutating func nextCommitID() throws(ClientFailure) -> CommitID {
-        guard let id = CommitID(hex: String(decoding: try next("a commit id"), as: UTF8.self)) else {
+        guard let id = CommitID(hex: try next("a commit id")) else {
             throw invalid("a commit id is 32 hexadecimal digits")
         }
         return id
@@ -303,17 +296,11 @@ private struct CommandWords {
     }
 
     mutating func nextCommit() throws(ClientFailure) -> SessionCommit {
-        let key: SessionKey?
-        if rest.first == .text("*") {
-            rest.removeFirst()
-            key = nil
-        } else {
-            key = try nextKey()
-        }
+        let key = take("*") ? nil : try nextKey()
         var commit = SessionCommit(key: key, id: try nextCommitID())
         var bytes = 0
-        while !rest.isEmpty {
-            switch ClientProtocol.word(try next("a change")) {
+        while !isAtEnd {
+            switch try nextWord("a change") {
             case "SET": commit.changes.append(try nextValue(FieldChange.set, bytes: &bytes))
             case "DEL": commit.changes.append(.remove(try nextField()))
             case "INCR": commit.changes.append(.increment(try nextField(), by: try nextInteger("the increment")))
@@ -331,7 +318,7 @@ private struct CommandWords {
             case "FIXED": commit.isRolling = false
             case "UNTIL": commit.until = try nextInteger("the date in Unix milliseconds", in: 0...SessionLimits.dateMax)
             case "REGENERATE": commit.regenerate = true
-            case let other: throw invalid("\(Self.printable(other)) is no change or condition; Docs/PROTOCOL.md lists them all")
+            case let other: throw invalid("\(other.printable) is no change or condition; Docs/PROTOCOL.md lists them all")
             }
             bytes += commit.changes.last?.field.utf8.count ?? 0
             guard commit.changes.count <= SessionLimits.fieldsMax else { throw invalid("more than \(SessionLimits.fieldsMax) changes") }
@@ -352,7 +339,7 @@ private struct CommandWords {
             throw invalid("field \(field) has \(value.count) bytes, more than \(SessionLimits.fieldBytesMax)")
         }
         bytes += value.count
-        return change(field, value)
+        return change(field, Array(value))
     }
 
     private mutating func nextElement(
@@ -364,17 +351,10 @@ private struct CommandWords {
             throw invalid("an element of field \(field) has \(element.count) bytes, more than \(SessionLimits.elementBytesMax)")
         }
         bytes += element.count
-        return change(field, element)
+        return change(field, Array(element))
     }
 
     private mutating func nextField() throws(ClientFailure) -> String {
         try nextText("the field's name", bytes: 1...SessionLimits.fieldNameBytesMax)
-    }
-
-    private func invalid(_ what: String) -> ClientFailure { ClientFailure(.invalid, "\(Self.printable(command)): \(what)") }
-
-    /// At most 40 characters of what somebody sent, safe in a log line.
-    static func printable(_ text: String) -> String {
-        String(text.unicodeScalars.prefix(40).map { $0.isASCII && $0.value >= 0x20 && $0.value != 0x7F ? Character($0) : "?" })
     }
 }

@@ -25,8 +25,28 @@ public struct SessionKey: Hashable, Comparable, Sendable, CustomStringConvertibl
 
     /// Reads the 43 characters that ``description`` writes; nil for anything else.
     public init?(text: some StringProtocol) {
-        guard let bytes = Base64URL.decode(text.utf8) else { return nil }
-        self.init(bytes: bytes)
+        self.init(text: Array(text.utf8))
+    }
+
+    init?(text: some Collection<UInt8>) {
+        guard text.count == 43 else { return nil }
+        var words: (UInt64, UInt64, UInt64, UInt64) = (0, 0, 0, 0)
+        var lettersLeft = 43
+        for letter in text {
+            guard var value = Base64URL.value(of: letter) else { return nil }
+            lettersLeft -= 1
+            // 43 letters hold two bits more than a key has. They are zero, so that each key has exactly one text.
+            if lettersLeft == 0 {
+                guard value & 3 == 0 else { return nil }
+                value >>= 2
+            }
+            let width: UInt64 = lettersLeft == 0 ? 4 : 6
+            words.0 = words.0 << width | words.1 >> (64 - width)
+            words.1 = words.1 << width | words.2 >> (64 - width)
+            words.2 = words.2 << width | words.3 >> (64 - width)
+            words.3 = words.3 << width | UInt64(value)
+        }
+        self.words = words
     }
 
     public var bytes: [UInt8] {

@@ -27,7 +27,7 @@ enum FuzzDecoder: UInt8, CaseIterable {
         case .sessionState: readSessionState(bytes)
         case .mirrorRecord: readMirrorRecord(bytes)
         case .command: readCommand(bytes)
-        case .commandBytes: readRESP(bytes, .commands)
+        case .commandBytes: readCommands(bytes)
         case .replyBytes: readRESP(bytes, .replies)
         case .keyFile: readKeyFile(bytes)
         case .requestHead: readHead(bytes, isRequest: true)
@@ -211,6 +211,23 @@ enum FuzzDecoder: UInt8, CaseIterable {
     private func check(command: RESPValue) {
         guard let decoded = try? ClientProtocol.decode(command) else { return }
         precondition((try? ClientProtocol.decode(ClientProtocol.encode(decoded))) == decoded)
+    }
+
+    /// The reader of commands, in one piece and in many, beside the parser of everything.
+    private func readCommands(_ bytes: [UInt8]) {
+        readRESP(bytes, .commands)
+        let parsed = Self.values(bytes, .commands, step: bytes.count).map { value -> Result<ClientCommand, ClientFailure> in
+            do throws(ClientFailure) { return .success(try ClientProtocol.decode(value)) } catch { return .failure(error) }
+        }
+        for step in [max(1, bytes.count), 3] {
+            var reader = CommandReader()
+            var commands: [Result<ClientCommand, ClientFailure>] = []
+            for start in stride(from: 0, to: bytes.count, by: step) {
+                reader.append(Array(bytes[start..<min(start + step, bytes.count)]))
+                while let command = try? reader.next() { commands.append(command) }
+            }
+            precondition(commands == parsed)
+        }
     }
 
     private func readRESP(_ bytes: [UInt8], _ limits: RESPLimits) {
