@@ -100,8 +100,11 @@ final class AgentDriver {
     func feed(_ input: AgentInput) {
         guard phase != .departed else { return }
         if phase == .opening, case .datagram = input { return }
-        inbox.append(input)
-        if phase != .opening, !isStepping { drain() }
+        // Mostly nothing waits, and to queue it would copy it twice.
+        guard phase != .opening, !isStepping else { return inbox.append(input) }
+        isStepping = true
+        take(input)
+        drain()
     }
 
     /// Hand off and go. Asking again changes nothing.
@@ -144,10 +147,12 @@ final class AgentDriver {
 
     private func drain() {
         isStepping = true
-        while let input = inbox.popFirst() {
-            for directive in core.step(input, at: SystemClock.now()) { perform(directive) }
-        }
+        while let input = inbox.popFirst() { take(input) }
         isStepping = false
+    }
+
+    private func take(_ input: AgentInput) {
+        for directive in core.step(input, at: SystemClock.now()) { perform(directive) }
     }
 
     // MARK: Directives

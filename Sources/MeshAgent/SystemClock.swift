@@ -8,13 +8,23 @@ public import MeshCore
 
 /// The present of this machine, for the core that may not ask for it.
 public enum SystemClock {
-    /// The continuous clock goes on while the machine sleeps, so an agent that was suspended sees how long it was away.
-    private static let origin = ContinuousClock.now
+    /// This clock goes on while the machine sleeps, so an agent that was suspended sees how long it was away. Swift's continuous clock is the
+    /// same one, behind arithmetic with 128 bits; this is asked at every request.
+    #if canImport(Glibc)
+        private static let clock = CLOCK_BOOTTIME
+    #else
+        private static let clock = CLOCK_MONOTONIC_RAW
+    #endif
+    private static let origin = nanoseconds(of: clock)
 
     public static func now() -> Moment {
+        let origin = origin
+        return Moment(uptime: nanoseconds(of: clock) - origin, wall: nanoseconds(of: CLOCK_REALTIME) / 1_000_000)
+    }
+
+    private static func nanoseconds(of clock: clockid_t) -> Int64 {
         var time = timespec()
-        clock_gettime(CLOCK_REALTIME, &time)
-        let wall = Int64(time.tv_sec) * 1000 + Int64(time.tv_nsec) / 1_000_000
-        return Moment(uptime: origin.duration(to: .now).nanoseconds, wall: wall)
+        clock_gettime(clock, &time)
+        return Int64(time.tv_sec) * 1_000_000_000 + Int64(time.tv_nsec)
     }
 }

@@ -6,7 +6,11 @@
 public struct MeshClock: Sendable {
     /// What each peer's wall clock shows where our monotonic clock shows zero, in milliseconds. Held against the monotonic clock,
     /// because our own wall clock may be the one that jumps.
-    private var zeros: [NodeName: Int64] = [:]
+    private var zeros: [NodeName: Int64] = [:] {
+        didSet { sorted = zeros.values.sorted() }
+    }
+    /// The same, the least first: the time is asked for at every request, and told once in a while.
+    private var sorted: [Int64] = []
 
     public static let leeway: Int64 = 5000
 
@@ -23,8 +27,16 @@ public struct MeshClock: Sendable {
 
     /// Unix milliseconds.
     public func wall(at now: Moment) -> Int64 {
-        let sorted = (zeros.values + [now.wall - now.uptime / 1_000_000]).sorted()
-        let median = sorted[(sorted.count - 1) / 2] + now.uptime / 1_000_000
+        let median = median(with: now.wall - now.uptime / 1_000_000) + now.uptime / 1_000_000
         return min(max(now.wall, median - Self.leeway), median + Self.leeway)
+    }
+
+    /// The middle one of theirs and ours; of two the earlier.
+    private func median(with ours: Int64) -> Int64 {
+        // Ours pushes those behind it up by one place.
+        let middle = sorted.count / 2
+        if middle < sorted.count, sorted[middle] < ours { return sorted[middle] }
+        if middle > 0, ours < sorted[middle - 1] { return sorted[middle - 1] }
+        return ours
     }
 }

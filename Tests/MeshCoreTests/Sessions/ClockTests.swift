@@ -27,6 +27,20 @@ import Testing
         #expect(clock.wall(at: wrong) == 3_600_000)
     }
 
+    @Test func theMiddleIsThatOfAllClocksAndOfTwoTheEarlier() throws {
+        var generator = SeededGenerator(seed: 11)
+        for count in 0..<8 {
+            for _ in 0..<50 {
+                var clock = MeshClock()
+                let now = Moment(uptime: 0, wall: Int64.random(in: 0...9, using: &generator) * 1_000_000)
+                let walls = (0..<count).map { _ in Int64.random(in: 0...9, using: &generator) * 1_000_000 }
+                for (index, wall) in walls.enumerated() { clock.heard(try NodeName("n\(index)"), saying: wall, at: now) }
+                let middle = (walls + [now.wall]).sorted()[count / 2]
+                #expect(clock.wall(at: now) == min(max(now.wall, middle - MeshClock.leeway), middle + MeshClock.leeway))
+            }
+        }
+    }
+
     @Test func theGreaterTermHoldsAndOfTwoOwnersInOneTermTheGreaterMember() throws {
         func member(_ name: String, _ life: UInt64) throws -> MemberID { MemberID(name: try NodeName(name), life: Life(rawValue: life)) }
         let rising = [
