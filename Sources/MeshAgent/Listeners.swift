@@ -139,8 +139,7 @@ private struct NoRoom: Error {}
 extension Channel {
     fileprivate func addPeerLink(_ links: PeerLinks) throws {
         guard let handler = links.accept(from: remoteAddress) else { throw NoRoom() }
-        try syncOptions?.setOption(.tcpOption(.tcp_nodelay), value: 1)
-        try syncOptions?.setOption(.socketOption(.so_keepalive), value: 1)
+        try setPeerLinkOptions()
         try pipeline.syncOperations.addHandler(handler)
     }
 

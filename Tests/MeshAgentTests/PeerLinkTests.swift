@@ -1,5 +1,6 @@
 import MeshCore
 import NIOCore
+import NIOPosix
 import Testing
 
 @testable import MeshAgent
@@ -157,6 +158,20 @@ import Testing
             await connection.close()
         }
     }
+
+    #if os(Linux)
+        @Test func aLinkWhosePeerTakesNothingIsGivenUpInThreeSeconds() async throws {
+            let timeout = try await withListener { endpoint in
+                let channel = try await ClientBootstrap(group: MultiThreadedEventLoopGroup.singleton)
+                    .channelInitializer { channel in channel.eventLoop.makeCompletedFuture { try channel.setPeerLinkOptions() } }
+                    .connect(host: endpoint.host, port: Int(endpoint.port)).get()
+                let timeout = try await channel.getOption(.tcpOption(PeerLinks.userTimeout)).get()
+                try await channel.close()
+                return timeout
+            }
+            #expect(timeout == 3000)
+        }
+    #endif
 
     private func dial(_ endpoint: Endpoint) async throws -> ConnectFailure {
         try await withAgent("dialler", script: { $0 == .start ? [.connect(endpoint)] : [] }) { dialler in

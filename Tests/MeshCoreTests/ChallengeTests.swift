@@ -240,10 +240,12 @@ import Testing
         for flags: UInt8 in [0x40, 0x80, 0xC0] {
             for length in [0, 15, flags == 0xC0 ? 31 : 15] {
                 let header: [UInt8] = [flags | 1, 0, 1] + [0, 0, 0, 0, 0, 0, 0, 1] + [0, 0, 0, 0, 0, 0, 0, 9]
-                let sealed = try #require(
-                    AEAD.seal([UInt8](repeating: 0, count: length), key: key, counter: 9, associated: header + Array("play".utf8)))
+                var packet = ByteWriter()
+                packet.write(raw: header)
+                let associated = header + Array("play".utf8)
+                #expect(AEAD.seal([UInt8](repeating: 0, count: length), key: key, counter: 9, associated: associated, to: &packet))
                 #expect(throws: PacketSealer.Refusal.badLength) {
-                    try bob.open(header + sealed, from: .loopback(port: 1), at: Moment(uptime: 0, wall: 0))
+                    try bob.open(packet.bytes, from: .loopback(port: 1), at: Moment(uptime: 0, wall: 0))
                 }
             }
         }

@@ -35,6 +35,11 @@ final class PeerLinks {
     static let handshakeTimeout = TimeAmount.seconds(5)
     /// On one machine or in one network an answer takes milliseconds; a host that takes longer is as good as silent.
     static let connectTimeout = TimeAmount.milliseconds(500)
+    /// How long what was sent may go unacknowledged before the kernel gives the link up: as long as a request may take, so that what is asked
+    /// again goes another way. Left to itself TCP would go on for a quarter of an hour.
+    static let unacknowledgedMax = TimeAmount.seconds(3)
+    /// `TCP_USER_TIMEOUT` of Linux, in milliseconds (tcp(7)).
+    static let userTimeout = NIOBSDSocket.Option(rawValue: 18)
 
     init(driver: AgentDriver, keys: GossipKeyRing, label: String, local: Endpoint, endpoint: Endpoint, pendingBytesMax: Int) {
         self.local = local
@@ -59,9 +64,9 @@ final class PeerLinks {
         ClientBootstrap(group: driver.loop)
             .from(local, to: endpoint)
             .connectTimeout(Self.connectTimeout)
-            .peerLinkOptions()
             .channelInitializer { channel in
                 channel.eventLoop.makeCompletedFuture {
+                    try channel.setPeerLinkOptions()
                     try channel.pipeline.syncOperations.addHandler(bound.value.handler(.dialled(endpoint)))
                 }
             }
@@ -177,9 +182,16 @@ extension ClientBootstrap {
         }
         return bind(to: source)
     }
+}
 
-    /// Messages are small and somebody waits for each; a peer whose host vanished is noticed even on a quiet link.
-    func peerLinkOptions() -> ClientBootstrap {
-        channelOption(.tcpOption(.tcp_nodelay), value: 1).channelOption(.socketOption(.so_keepalive), value: 1)
+extension Channel {
+    /// At both ends: messages are small and somebody waits for each; a peer whose host vanished is noticed even on a quiet link, and one that
+    /// takes nothing, as behind a cut of one direction, in ``PeerLinks/unacknowledgedMax``.
+    func setPeerLinkOptions() throws {
+        try syncOptions?.setOption(.tcpOption(.tcp_nodelay), value: 1)
+        try syncOptions?.setOption(.socketOption(.so_keepalive), value: 1)
+        #if os(Linux)
+            try syncOptions?.setOption(.tcpOption(PeerLinks.userTimeout), value: Int(PeerLinks.unacknowledgedMax.nanoseconds / 1_000_000))
+        #endif
     }
 }

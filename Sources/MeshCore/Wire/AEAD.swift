@@ -8,12 +8,14 @@ enum AEAD {
 
     // The library keeps nonce, ciphertext and tag as one, so they are taken out and put in as one.
 
-    /// Ciphertext and tag. Nil can't happen with a 32-byte key and a 12-byte nonce, but the library's signature allows it.
-    static func seal(_ plain: [UInt8], key: SymmetricKey, counter: UInt64, associated: [UInt8]) -> [UInt8]? {
+    /// Writes ciphertext and tag. False, and nothing written, can't happen with a 32-byte key and a 12-byte nonce, but the library's signature
+    /// allows it.
+    static func seal(_ plain: [UInt8], key: SymmetricKey, counter: UInt64, associated: [UInt8], to writer: inout ByteWriter) -> Bool {
         guard let nonce = try? AES.GCM.Nonce(data: nonce(counter, reserving: nonceBytes).bytes),
             let combined = try? AES.GCM.seal(plain, using: key, nonce: nonce, authenticating: associated).combined
-        else { return nil }
-        return Array(combined.dropFirst(nonceBytes))
+        else { return false }
+        writer.write(raw: combined.dropFirst(nonceBytes))
+        return true
     }
 
     /// The plaintext, or nil when the seal doesn't hold.

@@ -20,9 +20,11 @@ public struct ByteReader: Sendable {
         let size = MemoryLayout<Integer>.size
         guard remaining >= size else { throw .truncated }
         var value: Integer = 0
-        for byte in bytes[position..<position + size] { value = value << 8 | Integer(byte) }
+        withUnsafeMutableBytes(of: &value) { value in
+            bytes[position..<position + size].withUnsafeBytes { value.copyMemory(from: $0) }
+        }
         position += size
-        return value
+        return Integer(bigEndian: value)
     }
 
     public mutating func read(raw count: Int) throws(WireError) -> ArraySlice<UInt8> {

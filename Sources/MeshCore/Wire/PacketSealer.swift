@@ -158,9 +158,8 @@ public struct PacketSealer: Sendable {
         packet.write(ring.sealing.number)
         packet.write(sid)
         packet.write(counter)
-        guard let sealed = AEAD.seal(plain, key: sealingKey, counter: counter, associated: packet.bytes + label) else { return nil }
-        packet.write(raw: sealed)
-        return packet.bytes
+        let isSealed = AEAD.seal(plain, key: sealingKey, counter: counter, associated: packet.bytes + label, to: &packet)
+        return isSealed ? packet.bytes : nil
     }
 
     // MARK: Opening

@@ -280,10 +280,13 @@ public struct PeerLinkMachine: Sendable {
     }
 
     mutating func sealedFrame(_ plain: [UInt8], associated: [UInt8]) throws(Failure) -> [UInt8] {
+        let length = plain.count + PacketSealer.tagBytes
+        var frame = ByteWriter(reserving: Self.lengthBytes + length)
+        frame.write(UInt32(length))
         guard let counter = outgoing?.nextCounter(), let key = outgoing?.key,
-            let sealed = AEAD.seal(plain, key: key, counter: counter, associated: associated)
+            AEAD.seal(plain, key: key, counter: counter, associated: associated, to: &frame)
         else { throw .notEstablished }
-        return Self.framed(sealed)
+        return frame.bytes
     }
 
     private mutating func open(_ body: ArraySlice<UInt8>, associated: [UInt8]) throws(Failure) -> [UInt8] {

@@ -82,8 +82,7 @@ enum FuzzDecoder: UInt8, CaseIterable {
         packet.write(1 as UInt64)
         let key = PacketSealer.derive(from: Fixture.key, sid: Fixture.sid, label: Array(Fixture.label.utf8))
         let header = packet.bytes + Array(Fixture.label.utf8)
-        guard let sealed = AEAD.seal(Array(bytes.dropFirst()), key: key, counter: 1, associated: header) else { return }
-        packet.write(raw: sealed)
+        guard AEAD.seal(Array(bytes.dropFirst()), key: key, counter: 1, associated: header, to: &packet) else { return }
         guard let opened = try? sealer.open(packet.bytes, from: Fixture.there, at: Fixture.now) else { return }
         // Nobody who has proven nothing is sent more than came.
         if let reply = opened.reply { precondition(reply.packet.count <= max(packet.bytes.count, PacketSealer.packetBytesMax)) }
