@@ -107,6 +107,12 @@ final class AgentDriver {
         drain()
     }
 
+    /// The answer to a request that needs no step; nil for any other, which is to be fed.
+    func answerAtOnce(_ request: ClientRequest) -> ClientResponse? {
+        guard phase == .running, !isStepping, inbox.isEmpty else { return nil }
+        return core.answerAtOnce(request, at: SystemClock.now())
+    }
+
     /// Hand off and go. Asking again changes nothing.
     func leave() {
         switch phase {

@@ -16,6 +16,9 @@ public protocol AgentStepping: Sendable {
     var seedsMissing: [Endpoint] { get }
 
     mutating func step(_ input: AgentInput, at now: Moment) -> [AgentDirective]
+
+    /// The answer to a request that changes nothing and waits for nothing; nil for one that is to be a step's input, before any other.
+    mutating func answerAtOnce(_ request: ClientRequest, at now: Moment) -> ClientResponse?
 }
 
 extension AgentCore: AgentStepping {}

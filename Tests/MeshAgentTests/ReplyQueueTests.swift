@@ -16,6 +16,20 @@ struct ReplyQueueTests {
         #expect(queue.count == 0)
     }
 
+    @Test func aReplyThatComesWithItsRequestKeepsItsPlace() {
+        var queue = ReplyQueue<UInt8>()
+        var output: [UInt8] = []
+        queue.pass(into: &output) { $0.append(10) }
+        #expect(output == [10])
+        let waiting = queue.admit(20)
+        queue.pass(into: &output) { $0.append(30) }
+        #expect(output == [10])
+        queue.answer(waiting, into: &output) { $1.append($0) }
+        queue.pass(into: &output) { $0.append(40) }
+        #expect(output == [10, 20, 30, 40])
+        #expect(queue.count == 0)
+    }
+
     @Test func anAnswerToNothingIsIgnored() {
         var queue = ReplyQueue<UInt8>()
         var output: [UInt8] = []

@@ -29,6 +29,8 @@ struct ScriptedCore: AgentStepping {
         log.append(input)
         return script(input)
     }
+
+    mutating func answerAtOnce(_ request: ClientRequest, at now: Moment) -> ClientResponse? { nil }
 }
 
 /// What a core was told, for a test on another thread.

@@ -23,7 +23,7 @@ final class ClientHandler: ChannelDuplexHandler {
     private let driver: AgentDriver
     private var access: Access
     private var reader = CommandReader()
-    private var replies = ReplyQueue<ClientRequest.Kind?>()
+    private var replies = ReplyQueue<ClientRequest.Kind>()
     /// What is due and not handed to the channel.
     private var gathered: [UInt8] = []
     /// Of the last write; taken again when the socket has it all.
@@ -66,7 +66,7 @@ final class ClientHandler: ChannelDuplexHandler {
     func answer(_ number: UInt64, _ response: ClientResponse) {
         guard !isClosing else { return }
         replies.answer(number, into: &gathered) { kind, bytes in
-            if let kind { ClientProtocol.write(response, answering: kind, to: &bytes) }
+            ClientProtocol.write(response, answering: kind, to: &bytes)
         }
         repliesGathered()
         if isHeldBack || isReadHeldBack { proceed() }
@@ -177,7 +177,11 @@ final class ClientHandler: ChannelDuplexHandler {
 
     private func submit(_ request: ClientRequest) {
         if request.kind == .register, heartbeat == nil { watchHeartbeat(in: Self.silenceMax) }
-        driver.feed(.request(RequestID(client: id, number: replies.admit(request.kind)), request))
+        if let response = driver.answerAtOnce(request) {
+            reply { ClientProtocol.write(response, answering: request.kind, to: &$0) }
+        } else {
+            driver.feed(.request(RequestID(client: id, number: replies.admit(request.kind)), request))
+        }
     }
 
     private var greeting: ClientGreeting { ClientGreeting(version: MeshAgent.version, node: driver.id.name) }
@@ -217,9 +221,9 @@ final class ClientHandler: ChannelDuplexHandler {
 
     // MARK: Replies
 
-    /// The shell's own answer, in its place among the core's.
+    /// An answer that is here already, in its place among those that are not.
     private func reply(_ write: (inout [UInt8]) -> Void) {
-        replies.answer(replies.admit(nil), into: &gathered) { _, bytes in write(&bytes) }
+        replies.pass(into: &gathered, write)
         repliesGathered()
     }
 

@@ -22,6 +22,17 @@ struct ReplyQueue<Question> {
         return oldest + UInt64(places.count) - 1
     }
 
+    /// A reply that is here as soon as its request: written to `output` when nothing older waits, else kept in its place.
+    mutating func pass(into output: inout [UInt8], _ write: (inout [UInt8]) -> Void) {
+        guard !places.isEmpty else {
+            oldest += 1
+            return write(&output)
+        }
+        var reply: [UInt8] = []
+        write(&reply)
+        places.append(.answered(reply))
+    }
+
     /// Writes the reply to `output` when it is its turn, and those behind it that waited for it; else keeps it. It is made from what was asked,
     /// since its form depends on that. A second answer, or one to nothing, is ignored.
     mutating func answer(_ number: UInt64, into output: inout [UInt8], with write: (Question, inout [UInt8]) -> Void) {

@@ -33,6 +33,8 @@ struct SlotState: Sendable {
         var inquiry: UInt64?
 
         var synced: [MemberID] { replicas.filter { $0.progress == .synced }.map(\.member) }
+        /// Who holds the second copy.
+        var backup: NodeName? { replicas.first { $0.progress == .synced }?.member.name }
     }
 
     struct ReplicaProgress: Sendable {

@@ -395,11 +395,14 @@ public struct SessionState: Hashable, Sendable {
         return delta
     }
 
+    /// Whether an access now would be noted.
+    func isTouched(by wall: Int64, policy: ExpiryPolicy) -> Bool {
+        !isDestroyed && (isRolling ?? policy.isRolling) && wall - accessedAt >= ExpiryPolicy.accessSlack(idle: idle(policy)).milliseconds
+    }
+
     /// Notes an access. Gives the delta when it moved the date far enough to be told to others, and would prolong the session.
     public mutating func touch(wall: Int64, policy: ExpiryPolicy) -> SessionState? {
-        guard !isDestroyed, isRolling ?? policy.isRolling,
-            wall - accessedAt >= ExpiryPolicy.accessSlack(idle: idle(policy)).milliseconds
-        else { return nil }
+        guard isTouched(by: wall, policy: policy) else { return nil }
         accessedAt = wall
         var delta = SessionState()
         delta.created = created

@@ -143,6 +143,54 @@ struct Dialogue {
         #expect(receipt.copies == 1)
     }
 
+    /// Whatever state a session is in, a read that is answered at once is answered as any operation would be.
+    @Test func whatIsAnsweredAtOnceIsWhatTheLongWayAnswers() throws {
+        var play = try Dialogue()
+        try play.join()
+        var keys = [try #require(SessionKey(bytes: [UInt8](repeating: 9, count: 32)))]
+        func commit(_ key: SessionKey, _ changes: [FieldChange], user: String? = nil, idle: UInt32? = nil, acknowledged: Bool = true) {
+            let id = CommitID(upper: 2, lower: UInt64(keys.count))
+            _ = play.ask(.commit(SessionCommit(key: key, id: id, changes: changes, user: user, idleSeconds: idle)))
+            for ticket in play.deltas() where acknowledged { play.hears(.ack(ticket: ticket)) }
+            keys.append(key)
+        }
+        commit(try play.made(), [.set("a", [1]), .increment("n", by: 2), .remove("b")], user: "ann")
+        commit(try play.made(), [.set("a", [1])], idle: 1)
+        commit(try play.made(), [.set("a", [1])], acknowledged: false)
+        let destroyed = try play.made()
+        _ = play.ask(.destroy(destroyed, CommitID(upper: 3, lower: 1)))
+        for ticket in play.deltas() { play.hears(.ack(ticket: ticket)) }
+        keys.append(destroyed)
+        var atOnce = 0
+        for later in [Duration.zero, .seconds(5), .seconds(20), .seconds(3600)] {
+            for key in keys {
+                for body in [SessionOperation.read(key), .open(key)] {
+                    let request = RequestID(client: ClientID(rawValue: 7), number: 1)
+                    var core = play.core
+                    core.now = play.now.advanced(by: later)
+                    guard let snapshot = core.readAtOnce(body) else { continue }
+                    core.begin(body, for: .client(request, cookie: nil))
+                    #expect(core.directives == [.reply(request, .session(snapshot))])
+                    atOnce += 1
+                }
+            }
+        }
+        #expect(atOnce >= 8)
+    }
+
+    @Test func nothingIsAnsweredAtOnceBehindAPause() throws {
+        var play = try Dialogue()
+        try play.join()
+        let key = try play.made()
+        #expect(play.core.answerAtOnce(.read(key), at: play.now) != nil)
+        play.now = play.now.advanced(by: .seconds(2))
+        #expect(play.core.answerAtOnce(.read(key), at: play.now) == nil)
+        let read = play.ask(.read(key))
+        #expect(play.replies[read] == nil)
+        play.hears(.inquired(round: try play.roundAsked(over: Dialogue.link)))
+        #expect(play.replies[read] != nil)
+    }
+
     @Test func aCommitIsAnsweredOnlyWhenTheBackupHoldsItAndAReadBehindItWaits() throws {
         var play = try Dialogue()
         try play.join()
