@@ -165,10 +165,11 @@ extension History.Operation {
 
     var amount: Int64? { if case .increment(let amount) = action { amount } else { nil } }
 
+    /// Of one that was repeated an earlier try may have had it, whatever the last was told.
     var mayHaveEffect: Bool {
         switch outcome {
         case .unknown, .done, .shown: true
-        case .failed, .absent: false
+        case .failed, .absent: repeats > 0
         }
     }
 
