@@ -33,6 +33,18 @@ import Testing
         #expect(report.operations > 100)
     }
 
+    /// Of two links to a node that began a new life it closed the one that its peer was using, and with it went the answer it waited for.
+    @Test func anAnswerOverALinkThatTheOtherClosedIsAskedForAgain() throws {
+        let plan = try #require(
+            SessionPlan(
+                "1.123:leave:n4:5.256+0.846:clock:n5:3.47,0.205:pause:n2:4.322+1.616:leave:n1:4.836,1.203:pause:n2:3.676+1.535:pause:n5:1.712"
+            )
+        )
+        var ordeal = SessionOrdeal(seed: 2, plan: plan)
+        let report = ordeal.run()
+        #expect(report.violations.isEmpty, "\(report.violations)")
+    }
+
     /// A planted bug: nobody may ever be cut off.
     @Test func aFailingPlanShrinksToTheLeastThatStillFails() throws {
         let promise: SessionOrdeal.Promise = { history, _ in history.interruptions.isEmpty ? nil : "somebody was cut off" }

@@ -6,6 +6,9 @@ struct Peer: Sendable {
     /// Proven links, oldest first; the first is the one used. Two exist when both sides dialled at once.
     var links: [LinkID]
     var syncStream = SyncStream()
+    /// One of several links has ended, and the peer may have been using that one: it says `clock` over the link that it goes on with, and what it
+    /// answered before may be lost.
+    var mayMissAnswers = false
 }
 
 /// A link that is up but not in use, because one side has yet to know in which life the other is. Membership and messages to channels, which
@@ -124,7 +127,10 @@ extension AgentCore {
 
     private mutating func adopt(_ link: LinkID, of peer: MemberID) {
         if let known = peers[peer.name], known.id != peer { for old in known.links { setApart(old, .renewal) } }
-        guard peers[peer.name]?.links.count ?? 0 < Self.linksMax else { return directives.append(.closeLink(link)) }
+        guard peers[peer.name]?.links.count ?? 0 < Self.linksMax else {
+            peers[peer.name]?.mayMissAnswers = true
+            return directives.append(.closeLink(link))
+        }
         linkNames[link] = peer.name
         peers[peer.name, default: Peer(id: peer, links: [])].links.append(link)
         if gone.remove(peer) != nil { reachChanged() }
@@ -288,11 +294,20 @@ extension AgentCore {
         retryParked()
     }
 
+    /// The peer has begun to use another link, or goes on with the one it uses.
+    private mutating func heardClock(of name: NodeName) {
+        guard peers[name]?.mayMissAnswers ?? false else { return }
+        peers[name]?.mayMissAnswers = false
+        linkLost(name)
+        linkInUse(name)
+    }
+
     mutating func linkDown(_ link: LinkID) {
         if let other = apart.removeValue(forKey: link) { return gossip(.linkDown(other.id, refused: false)) }
         guard let name = linkNames[link], let peer = peers[name] else { return }
         let wasInUse = peer.links.first == link
         forget(link, of: name)
+        peers[name]?.mayMissAnswers = true
         guard wasInUse else { return }
         gossip(.linkDown(peer.id, refused: false))
         if hasLink(to: name) {
@@ -373,7 +388,9 @@ extension AgentCore {
         case .membership(let state): receiveState(state, from: peer)
         case .renewed(let life): receiveRenewal(life, of: peer, over: link)
         case .welcomed: break
-        case .clock(let wall): clock.heard(name, saying: wall, at: now)
+        case .clock(let wall):
+            clock.heard(name, saying: wall, at: now)
+            heardClock(of: name)
         // A balancer has no slots, and whoever speaks to it of some is mistaken.
         case _ where configuration.role == .balancer: linkMessagesDropped["link-notForABalancer", default: 0] += 1
         case .forward(let id, let operation): accept(operation, from: link, id: id)
