@@ -9,6 +9,7 @@
 /// - `+Ownership`: who answers for a slot: takeover, claims, grants, stepping down
 /// - `+Inquiries`: what is asked before an owner answers, after a takeover and after a pause
 /// - `+Replication`: second copies: deltas, syncs, what came from an owner
+/// - `+AtOnce`: reads that wait for nothing
 /// - `+Operations`: requests, where they go, and what an owner does with them
 /// - `+Moving`: a session that is given another id
 /// - `+Walking`: all sessions of the mesh gone through, to list or to end many
