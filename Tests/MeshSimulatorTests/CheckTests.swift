@@ -270,7 +270,7 @@ import Testing
         told.tell(1, Self.s1, .read, 8905 + 5000, 8905 + 5001, .absent)
         expectHolds(told)
         told = Self.visited(again: 4000)
-        told.read(1, Self.s1, 4005 + 25_000, [1: 0])
+        told.read(1, Self.s1, 4005 + 35_000, [1: 0])
         expectHolds(told)
     }
 
@@ -282,7 +282,7 @@ import Testing
 
     @Test func aSessionThatIsThereLongAfterIsFound() throws {
         var told = Self.visited(again: 4000)
-        told.read(1, Self.s1, 4005 + 25_001, [1: 0])
+        told.read(1, Self.s1, 4005 + 35_001, [1: 0])
         try expect(.expiry, brokenIn: told, by: 3)
     }
 

@@ -16,4 +16,8 @@ public struct ExpiryPolicy: Hashable, Sendable {
     /// Accesses are written down only when they moved the date by this much; the idle time is longer by as much. Of an active session that is
     /// one write in ten seconds, and in ninety of one that may idle for half an hour.
     public static func accessSlack(idle: Duration) -> Duration { max(.seconds(10), idle / 20) }
+
+    /// By how much the clocks that two owners go by may differ. The idle time is longer by this as well, so that no takeover ends a session
+    /// early.
+    public static let skew = Duration.milliseconds(2 * MeshClock.leeway)
 }

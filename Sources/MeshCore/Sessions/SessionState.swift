@@ -418,14 +418,13 @@ public struct SessionState: Hashable, Sendable {
         expiresAt(policy) <= wall
     }
 
-    /// Unix milliseconds. Never early. Idle time is late by at most its slack; an absolute end and a date are exact.
+    /// Unix milliseconds. Never early. Idle time is late by at most its slack and the skew of clocks; an absolute end and a date are exact.
     public func expiresAt(_ policy: ExpiryPolicy) -> Int64 {
         if let destroyed { return destroyed.milliseconds + Self.tombstoneMilliseconds }
         let idle = idle(policy)
         let isRolling = isRolling ?? policy.isRolling
-        let idleEnd =
-            isRolling
-            ? accessedAt + idle.milliseconds + ExpiryPolicy.accessSlack(idle: idle).milliseconds : latest.milliseconds + idle.milliseconds
+        let lastUse = isRolling ? accessedAt + ExpiryPolicy.accessSlack(idle: idle).milliseconds : latest.milliseconds
+        let idleEnd = lastUse + idle.milliseconds + ExpiryPolicy.skew.milliseconds
         let absolute = absoluteSeconds.map { Int64($0) * 1000 } ?? policy.absolute?.milliseconds
         return min(idleEnd, absolute.map { created.milliseconds + $0 } ?? .max, until ?? .max)
     }

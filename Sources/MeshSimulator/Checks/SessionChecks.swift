@@ -224,7 +224,7 @@ public struct ExpiryCheck: Check {
     private func late(_ read: History.Operation, _ idle: Duration, _ story: Story) -> Counterexample? {
         let accesses = story.operations.filter { $0.mayHaveEffect && $0.number != read.number && $0.invoked <= read.invoked }
         guard let last = accesses.max(by: { ($0.completed ?? .seconds(Int64.max)) < ($1.completed ?? .seconds(Int64.max)) }),
-            let over = last.completed, read.invoked - over > idle + ExpiryPolicy.accessSlack(idle: idle) + History.skew
+            let over = last.completed, read.invoked - over > idle + ExpiryPolicy.accessSlack(idle: idle) + ExpiryPolicy.skew + History.skew
         else { return nil }
         return Counterexample(
             promise, "\(read.session) is there \(read.invoked - over) after it was last asked for",
