@@ -8,7 +8,8 @@ import Testing
         defer { simulation.signal(SIGKILL) }
         try eventually("200 seeds", within: 600) { simulation.exitCode != nil }
         print("seeds: \(simulation.lines.last ?? "")")
-        #expect(simulation.exitCode == 0, "\(simulation.lines.suffix(5))")
+        let broken = simulation.lines.filter { !$0.hasSuffix("all promises held") }
+        #expect(simulation.exitCode == 0, "\(broken.prefix(20))")
         #expect(simulation.lines.count >= 200)
     }
 

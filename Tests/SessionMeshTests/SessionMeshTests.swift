@@ -117,7 +117,8 @@ import Testing
                 keys.append(try #require(session.key))
             }
             let first = try await mesh.sessions(of: "ann")
-            let second = try await mesh.sessions(of: "ann", after: try #require(first.next))
+            let next: SessionKey = try #require(first.next)
+            let second = try await mesh.sessions(of: "ann", after: next)
             #expect((first.sessions + second.sessions).map(\.key) == keys.prefix(3).sorted() && second.next == nil)
             #expect(first.sessions.first?.fields == 1)
             #expect(try await mesh.endSessions(of: "ann", except: keys[1]) == 2)
