@@ -11,7 +11,7 @@ struct MembershipTrial: Trial {
         var report: MembershipOrdeal.Report
         var wallTime: Duration
         /// Of a broken promise.
-        var shrunk: MembershipOrdeal.Shrunk?
+        var shrunk: Shrunk<MembershipOrdeal.Report>?
 
         var isBroken: Bool { !report.violations.isEmpty }
     }
@@ -33,6 +33,14 @@ struct MembershipTrial: Trial {
             + " --plan '\(report.plan)'"
     }
 
+    private static func summary(_ report: MembershipOrdeal.Report) -> RunSummary {
+        RunSummary(plan: "\(report.plan)", violations: report.violations.map { "\($0)" }, replay: replay(report))
+    }
+
+    private static func summary(_ shrunk: Shrunk<MembershipOrdeal.Report>) -> ShrunkSummary {
+        ShrunkSummary(run: summary(shrunk.report), runs: shrunk.runs)
+    }
+
     func text(of outcome: Outcome) -> String {
         let report = outcome.report
         let traffic = report.traffic
@@ -47,11 +55,8 @@ struct MembershipTrial: Trial {
         parts.append(report.violations.isEmpty ? "all promises held" : "BROKEN")
         var text = parts.joined(separator: "  ") + "\n"
         guard outcome.isBroken else { return text }
-        text += report.violations.map { "  \($0)\n" }.joined() + "  again: \(Self.replay(report))\n"
-        if let shrunk = outcome.shrunk {
-            text += "  made smaller in \(shrunk.runs) runs:\n" + shrunk.report.violations.map { "    \($0)\n" }.joined()
-            text += "    again: \(Self.replay(shrunk.report))\n"
-        }
+        text += Self.summary(report).brokenText(indent: "  ")
+        if let shrunk = outcome.shrunk { text += Self.summary(shrunk).text }
         return text
     }
 
@@ -64,16 +69,10 @@ struct MembershipTrial: Trial {
             ("packetBytes", .number(report.traffic.bytes)), ("states", .number(report.traffic.states)),
             ("stateBytes", .number(report.traffic.stateBytes)),
             ("joinedMilliseconds", report.joinedAfter.map(Figures.milliseconds)),
-            ("agreedMilliseconds", report.agreedAfter.map(Figures.milliseconds)), ("plan", .text("\(report.plan)")),
-            ("violations", .array(report.violations.map { .text("\($0)") })), ("replay", .text(Self.replay(report))),
+            ("agreedMilliseconds", report.agreedAfter.map(Figures.milliseconds)),
         ]
-        if let shrunk = outcome.shrunk {
-            let smaller = JSON.object([
-                ("runs", .number(shrunk.runs)), ("plan", .text("\(shrunk.report.plan)")),
-                ("violations", .array(shrunk.report.violations.map { .text("\($0)") })), ("replay", .text(Self.replay(shrunk.report))),
-            ])
-            pairs.append(("shrunk", smaller))
-        }
+        pairs += Self.summary(report).pairs
+        if let shrunk = outcome.shrunk { pairs.append(("shrunk", Self.summary(shrunk).json)) }
         return .object(pairs)
     }
 }

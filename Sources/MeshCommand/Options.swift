@@ -75,6 +75,8 @@ struct MemberOptions: ParsableArguments {
         guard seed.count <= SeedAddress.countMax else { throw ValidationError("--seed may be given \(SeedAddress.countMax) times") }
     }
 
+    /// The label, checked when it is used and not in ``validate()``: one that can't be used is a wrong setting and no wrong call, as with a
+    /// node's name.
     func meshLabel() throws -> String {
         let isPlain = label.unicodeScalars.allSatisfy { $0.properties.generalCategory != .control }
         guard (1...255).contains(label.utf8.count), isPlain else {

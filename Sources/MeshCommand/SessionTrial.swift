@@ -10,7 +10,7 @@ struct SessionTrial: Trial {
     struct Outcome: Broken, Sendable {
         var report: SessionOrdeal.Report
         /// Of a broken promise.
-        var shrunk: SessionOrdeal.Shrunk?
+        var shrunk: Shrunk<SessionOrdeal.Report>?
 
         var isBroken: Bool { !report.violations.isEmpty }
     }
@@ -29,6 +29,14 @@ struct SessionTrial: Trial {
             + (configuration.workload.expires ? "" : " --no-expiring") + " --plan '\(report.plan)'"
     }
 
+    private static func summary(_ report: SessionOrdeal.Report) -> RunSummary {
+        RunSummary(plan: "\(report.plan)", violations: report.violations.map { "\($0)" }, replay: replay(report))
+    }
+
+    private static func summary(_ shrunk: Shrunk<SessionOrdeal.Report>) -> ShrunkSummary {
+        ShrunkSummary(run: summary(shrunk.report), runs: shrunk.runs)
+    }
+
     func text(of outcome: Outcome) -> String {
         let report = outcome.report
         var parts = [
@@ -39,11 +47,8 @@ struct SessionTrial: Trial {
         parts.append(report.violations.isEmpty ? "all promises held" : "BROKEN")
         var text = parts.joined(separator: "  ") + "\n"
         guard outcome.isBroken else { return text }
-        text += report.violations.map { "  \($0)\n" }.joined() + "  again: \(Self.replay(report))\n"
-        if let shrunk = outcome.shrunk {
-            text += "  made smaller in \(shrunk.runs) runs:\n" + shrunk.report.violations.map { "    \($0)\n" }.joined()
-            text += "    again: \(Self.replay(shrunk.report))\n"
-        }
+        text += Self.summary(report).brokenText(indent: "  ")
+        if let shrunk = outcome.shrunk { text += Self.summary(shrunk).text }
         return text
     }
 
@@ -52,16 +57,10 @@ struct SessionTrial: Trial {
         var pairs: [(String, JSON?)] = [
             ("seed", .number(report.seed)), ("trace", .text(Figures.hex(report.traceHash))),
             ("virtualMilliseconds", Figures.milliseconds(report.virtualTime)), ("operations", .number(report.operations)),
-            ("repeated", .number(report.repeated)), ("plan", .text("\(report.plan)")),
-            ("violations", .array(report.violations.map { .text("\($0)") })), ("replay", .text(Self.replay(report))),
+            ("repeated", .number(report.repeated)),
         ]
-        if let shrunk = outcome.shrunk {
-            let smaller = JSON.object([
-                ("runs", .number(shrunk.runs)), ("plan", .text("\(shrunk.report.plan)")),
-                ("violations", .array(shrunk.report.violations.map { .text("\($0)") })), ("replay", .text(Self.replay(shrunk.report))),
-            ])
-            pairs.append(("shrunk", smaller))
-        }
+        pairs += Self.summary(report).pairs
+        if let shrunk = outcome.shrunk { pairs.append(("shrunk", Self.summary(shrunk).json)) }
         return .object(pairs)
     }
 }

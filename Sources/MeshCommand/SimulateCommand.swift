@@ -36,8 +36,8 @@ struct SimulateCommand: ParsableCommand {
 
     @Option(
         help: ArgumentHelp(
-            "What may happen: \(Self.sessionKinds); with --membership \(Self.kinds). (default: all but cut, split and sever; with "
-                + "--membership all)",
+            "What may happen: \(Self.sessionKinds); with --membership \(Self.membershipKinds). "
+                + "(default: all but cut, split and sever; with --membership all)",
             valueName: "list"))
     var faults: String?
 
@@ -83,7 +83,7 @@ struct SimulateCommand: ParsableCommand {
     /// More would take weeks.
     private static let seedsMax: UInt64 = 1_000_000
     private static let sessionKinds = SessionPlan.Fault.Kind.allCases.map(\.rawValue).joined(separator: ", ")
-    private static let kinds = MembershipPlan.Fault.Kind.allCases.map(\.rawValue).joined(separator: ", ")
+    private static let membershipKinds = MembershipPlan.Fault.Kind.allCases.map(\.rawValue).joined(separator: ", ")
 
     @Sendable private static func range(_ text: String) throws -> ClosedRange<UInt64> {
         let ends = text.split(separator: "...", omittingEmptySubsequences: false).map { UInt64($0) }
@@ -197,16 +197,15 @@ struct SimulateCommand: ParsableCommand {
             }
             configuration.length = .seconds(seconds)
         }
-        return MembershipTrial(configuration: configuration, plan: try plan.map { try Self.plan($0, members: configuration.nodes) })
+        return MembershipTrial(
+            configuration: configuration, plan: try plan.map { try Self.membershipPlan($0, members: configuration.nodes) })
     }
 
-    private static func plan(_ text: String, members: Int) throws -> MembershipPlan {
+    private static func membershipPlan(_ text: String, members: Int) throws -> MembershipPlan {
         guard let plan = MembershipPlan(text) else {
-            throw ValidationError("--plan is a list such as 5:cut:n1:n2:8,9.5:crash:n3:2,12:kill:n4; kinds are \(kinds)")
+            throw ValidationError("--plan is a list such as 5:cut:n1:n2:8,9.5:crash:n3:2,12:kill:n4; kinds are \(membershipKinds)")
         }
-        guard plan.faults.allSatisfy({ max($0.member, $0.other ?? 0) <= members }) else {
-            throw ValidationError("--plan names a member above n\(members); raise --nodes")
-        }
+        guard plan.membersMax <= members else { throw ValidationError("--plan names a member above n\(members); raise --nodes") }
         return plan
     }
 }

@@ -18,6 +18,38 @@ protocol Broken {
     var isBroken: Bool { get }
 }
 
+/// What is said of a run, of sessions or of membership.
+struct RunSummary {
+    var plan: String
+    /// Empty when every promise held.
+    var violations: [String]
+    /// The command that repeats it.
+    var replay: String
+
+    func brokenText(indent: String) -> String {
+        violations.map { "\(indent)\($0)\n" }.joined() + "\(indent)again: \(replay)\n"
+    }
+
+    var pairs: [(String, JSON?)] {
+        [("plan", .text(plan)), ("violations", .array(violations.map { .text($0) })), ("replay", .text(replay))]
+    }
+}
+
+/// What is said of the smaller run that a broken one came to.
+struct ShrunkSummary {
+    var run: RunSummary
+    /// How many runs it took to find.
+    var runs: Int
+
+    var text: String { "  made smaller in \(runs) runs:\n" + run.brokenText(indent: "    ") }
+
+    var json: JSON {
+        var pairs: [(String, JSON?)] = [("runs", .number(runs))]
+        pairs += run.pairs
+        return .object(pairs)
+    }
+}
+
 /// Runs a trial for each seed, a thread a core, and hands the outcomes out in the order of the seeds.
 final class Trials<T: Trial>: Sendable {
     private struct State {

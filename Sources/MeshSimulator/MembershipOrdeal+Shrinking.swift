@@ -1,34 +1,20 @@
 extension MembershipOrdeal {
-    public struct Shrunk: Sendable {
-        /// Of the smallest run found that breaks the same promise.
-        public var report: Report
-        /// How many runs it took.
-        public var runs: Int
-
-        public init(report: Report, runs: Int) {
-            self.report = report
-            self.runs = runs
-        }
-    }
-
     /// No more than this many runs are spent, nor more members put through them, since one run of a thousand takes as long as all of a small
     /// mesh; what was found by then is given.
     public static let shrinkingRunsMax = 600
     static let shrinkingMembersMax = 30_000
 
     /// Takes members, faults and time away from a run that broke a promise for as long as it still breaks the same one.
-    public static func shrink(_ failing: Report, promise: Promise? = nil) -> Shrunk {
-        guard let broken = failing.violations.first?.promise else { return Shrunk(report: failing, runs: 0) }
-        var (runs, members) = (0, 0)
-        let least = Shrinking.least(failing, candidates: candidates) { configuration, plan in
-            guard runs < shrinkingRunsMax, members < shrinkingMembersMax else { return nil }
-            runs += 1
+    public static func shrink(_ failing: Report, promise: Promise? = nil) -> Shrunk<Report> {
+        var members = 0
+        return Shrinking.least(
+            failing, runsMax: shrinkingRunsMax, broken: { $0.violations.first?.promise }, candidates: candidates
+        ) { configuration, plan in
+            guard members < shrinkingMembersMax else { return nil }
             members += configuration.nodes
             var ordeal = MembershipOrdeal(seed: failing.seed, configuration: configuration, plan: plan, promise: promise)
-            let report = ordeal.run()
-            return report.violations.first?.promise == broken ? report : nil
+            return ordeal.run()
         }
-        return Shrunk(report: least, runs: runs)
     }
 
     private static func candidates(_ report: Report) -> [(Configuration, MembershipPlan)] {
@@ -56,39 +42,27 @@ extension MembershipOrdeal {
     }
 
     private static func calmer(_ configuration: Configuration) -> [Configuration] {
-        var all: [Configuration] = []
-        func add(_ change: (inout Configuration) -> Void) {
-            var calmer = configuration
-            change(&calmer)
-            if calmer != configuration { all.append(calmer) }
-        }
-        add { $0.balancers = 0 }
-        add { $0.duplication = 0 }
-        add { $0.reordering = 0 }
-        add { $0.loss = 0 }
-        add { $0.length = min($0.length, .zero) }
-        return all
+        Shrinking.changed(
+            configuration,
+            [
+                { $0.balancers = 0 }, { $0.duplication = 0 }, { $0.reordering = 0 }, { $0.loss = 0 }, { $0.length = min($0.length, .zero) },
+            ])
     }
 
     private static func shorter(_ plan: MembershipPlan) -> [MembershipPlan] {
-        var plans: [MembershipPlan] = []
-        func add(_ change: (inout MembershipPlan) -> Void) {
-            var shorter = plan
-            change(&shorter)
-            if shorter != plan { plans.append(shorter) }
-        }
+        var changes: [(inout MembershipPlan) -> Void] = []
         // Everything from some fault on comes earlier: by half of the time before it, or to whole seconds.
         for index in plan.faults.indices {
             let before = plan.faults[index].at - (index > 0 ? plan.faults[index - 1].at : 0)
             for gap in Shrinking.shorter(before) {
-                add { for later in index..<plan.faults.count { $0.faults[later].at -= before - gap } }
+                changes.append { for later in index..<plan.faults.count { $0.faults[later].at -= before - gap } }
             }
         }
         for index in plan.faults.indices where plan.faults[index].length > 0 {
             for length in Shrinking.shorter(plan.faults[index].length) where length > 0 {
-                add { $0.faults[index].length = length }
+                changes.append { $0.faults[index].length = length }
             }
         }
-        return plans
+        return Shrinking.changed(plan, changes)
     }
 }

@@ -58,6 +58,9 @@ public struct MembershipPlan: Hashable, Sendable, CustomStringConvertible {
     /// When the last fault is over, in milliseconds.
     public var end: Int64 { faults.map(\.end).max() ?? 0 }
 
+    /// The highest number of a member that it names.
+    public var membersMax: Int { faults.map { max($0.member, $0.other ?? 0) }.max() ?? 0 }
+
     // MARK: Text
 
     public var description: String { faults.map(Self.text).joined(separator: ",") }
@@ -79,14 +82,10 @@ public struct MembershipPlan: Hashable, Sendable, CustomStringConvertible {
 
     private static func fault(_ words: [Substring]) -> Fault? {
         guard words.count >= 3, let at = PlanText.milliseconds(words[0]), let kind = Fault.Kind(rawValue: String(words[1])),
-            let member = PlanText.member(words[2])
+            let (member, other, rest) = PlanText.members(words.dropFirst(2), isCut: kind == .cut)
         else { return nil }
-        let rest = words.dropFirst(3)
-        let other = kind == .cut ? rest.first.flatMap(PlanText.member) : nil
-        if kind == .cut, other == nil || other == member { return nil }
-        let tail = kind == .cut ? rest.dropFirst() : rest
-        if kind == .kill { return tail.isEmpty ? Fault(kind, member: member, at: at, length: 0) : nil }
-        guard tail.count == 1, let length = tail.first.flatMap(PlanText.milliseconds) else { return nil }
+        if kind == .kill { return rest.isEmpty ? Fault(kind, member: member, at: at, length: 0) : nil }
+        guard rest.count == 1, let length = rest.first.flatMap(PlanText.milliseconds) else { return nil }
         return Fault(kind, member: member, other: other, at: at, length: length)
     }
 }

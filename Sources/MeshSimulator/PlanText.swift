@@ -22,4 +22,15 @@ enum PlanText {
         guard word.first == "n", let number = Int(word.dropFirst()), number >= 1 else { return nil }
         return number
     }
+
+    /// Whom a fault befalls, at the front of `words`, and what stands behind: one member, or of a cut two that differ.
+    static func members(
+        _ words: ArraySlice<Substring>, isCut: Bool
+    ) -> (member: Int, other: Int?, rest: ArraySlice<Substring>)? {
+        guard let first = words.first, let member = Self.member(first) else { return nil }
+        let rest = words.dropFirst()
+        guard isCut else { return (member, nil, rest) }
+        guard let second = rest.first, let other = Self.member(second), other != member else { return nil }
+        return (member, other, rest.dropFirst())
+    }
 }

@@ -1,31 +1,15 @@
 extension SessionOrdeal {
-    public struct Shrunk: Sendable {
-        /// Of the smallest run found that breaks the same promise.
-        public var report: Report
-        /// How many runs it took.
-        public var runs: Int
-
-        public init(report: Report, runs: Int) {
-            self.report = report
-            self.runs = runs
-        }
-    }
-
     /// No more than this many runs are spent: a few minutes. What was found by then is given.
     public static let shrinkingRunsMax = 300
 
     /// Takes agents, clients, faults and time away from a run that broke a promise for as long as it still breaks the same one.
-    public static func shrink(_ failing: Report, promise: Promise? = nil) -> Shrunk {
-        guard let broken = failing.violations.first?.promise else { return Shrunk(report: failing, runs: 0) }
-        var runs = 0
-        let least = Shrinking.least(failing, candidates: candidates) { configuration, plan in
-            guard runs < shrinkingRunsMax else { return nil }
-            runs += 1
+    public static func shrink(_ failing: Report, promise: Promise? = nil) -> Shrunk<Report> {
+        Shrinking.least(
+            failing, runsMax: shrinkingRunsMax, broken: { $0.violations.first?.promise }, candidates: candidates
+        ) { configuration, plan in
             var ordeal = SessionOrdeal(seed: failing.seed, configuration: configuration, plan: plan, promise: promise)
-            let report = ordeal.run()
-            return report.violations.first?.promise == broken ? report : nil
+            return ordeal.run()
         }
-        return Shrunk(report: least, runs: runs)
     }
 
     private static func candidates(_ report: Report) -> [(Configuration, SessionPlan)] {
@@ -66,36 +50,26 @@ extension SessionOrdeal {
     }
 
     private static func calmer(_ configuration: Configuration) -> [Configuration] {
-        var all: [Configuration] = []
-        func add(_ change: (inout Configuration) -> Void) {
-            var calmer = configuration
-            change(&calmer)
-            if calmer != configuration { all.append(calmer) }
-        }
-        add { $0.loss = 0 }
-        add { $0.workload.expires = false }
-        add { $0.workload.browsers = min($0.workload.browsers, max(1, $0.workload.browsers / 2)) }
-        add { $0.workload.clientsPerBrowser = 1 }
-        return all
+        Shrinking.changed(
+            configuration,
+            [
+                { $0.loss = 0 }, { $0.workload.expires = false },
+                { $0.workload.browsers = min($0.workload.browsers, max(1, $0.workload.browsers / 2)) },
+                { $0.workload.clientsPerBrowser = 1 },
+            ])
     }
 
     private static func shorter(_ plan: SessionPlan) -> [SessionPlan] {
-        var plans: [SessionPlan] = []
+        var changes: [(inout SessionPlan) -> Void] = []
         for round in plan.rounds.indices {
             for index in plan.rounds[round].indices {
                 let fault = plan.rounds[round][index]
-                for length in Shrinking.shorter(fault.length) where length > 0 && length < fault.length {
-                    var shorter = plan
-                    shorter.rounds[round][index].length = length
-                    plans.append(shorter)
+                for length in Shrinking.shorter(fault.length) where length > 0 {
+                    changes.append { $0.rounds[round][index].length = length }
                 }
-                if fault.directive != nil {
-                    var simpler = plan
-                    simpler.rounds[round][index].directive = nil
-                    plans.append(simpler)
-                }
+                changes.append { $0.rounds[round][index].directive = nil }
             }
         }
-        return plans
+        return Shrinking.changed(plan, changes)
     }
 }

@@ -134,7 +134,7 @@ public struct SessionOrdeal: Sendable {
     /// - Parameter progress: told now and then how much time has passed in the world.
     public mutating func run(progress: @escaping @Sendable (Duration) -> Void = { _ in }) -> Report {
         self.progress = progress
-        for number in 1...max(1, configuration.nodes) { if let name = try? NodeName("n\(number)") { names.append(name) } }
+        names = (1...max(1, configuration.nodes)).compactMap { try? NodeName("n\($0)") }
         for name in names { world.start(name) }
         asks = false
         settle("after the start")

@@ -59,6 +59,7 @@ public struct SessionPlan: Hashable, Sendable, CustomStringConvertible {
         self.rounds = rounds
     }
 
+    /// The highest number of a member that it names.
     public var membersMax: Int { rounds.joined().map { max($0.member, $0.other ?? 0) }.max() ?? 0 }
 
     // MARK: Text
@@ -91,13 +92,9 @@ public struct SessionPlan: Hashable, Sendable, CustomStringConvertible {
 
     private static func fault(_ words: [Substring]) -> Fault? {
         guard words.count >= 3, let at = PlanText.milliseconds(words[0]), let (kind, directive) = kind(words[1]),
-            let member = PlanText.member(words[2])
+            let (member, other, rest) = PlanText.members(words.dropFirst(2), isCut: kind == .cut), rest.count == 1,
+            let length = rest.first.flatMap(PlanText.milliseconds)
         else { return nil }
-        let rest = words.dropFirst(3)
-        let other = kind == .cut ? rest.first.flatMap(PlanText.member) : nil
-        if kind == .cut, other == nil || other == member { return nil }
-        let tail = kind == .cut ? rest.dropFirst() : rest
-        guard tail.count == 1, let length = tail.first.flatMap(PlanText.milliseconds) else { return nil }
         return Fault(kind, member: member, other: other, directive: directive, at: at, length: length)
     }
 

@@ -54,6 +54,13 @@ public struct Workload: Sendable {
         var session: History.SessionName
         var key: SessionKey
         var cookie: [UInt8]
+
+        /// - Parameter receipt: of the commit that gave the session this id.
+        init(_ session: History.SessionName, _ receipt: CommitReceipt) {
+            self.session = session
+            key = receipt.key
+            cookie = Array((receipt.cookie ?? "").utf8)
+        }
     }
 
     private struct Client: Sendable {
@@ -73,6 +80,7 @@ public struct Workload: Sendable {
         var againAt: Duration
     }
 
+    /// A browser changes its id every few seconds, so the oldest of so many has long lost its grace.
     private static let formerMax = 30
     /// An agent answers within three seconds.
     private static let answerPatience: Duration = .seconds(4)
@@ -300,11 +308,11 @@ public struct Workload: Sendable {
     private mutating func committed(_ receipt: CommitReceipt, _ operation: History.Operation, _ browser: Int) {
         switch operation.action {
         case .create:
-            browsers[browser].present = Visit(session: operation.session, key: receipt.key, cookie: Array((receipt.cookie ?? "").utf8))
+            browsers[browser].present = Visit(operation.session, receipt)
         case .regenerate where browsers[browser].present?.session == operation.session:
             leave(browser)
             let next = History.SessionName(operation.session.number, id: operation.session.id + 1)
-            browsers[browser].present = Visit(session: next, key: receipt.key, cookie: Array((receipt.cookie ?? "").utf8))
+            browsers[browser].present = Visit(next, receipt)
         case .write, .increment, .read, .destroy, .regenerate: break
         }
     }

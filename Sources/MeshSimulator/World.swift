@@ -133,7 +133,7 @@ public struct World: Sendable {
         hosts[host].core = nil
         hosts[host].run += 1
         hosts[host].directivesLeft = nil
-        for number in hosts[host].asked.sorted() { requestsLost.append(number) }
+        requestsLost += hosts[host].asked.sorted()
         hosts[host].asked = []
         note(0xDEAD, host)
         // The kernel sends what was written before it says that the process is gone; when something unread lies there it sends nothing any more.

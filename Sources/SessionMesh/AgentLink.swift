@@ -24,7 +24,7 @@ actor AgentLink {
     private var queuedBytes = 0
     /// Numbers calls and tasks that wait for the agent.
     private var lastCallID: UInt64 = 0
-    /// Tasks that have nothing to ask, but wait until somebody could.
+    /// Tasks in ``waitUntilOnline()``, by their numbers.
     private var arrivals: [UInt64: CheckedContinuation<Result<Void, SessionError>, Never>] = [:]
     private var feeds: [String: Feed] = [:]
     private var subscriptionCount = 0
@@ -236,6 +236,7 @@ actor AgentLink {
         subscriptionCount = 0
     }
 
+    /// Returns when there is a connection. Unlike a request, it waits as long as that takes.
     func waitUntilOnline() async throws(SessionError) {
         if isOnline { return }
         if case .closed = state { throw SessionError(.shutdown, "this process is shutting down") }

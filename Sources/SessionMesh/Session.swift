@@ -304,12 +304,9 @@ public struct Session: Sendable {
         snapshot = SessionSnapshot(
             key: receipt.key, createdAt: snapshot?.createdAt ?? 0, accessedAt: snapshot?.accessedAt ?? 0,
             idleSeconds: pendingExpiry.idleSeconds ?? snapshot?.idleSeconds ?? 0, expiresAt: snapshot?.expiresAt ?? 0, user: user ?? "",
-            fields: Self.list(fields), primary: snapshot?.primary ?? node, backup: snapshot?.backup)
+            fields: fields.sorted { $0.key < $1.key }.map { SessionSnapshot.Field(name: $0.key, value: $0.value) },
+            primary: snapshot?.primary ?? node, backup: snapshot?.backup)
         forgetChanges()
-    }
-
-    private static func list(_ fields: [String: FieldValue]) -> [SessionSnapshot.Field] {
-        fields.sorted { $0.key < $1.key }.map { SessionSnapshot.Field(name: $0.key, value: $0.value) }
     }
 
     mutating func applyDestruction() {
@@ -350,11 +347,11 @@ public struct Session: Sendable {
 
     /// The condition didn't hold: of the fields that it named, this is what is there.
     mutating func adopt(_ present: [SessionSnapshot.Field]) {
-        for name in conditions.map(\.field) {
+        let names = Set(conditions.map(\.field))
+        for name in names {
             pending[name] = nil
             fields[name] = present.first { $0.name == name }?.value
         }
-        let names = Set(conditions.map(\.field))
         snapshot?.fields.removeAll { names.contains($0.name) }
         snapshot?.fields += present.filter { names.contains($0.name) }
         snapshot?.fields.sort { $0.name < $1.name }

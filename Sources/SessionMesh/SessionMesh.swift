@@ -1,6 +1,6 @@
 public import CoreMetrics
 public import Logging
-import MeshCore
+public import MeshCore
 public import NIOCore
 public import NIOPosix
 public import ServiceLifecycle
@@ -25,7 +25,7 @@ public final class SessionMesh: Service, Sendable {
     /// - Parameters:
     ///   - eventLoopGroup: one of its loops carries the connection.
     ///   - logger: an outage of the agent is a warning when it begins, at the start of this process too, and a notice when it is over.
-    ///     The rest is thrown, or below.
+    ///     The rest is thrown, or logged at lower levels.
     ///   - metrics: where `sessionmesh_client_*` are counted; `Docs/ARCHITECTURE.md` lists them. Default: what `MetricsSystem` was
     ///     bootstrapped with before this service ran, and nothing otherwise.
     public init(
@@ -100,6 +100,9 @@ public final class SessionMesh: Service, Sendable {
         }
     }
 
+    /// A commit as it is, for what else this package keeps in the mesh under keys of its own.
+    package func send(_ commit: SessionCommit) async throws(SessionError) -> ClientResponse { try await link.request(.commit(commit)) }
+
     /// Changes a field by what it is, so that no other request's change is lost: `body` is run again, on what is there by then, until nobody
     /// came between. Other changes of the session are committed along with it.
     ///
@@ -122,16 +125,16 @@ public final class SessionMesh: Service, Sendable {
     public nonisolated(nonsending) func update<Value, Result>(
         _ session: inout Session, _ field: SessionField<Value>, isSecure: Bool = false, _ body: (inout Value?) throws -> Result
     ) async throws -> (result: Result, outcome: CommitOutcome) {
-        for attempt in 0..<Self.updateAttemptsMax {
+        for round in 0..<Self.updateAttemptsMax {
             // Apart, so that those who compete don't meet again in the same order. A cancelled task is told so by its next request.
-            if attempt > 0 { try? await Task.sleep(for: .microseconds(Int64.random(in: 0...5000))) }
+            if round > 0 { try? await Task.sleep(for: .microseconds(Int64.random(in: 0...5000))) }
             var changed = session
             try changed.commitOnlyIfUnchanged(field)
             var value = changed[field]
             let result = try body(&value)
             changed[field] = value
             do {
-                let outcome = try await self.attempt(&changed, isSecure: isSecure)
+                let outcome = try await attempt(&changed, isSecure: isSecure)
                 session = changed
                 if let outcome { return (result, outcome) }
             } catch {

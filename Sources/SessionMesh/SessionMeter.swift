@@ -11,28 +11,39 @@ final class SessionMeter: Sendable {
     static let fieldNamesMax = 128
 
     private struct Instruments {
-        let factory: any MetricsFactory
         let connected: Gauge
         let outages: Counter
         let duration: Timer
         let waits: Counter
-        /// By outcome. As many as there are codes.
-        var requests: [String: Counter] = [:]
-        /// By request. As many as there are kinds.
-        var repeats: [String: Counter] = [:]
-        /// By field. At most ``SessionMeter/fieldNamesMax`` and one.
-        var unreadable: [String: Counter] = [:]
+        /// As many as there are codes, and one.
+        var requests: Family
+        /// As many as there are kinds.
+        var repeats: Family
+        /// At most ``SessionMeter/fieldNamesMax``, and one.
+        var unreadable: Family
 
         init(_ factory: any MetricsFactory) {
-            self.factory = factory
             connected = Gauge(label: "sessionmesh_client_connected", factory: factory)
             outages = Counter(label: "sessionmesh_client_outages_total", factory: factory)
             duration = Timer(label: "sessionmesh_client_request_duration_seconds", factory: factory)
             waits = Counter(label: "sessionmesh_client_waits_total", factory: factory)
+            requests = Family(label: "sessionmesh_client_requests_total", dimension: "outcome", factory: factory)
+            repeats = Family(label: "sessionmesh_client_repeats_total", dimension: "request", factory: factory)
+            unreadable = Family(label: "sessionmesh_client_unreadable_fields_total", dimension: "field", factory: factory)
         }
+    }
 
-        func counter(_ label: String, _ dimension: String, _ value: String) -> Counter {
-            Counter(label: label, dimensions: [(dimension, value)], factory: factory)
+    /// The counters of one label, by the value of their dimension.
+    private struct Family {
+        let label: String
+        let dimension: String
+        let factory: any MetricsFactory
+        var counters: [String: Counter] = [:]
+
+        mutating func increment(_ value: String) {
+            let counter = counters[value] ?? Counter(label: label, dimensions: [(dimension, value)], factory: factory)
+            counters[value] = counter
+            counter.increment()
         }
     }
 
@@ -59,27 +70,17 @@ final class SessionMeter: Sendable {
     func answered(_ outcome: String, afterNanoseconds nanoseconds: Int64) {
         count { instruments in
             instruments.duration.recordNanoseconds(nanoseconds)
-            let counter = instruments.requests[outcome] ?? instruments.counter("sessionmesh_client_requests_total", "outcome", outcome)
-            instruments.requests[outcome] = counter
-            counter.increment()
+            instruments.requests.increment(outcome)
         }
     }
 
-    func repeated(_ request: String) {
-        count { instruments in
-            let counter = instruments.repeats[request] ?? instruments.counter("sessionmesh_client_repeats_total", "request", request)
-            instruments.repeats[request] = counter
-            counter.increment()
-        }
-    }
+    func repeated(_ request: String) { count { $0.repeats.increment(request) } }
 
     func foundUnreadable(_ field: String) {
         count { instruments in
-            let isFull = instruments.unreadable[field] == nil && instruments.unreadable.count >= Self.fieldNamesMax
-            let name = isFull ? "other" : field
-            let counter = instruments.unreadable[name] ?? instruments.counter("sessionmesh_client_unreadable_fields_total", "field", name)
-            instruments.unreadable[name] = counter
-            counter.increment()
+            let isFull =
+                instruments.unreadable.counters[field] == nil && instruments.unreadable.counters.count >= Self.fieldNamesMax
+            instruments.unreadable.increment(isFull ? "other" : field)
         }
     }
 }

@@ -78,6 +78,7 @@ public struct MeshPersistDriver: PersistDriver {
         else { return nil }
         guard let object = session[SessionField<Object>(Self.field)] else { throw PersistError.invalidConversion }
         let left = snapshot.expiresAt - Self.now
+        // Without a date it is about `ever`; a date that is as far away as half of that is as good as none.
         return (object, left < Int64(Self.ever) * 1000 / 2 ? .milliseconds(max(0, left)) : nil)
     }
 

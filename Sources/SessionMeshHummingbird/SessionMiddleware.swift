@@ -144,16 +144,13 @@ public actor RequestSession {
     }
 
     /// Changes the session. The change is sent with the next commit.
-    /// - Throws: what `body` throws; `.invalid` once the response has begun; `.unavailable` when the session can't be loaded.
+    /// - Throws: what `body` throws; `.invalid` during a commit and once the response has begun; `.unavailable` when the session can't be
+    ///   loaded.
     public func update<Result: Sendable>(_ body: @Sendable (inout Session) throws -> Result) async throws -> Result {
         var session = try await load()
         // No suspension between here and the assignment, so that no other task's change is overwritten.
         if let latest = self.session { session = latest }
-        switch phase {
-        case .open: break
-        case .committing: throw SessionError(.invalid, "the session is being committed; change it before or after")
-        case .finished: throw SessionError(.invalid, "the response has begun; change the session before it is returned")
-        }
+        try checkThatItMayChange()
         let result = try body(&session)
         self.session = session
         return result
@@ -190,12 +187,9 @@ public actor RequestSession {
         _ body: @Sendable (SessionMesh, inout Session, Bool) async throws -> (Result, CommitOutcome)
     ) async throws -> Result {
         var session = try await load()
+        // No suspension between here and the change of phase, so that no other task's change is overwritten.
         if let latest = self.session { session = latest }
-        switch phase {
-        case .open: break
-        case .committing: throw SessionError(.invalid, "the session is being committed by another task of this request")
-        case .finished: throw SessionError(.invalid, "the response has begun; change the session before it is returned")
-        }
+        try checkThatItMayChange()
         phase = .committing
         // After an error too: it may have a change whose outcome isn't known.
         defer {
@@ -205,6 +199,15 @@ public actor RequestSession {
         let (result, outcome) = try await body(linked(), &session, isSecure)
         if let cookie = outcome.setCookie { setCookie = cookie }
         return result
+    }
+
+    private func checkThatItMayChange() throws(SessionError) {
+        switch phase {
+        case .open: break
+        case .committing:
+            throw SessionError(.invalid, "the session is being committed by another task of this request; change it before or after")
+        case .finished: throw SessionError(.invalid, "the response has begun; change the session before it is returned")
+        }
     }
 
     func finish() async throws(SessionError) {

@@ -35,18 +35,13 @@ import Testing
                 var visitor = shop.visitor()
                 #expect(try await visitor.post("/count").body == "1")
                 let cookie = visitor.cookie
-                let answers = try await withThrowingTaskGroup(of: String.self) { group in
-                    for index in 0..<50 {
-                        // Also by way of nodes that the balancer would not have chosen.
-                        let comer = index % 5 == 0 ? shop.visitor(at: shop.nodes[index % 2], cookie: cookie) : shop.visitor(cookie: cookie)
-                        group.addTask {
-                            var comer = comer
-                            let answer = try await comer.post("/count")
-                            return answer.status == 200 ? answer.body : "\(answer.status) \(answer.body)"
-                        }
-                    }
-                    return try await group.reduce(into: []) { $0.append($1) }
+                var posts: [(comer: Visitor, path: String)] = []
+                for index in 0..<50 {
+                    // Also by way of nodes that the balancer would not have chosen.
+                    let comer = index % 5 == 0 ? shop.visitor(at: shop.nodes[index % 2], cookie: cookie) : shop.visitor(cookie: cookie)
+                    posts.append((comer, "/count"))
                 }
+                let answers = try await answers(toAtOnce: posts)
                 #expect(Set(answers) == Set((2...51).map(String.init)), "\(answers)")
                 for node in shop.nodes {
                     var comer = shop.visitor(at: node, cookie: cookie)
@@ -59,22 +54,29 @@ import Testing
             try await ShopMesh.run { shop in
                 var visitor = shop.visitor()
                 #expect(try await visitor.post("/cart/first/update").body == "1")
-                let cookie = visitor.cookie
-                let answers = try await withThrowingTaskGroup(of: String.self) { group in
-                    for index in 1...20 {
-                        let comer = shop.visitor(at: shop.nodes[index % 2], cookie: cookie)
-                        group.addTask {
-                            var comer = comer
-                            let answer = try await comer.post("/cart/item\(index)/update")
-                            return answer.status == 200 ? answer.body : "\(answer.status) \(answer.body)"
-                        }
-                    }
-                    return try await group.reduce(into: []) { $0.append($1) }
+                var posts: [(comer: Visitor, path: String)] = []
+                for index in 1...20 {
+                    posts.append((shop.visitor(at: shop.nodes[index % 2], cookie: visitor.cookie), "/cart/item\(index)/update"))
                 }
+                let answers = try await answers(toAtOnce: posts)
                 #expect(Set(answers) == Set((2...21).map(String.init)), "\(answers)")
                 let session = try await visitor.session()
                 #expect(Set(session.items) == Set(["first"] + (1...20).map { "item\($0)" }) && session.items.count == 21)
                 #expect(session.notes["seen"] == session.items)
+            }
+        }
+
+        /// The bodies, with the status of those that failed, in the order in which they came.
+        private func answers(toAtOnce posts: [(comer: Visitor, path: String)]) async throws -> [String] {
+            try await withThrowingTaskGroup(of: String.self, returning: [String].self) { group in
+                for (comer, path) in posts {
+                    group.addTask {
+                        var comer = comer
+                        let answer = try await comer.post(path)
+                        return answer.status == 200 ? answer.body : "\(answer.status) \(answer.body)"
+                    }
+                }
+                return try await group.reduce(into: []) { $0.append($1) }
             }
         }
     }
@@ -173,6 +175,7 @@ import Testing
                 shop.signalAgents(SIGSTOP)
                 for _ in 1...3 {
                     let asked = ContinuousClock.now
+                    // A browser gives up after ten seconds.
                     let answer = try await visitor.get("/session")
                     print("an outage was answered with \(answer.status) after \(ContinuousClock.now - asked)")
                     #expect(answer.status == 503 && answer.field("retry-after") != nil && answer.field("set-cookie") == nil, "\(answer)")
@@ -266,7 +269,7 @@ import Testing
                 cookies.append(try #require(visitor.cookie))
                 let session = try await visitor.session()
                 #expect(session.items == [canary] && cookies[0] != cookies[1])
-                try await awaiting("the mirror has it") { try contains(redis.files(), Array(canary.utf8)) }
+                try await awaiting("the mirror has it") { contains(redis.files, Array(canary.utf8)) }
 
                 let ids = try cookies.map { cookie in
                     String(try #require(cookie.firstMatch(of: /^sid=([A-Za-z0-9_-]{43})\./)?.1))
@@ -276,7 +279,7 @@ import Testing
                     return [Array(id.utf8), Array(raw), Array(raw.map { String(format: "%02x", $0) }.joined().utf8)]
                 }
                 let peer = try #require(shop.nodes.first { $0.name != session.primary })
-                var places = [("the mirror", try redis.files()), ("the balancer's log", read(shop.balancerLog))]
+                var places = [("the mirror", redis.files), ("the balancer's log", read(shop.balancerLog))]
                 for node in shop.nodes { places.append(("the log of \(node.name)", read(node.log))) }
                 let memory = try memory(of: peer.agent.pid)
                 // It holds the second copy, so what we look for would be found.
@@ -335,6 +338,7 @@ import Testing
                 let end = ContinuousClock.now + .seconds(15)
                 while ContinuousClock.now < end {
                     #expect(try await visitor.session().key == key)
+                    // This waits for nothing: it is how often the visitor comes, far within the idle time.
                     try await Task.sleep(for: .milliseconds(200))
                 }
                 try await awaiting("it has expired") { try await visitor.get("/peek/\(key)").body == "gone" }

@@ -1,11 +1,12 @@
 import Foundation
-import Glibc
 
 /// A key file that outlives a mesh, as an operator's does.
 final class Keys {
-    let path = "/tmp/sessionmesh-keys-\(UInt64.random(in: 0...(.max)))"
+    private let directory: TemporaryDirectory
+    var path: String { directory.file("mesh.keys") }
 
     init() throws {
+        directory = try TemporaryDirectory()
         let keygen = try Program(Program.path(of: "sessionmesh"), ["keygen"])
         try eventually("keygen ends") { keygen.exitCode != nil }
         let text = keygen.lines.joined(separator: "\n") + "\n"
@@ -13,6 +14,4 @@ final class Keys {
             throw Program.Failure(description: "no key file at \(path)")
         }
     }
-
-    deinit { unlink(path) }
 }

@@ -104,12 +104,12 @@ struct PersistClaim: Sendable {
                         let made = try await withThrowingTaskGroup(of: Bool.self) { group in
                             for index in 0..<20 {
                                 group.addTask {
-                                    do { try await (index % 2 == 0 ? driver : other).create(key: key, value: index) } catch let error
-                                        as PersistError where error == .duplicate
-                                    {
+                                    do {
+                                        try await (index % 2 == 0 ? driver : other).create(key: key, value: index)
+                                        return true
+                                    } catch let error as PersistError where error == .duplicate {
                                         return false
                                     }
-                                    return true
                                 }
                             }
                             return try await group.reduce(into: 0) { $0 += $1 ? 1 : 0 }
@@ -123,9 +123,9 @@ struct PersistClaim: Sendable {
             shop.nodes[0].agent.signal(SIGKILL)
             for key in keys {
                 try await awaiting("\(key) is there") {
-                    do { return try await drivers[1].get(key: key, as: String.self) == key } catch let error as SessionError
-                        where error.isRetriable
-                    {
+                    do {
+                        return try await drivers[1].get(key: key, as: String.self) == key
+                    } catch let error as SessionError where error.isRetriable {
                         return false
                     }
                 }

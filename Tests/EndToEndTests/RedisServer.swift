@@ -4,17 +4,17 @@ import Synchronization
 
 /// A redis-server of our own, on a Unix socket in a directory of its own.
 final class RedisServer: Sendable {
-    private let directory: String
+    private let directory: TemporaryDirectory
     private let program = Mutex<Program?>(nil)
 
     init() throws {
-        var template = Array("/tmp/sessionmesh-redis-XXXXXX".utf8CString)
-        guard let made = mkdtemp(&template) else { throw Program.Failure(description: "no directory for Redis: errno \(errno)") }
-        directory = String(cString: made)
+        directory = try TemporaryDirectory()
         try start()
     }
 
-    var uri: String { "unix://\(directory)/redis.sock" }
+    private var socket: String { directory.file("redis.sock") }
+
+    var uri: String { "unix://\(socket)" }
 
     func start() throws {
         let places: [String] = ["/usr/bin/redis-server", "/usr/local/bin/redis-server"]
@@ -22,7 +22,7 @@ final class RedisServer: Sendable {
             throw Program.Failure(description: "no redis-server: apt-get install redis-server, or run make test")
         }
         let started = try Program(
-            path, ["--port", "0", "--unixsocket", "\(directory)/redis.sock", "--dir", directory, "--save", "", "--appendonly", "yes"])
+            path, ["--port", "0", "--unixsocket", socket, "--dir", directory.path, "--save", "", "--appendonly", "yes"])
         program.withLock { $0 = started }
         try eventually("Redis answers") { (try? command("PING")) == "+PONG" }
     }
@@ -40,10 +40,10 @@ final class RedisServer: Sendable {
     private func signal(_ number: Int32) { program.withLock { $0 }?.signal(number) }
 
     /// Every byte that it has written to files.
-    func files() throws -> [UInt8] {
+    var files: [UInt8] {
         var bytes: [UInt8] = []
-        for case let file as String in FileManager.default.enumerator(atPath: directory) ?? .init() {
-            if let data = FileManager.default.contents(atPath: "\(directory)/\(file)") { bytes += data }
+        for case let name as String in FileManager.default.enumerator(atPath: directory.path) ?? .init() {
+            if let data = FileManager.default.contents(atPath: directory.file(name)) { bytes += data }
         }
         return bytes
     }
@@ -51,15 +51,12 @@ final class RedisServer: Sendable {
     /// The first line of Redis' answer.
     @discardableResult
     func command(_ words: String...) throws -> String {
-        let wire = try Wire("unix:\(directory)/redis.sock", patience: 2)
+        let wire = try Wire("unix:\(socket)", patience: 2)
         var text = "*\(words.count)\r\n"
         for word in words { text += "$\(word.utf8.count)\r\n\(word)\r\n" }
         try wire.send(Array(text.utf8))
         return String(decoding: try wire.read(through: [13, 10]).dropLast(2), as: UTF8.self)
     }
 
-    deinit {
-        signal(SIGKILL)
-        try? FileManager.default.removeItem(atPath: directory)
-    }
+    deinit { signal(SIGKILL) }
 }

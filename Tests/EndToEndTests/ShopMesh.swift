@@ -43,11 +43,6 @@ final class ShopMesh: Sendable {
     /// One that comes to a node's application directly.
     func visitor(at node: Node, cookie: String? = nil) -> Visitor { Visitor(browser: Browser(node.app, cookie: cookie)) }
 
-    func node(_ name: String) throws -> Node {
-        guard let node = nodes.first(where: { $0.name == name }) else { throw Program.Failure(description: "no node \(name)") }
-        return node
-    }
-
     /// Requests that the applications' libraries have made to their agents.
     var requestsToAgents: Int64 { nodes.map { $0.metrics.counterTotal(label: "sessionmesh_client_requests_total") }.reduce(0, +) }
 
@@ -59,25 +54,25 @@ final class ShopMesh: Sendable {
     /// - Parameter options: more flags for both agents.
     static func run(keys: Keys? = nil, _ options: String..., body: @Sendable (ShopMesh) async throws -> Void) async throws {
         let keys = try keys ?? Keys()
-        var template = Array("/tmp/sm-shop-XXXXXX".utf8CString)
-        guard let made = mkdtemp(&template) else { throw Program.Failure(description: "no directory: errno \(errno)") }
-        let directory = String(cString: made)
-        defer { try? FileManager.default.removeItem(atPath: directory) }
+        let directory = try TemporaryDirectory()
+        // Until the processes are gone that have their keys and sockets there.
+        defer { withExtendedLifetime((directory, keys)) {} }
         var programs: [Program] = []
         // Also those that stand still.
         defer { for program in programs { program.signal(SIGKILL) } }
 
         let gate = Gate()
-        let groups = Mutex<[ServiceGroup]>([])
         try await withThrowingTaskGroup(of: Void.self) { tasks in
             var nodes: [Node] = []
+            var groups: [ServiceGroup] = []
             var seed: [String] = []
             for name in ["n1", "n2"] {
-                let log = "\(directory)/\(name).log"
+                let (log, socket) = (directory.file("\(name).log"), directory.file("\(name).sock"))
+                let admin = "unix:" + directory.file("\(name).admin")
                 let agent = try logged(
                     [
-                        "agent", "--name", name, "--bind", "127.0.0.1:0", "--client", "unix:\(directory)/\(name).sock", "--admin",
-                        "unix:\(directory)/\(name).admin", "--key-file", keys.path, "--events", "json", "--log-level", "trace",
+                        "agent", "--name", name, "--bind", "127.0.0.1:0", "--client", "unix:\(socket)", "--admin", admin, "--key-file",
+                        keys.path, "--events", "json", "--log-level", "trace",
                     ] + seed + options, to: log)
                 programs.append(agent)
                 let ready = try await event("ready", of: agent)
@@ -88,25 +83,21 @@ final class ShopMesh: Sendable {
                 var quiet = Logger(label: "shop")
                 quiet.logLevel = .critical
                 let mesh = SessionMesh(
-                    configuration: SessionMeshConfiguration(agent: .unix(path: "\(directory)/\(name).sock")), logger: quiet,
-                    metrics: metrics)
+                    configuration: SessionMeshConfiguration(agent: .unix(path: socket)), logger: quiet, metrics: metrics)
                 let port = Mutex(0)
                 let app = Application(
                     router: Shop(name: name, mesh: mesh, gate: gate).router,
                     configuration: ApplicationConfiguration(address: .hostname("127.0.0.1", port: 0)), services: [mesh],
                     onServerRunning: { channel in port.withLock { $0 = channel.localAddress?.port ?? 0 } }, logger: quiet)
                 let group = ServiceGroup(configuration: ServiceGroupConfiguration(services: [app], logger: quiet))
-                groups.withLock { $0.append(group) }
+                groups.append(group)
                 tasks.addTask { try await group.run() }
                 try await awaiting("\(name)'s application listens") { port.withLock { $0 } != 0 }
                 let address = "127.0.0.1:\(port.withLock { $0 })"
                 try await mesh.register(service: "shop", address: address)
-                nodes.append(
-                    Node(
-                        name: name, agent: agent, admin: "unix:\(directory)/\(name).admin", mesh: mesh, metrics: metrics, app: address,
-                        log: log))
+                nodes.append(Node(name: name, agent: agent, admin: admin, mesh: mesh, metrics: metrics, app: address, log: log))
             }
-            let balancerLog = "\(directory)/balancer.log"
+            let balancerLog = directory.file("balancer.log")
             let balancer = try logged(
                 ["balance", "--listen", "127.0.0.1:0", "--key-file", keys.path, "--events", "json", "--log-level", "trace"] + seed,
                 to: balancerLog)
@@ -121,7 +112,7 @@ final class ShopMesh: Sendable {
                 outcome = .success(try await body(shop))
             } catch { outcome = .failure(error) }
             gate.open()
-            for group in groups.withLock({ $0 }) { await group.triggerGracefulShutdown() }
+            for group in groups { await group.triggerGracefulShutdown() }
             try await tasks.waitForAll()
             try outcome.get()
         }
@@ -222,19 +213,11 @@ private struct Shop: Sendable {
             }
         }
         visited.post("age/:seconds") { _, context in
-            let seconds = try context.parameters.require("seconds", as: Int.self)
-            try await context.session.update { session in
-                session.expire(after: .seconds(seconds))
-                session.increment(Self.visits)
-            }
+            try await visit(context) { $0.expire(after: $1) }
             return "mortal\n"
         }
         visited.post("short/:seconds") { _, context in
-            let seconds = try context.parameters.require("seconds", as: Int.self)
-            try await context.session.update { session in
-                session.expire(afterIdle: .seconds(seconds))
-                session.increment(Self.visits)
-            }
+            try await visit(context) { $0.expire(afterIdle: $1) }
             return "short\n"
         }
         visited.post("login") { _, context in
@@ -258,22 +241,16 @@ private struct Shop: Sendable {
         }
         visited.post("slow/theme/:value") { _, context in
             let value = try context.parameters.require("value")
-            _ = try await context.session.load()
-            await gate.pass()
-            try await context.session.update { $0[Self.theme] = value }
+            try await changeSlowly(context) { $0[Self.theme] = value }
             return "set\n"
         }
         visited.post("slow/language/:value") { _, context in
             let value = try context.parameters.require("value")
-            _ = try await context.session.load()
-            await gate.pass()
-            try await context.session.update { $0[Self.language] = value }
+            try await changeSlowly(context) { $0[Self.language] = value }
             return "set\n"
         }
         visited.post("slow/count") { _, context in
-            _ = try await context.session.load()
-            await gate.pass()
-            try await context.session.update { $0.increment(Self.visits) }
+            try await changeSlowly(context) { $0.increment(Self.visits) }
             return "counted\n"
         }
         // Looks without being an access.
@@ -282,6 +259,22 @@ private struct Shop: Sendable {
             return try await mesh.read(key) == nil ? "gone" : "there"
         }
         return router
+    }
+
+    /// Counts a visit to a session that is to end after so many `:seconds`.
+    private func visit(_ context: Context, _ expire: @Sendable (inout Session, Duration) -> Void) async throws {
+        let seconds = try context.parameters.require("seconds", as: Int.self)
+        try await context.session.update { session in
+            expire(&session, .seconds(seconds))
+            session.increment(Self.visits)
+        }
+    }
+
+    /// Loads the session as it is before the gate, and changes it behind.
+    private func changeSlowly(_ context: Context, _ change: @Sendable (inout Session) -> Void) async throws {
+        _ = try await context.session.load()
+        await gate.pass()
+        try await context.session.update(change)
     }
 }
 

@@ -65,9 +65,7 @@ import Testing
         let key = try #require(SessionKey(bytes: Array(repeating: 1, count: 32)))
         let snapshot = SessionSnapshot(
             key: key, createdAt: 0, accessedAt: 0, idleSeconds: 0, expiresAt: 0, user: "",
-            fields: [.init(name: "f", value: .bytes(payload))],
-            primary: name,
-            backup: nil)
+            fields: [.init(name: "f", value: .bytes(payload))], primary: name, backup: nil)
         try await withClients(script: { input in
             guard case .request(let id, _) = input else { return [] }
             asked.with { $0 += 1 }

@@ -45,7 +45,6 @@ import Testing
         let found = try #require(check.counterexample(in: told.history), sourceLocation: sourceLocation)
         #expect(found.operations.count == count, "\(found)", sourceLocation: sourceLocation)
         #expect(check.counterexample(in: told.history.only(found.operations)) != nil, "\(found)", sourceLocation: sourceLocation)
-        // Without any one of them it is not shown any more, but for a write that makes an old value one that was once good.
         #expect("\(found)".contains(promise.rawValue), sourceLocation: sourceLocation)
     }
 

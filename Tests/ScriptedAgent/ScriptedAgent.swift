@@ -188,6 +188,7 @@ public final class ScriptedAgent: Sendable {
 
     private static let expiry = ExpiryPolicy()
     private static let life = Life(rawValue: 1)
+    /// Unix milliseconds.
     private var wall: Int64 { Int64(Date().timeIntervalSince1970 * 1000) }
 
     /// Nil when there is no such session, or it has expired.
@@ -245,7 +246,7 @@ private final class Connection: ChannelInboundHandler {
     typealias OutboundOut = ByteBuffer
 
     private let agent: ScriptedAgent
-    private var parser = RESPParser(limits: .commands)
+    private var reader = CommandReader()
     private var isSilent = false
     private var isAuthenticated: Bool
 
@@ -258,9 +259,9 @@ private final class Connection: ChannelInboundHandler {
     func channelInactive(context: ChannelHandlerContext) { agent.closed(context.channel) }
 
     func channelRead(context: ChannelHandlerContext, data: NIOAny) {
-        parser.append(Self.unwrapInboundIn(data).readableBytesView)
+        Self.unwrapInboundIn(data).withUnsafeReadableBytes { reader.append($0) }
         do {
-            while let value = try parser.next() { try answer(value, context) }
+            while let command = try reader.next() { try answer(command, context) }
         } catch let failure as ClientFailure {
             write(context) { ClientProtocol.write(failure, to: &$0) }
         } catch {
@@ -268,9 +269,9 @@ private final class Connection: ChannelInboundHandler {
         }
     }
 
-    private func answer(_ value: RESPValue, _ context: ChannelHandlerContext) throws {
+    private func answer(_ command: Result<ClientCommand, ClientFailure>, _ context: ChannelHandlerContext) throws {
         guard !isSilent else { return }
-        switch try ClientProtocol.decode(value) {
+        switch try command.get() {
         case .authenticate(let token):
             guard token == agent.token.map({ Array($0.utf8) }) else { throw ClientFailure(.invalid, "AUTH: wrong token") }
             isAuthenticated = true

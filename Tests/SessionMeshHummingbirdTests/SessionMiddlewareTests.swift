@@ -267,7 +267,7 @@ struct TestContext: SessionRequestContext {
     }
 
     @Test func whatDependsOnTheValueBeforeIsDoneByOneRequestAtATime() async throws {
-        try await Self.withClient { client, _, agent in
+        try await Self.withClient { client, _, _ in
             // The first one makes the session and so sets the cookie.
             let first = try await client.execute(uri: "/book", method: .post) { $0 }
             let cookie = try Self.cookie(first)

@@ -47,7 +47,7 @@ import Testing
     }
 
     @Test func theBodyRunsAgainOnWhatIsThereByThen() async throws {
-        try await withLinkedMesh { mesh, agent in
+        try await withLinkedMesh { mesh, _ in
             var (session, cookie) = try await Self.session(mesh, seats: 10)
             var other = try await mesh.open(cookie: cookie)
             other[Self.seats] = 3

@@ -33,8 +33,7 @@ extension AgentCore {
     /// Whether something waits that a round of housekeeping moves on.
     private var isBusy: Bool {
         !operations.isEmpty || !commits.isEmpty || !walks.asked.isEmpty || !inquiries.isEmpty || !leftoverSlots.isEmpty || reachIsStale
-            || departure != nil
-            || configuration.role == .node && stage == .syncing
+            || departure != nil || configuration.role == .node && stage == .syncing
             || mirror.map { $0.queue.hasWaiting || !$0.batches.isEmpty } ?? false
     }
 

@@ -15,6 +15,7 @@
 /// - `+Walking`: all sessions of the mesh gone through, to list or to end many
 /// - `+Mirroring`: the mirror behind: what is written to it, and what is loaded on a miss
 /// - `+Housekeeping`: deadlines, expiry, joining and leaving
+/// - `+Inspection`: what a simulator's checkers are shown
 public struct AgentCore: Sendable {
     let configuration: AgentConfiguration
     var generator: SeededGenerator

@@ -13,13 +13,14 @@ public struct ClientProtocolError: Error, Hashable, Sendable, CustomStringConver
 
 extension ClientProtocol {
     public static func write(_ greeting: ClientGreeting, to bytes: inout [UInt8]) {
-        bytes.appendRESP("%4\r\n$6\r\nserver\r\n")
+        bytes.appendRESP(map: 4)
+        bytes.appendRESP(word: "server")
         bytes.appendRESP(text: greeting.server)
-        bytes.appendRESP("$7\r\nversion\r\n")
+        bytes.appendRESP(word: "version")
         bytes.appendRESP(text: greeting.version)
-        bytes.appendRESP("$5\r\nproto\r\n")
+        bytes.appendRESP(word: "proto")
         bytes.appendRESP(integer: version)
-        bytes.appendRESP("$4\r\nnode\r\n")
+        bytes.appendRESP(word: "node")
         bytes.appendRESP(text: greeting.node.description)
     }
 
@@ -27,31 +28,35 @@ extension ClientProtocol {
     public static func write(_ response: ClientResponse, answering kind: ClientRequest.Kind, to bytes: inout [UInt8]) {
         switch response {
         case .done: bytes.appendRESP(kind == .ping ? "+PONG\r\n" : "+OK\r\n")
-        case .session(nil): bytes.appendRESP("_\r\n")
+        case .session(nil): bytes.appendRESPNull()
         case .session(let snapshot?): write(snapshot, to: &bytes)
         case .committed(let receipt): write(receipt, to: &bytes)
         case .conflict(let fields):
-            bytes.appendRESP("%1\r\n$8\r\nconflict\r\n")
+            bytes.appendRESP(map: 1)
+            bytes.appendRESP(word: "conflict")
             write(fields, to: &bytes)
         case .listed(let page):
-            bytes.appendRESP("%2\r\n$8\r\nsessions\r\n")
+            bytes.appendRESP(map: 2)
+            bytes.appendRESP(word: "sessions")
             bytes.appendRESP(array: page.sessions.count)
             for summary in page.sessions { write(summary, to: &bytes) }
-            bytes.appendRESP("$4\r\nnext\r\n")
-            if let next = page.next { write(next, to: &bytes) } else { bytes.appendRESP("_\r\n") }
+            bytes.appendRESP(word: "next")
+            write(page.next, to: &bytes)
         case .revoked(let count): bytes.appendRESP(integer: Int64(clamping: count))
         case .published(let position):
-            bytes.appendRESP("%2\r\n$5\r\nepoch\r\n")
+            bytes.appendRESP(map: 2)
+            bytes.appendRESP(word: "epoch")
             bytes.appendRESP(textOf: position.epoch)
-            bytes.appendRESP("$6\r\noffset\r\n")
+            bytes.appendRESP(word: "offset")
             bytes.appendRESP(textOf: position.offset)
         case .members(let view): write(view, to: &bytes)
         case .placement(let answer):
-            bytes.appendRESP("%3\r\n$4\r\nslot\r\n")
+            bytes.appendRESP(map: 3)
+            bytes.appendRESP(word: "slot")
             bytes.appendRESP(integer: answer.slot.rawValue)
-            bytes.appendRESP("$4\r\nterm\r\n")
+            bytes.appendRESP(word: "term")
             bytes.appendRESP(textOf: answer.term)
-            bytes.appendRESP("$7\r\nranking\r\n")
+            bytes.appendRESP(word: "ranking")
             bytes.appendRESP(array: answer.ranking.count)
             for name in answer.ranking { bytes.appendRESP(text: name.description) }
         case .failure(let failure): write(failure, to: &bytes)
@@ -64,7 +69,8 @@ extension ClientProtocol {
 
     /// The first three elements are those of a Redis `message`, so that a subscriber of any Redis client understands them.
     public static func write(_ message: ChannelMessage, to bytes: inout [UInt8]) {
-        bytes.appendRESP(">5\r\n$7\r\nmessage\r\n")
+        bytes.appendRESP(push: 5)
+        bytes.appendRESP(word: "message")
         bytes.appendRESP(text: message.channel)
         bytes.appendRESP(bulk: message.payload)
         bytes.appendRESP(textOf: message.position.epoch)
@@ -72,60 +78,63 @@ extension ClientProtocol {
     }
 
     private static func write(_ snapshot: SessionSnapshot, to bytes: inout [UInt8]) {
-        bytes.appendRESP("%9\r\n$3\r\nkey\r\n")
-        write(snapshot.key, to: &bytes)
-        bytes.appendRESP("$7\r\ncreated\r\n")
+        bytes.appendRESP(map: 9)
+        bytes.appendRESP(word: "key")
+        bytes.appendRESP(snapshot.key)
+        bytes.appendRESP(word: "created")
         bytes.appendRESP(integer: snapshot.createdAt)
-        bytes.appendRESP("$8\r\naccessed\r\n")
+        bytes.appendRESP(word: "accessed")
         bytes.appendRESP(integer: snapshot.accessedAt)
-        bytes.appendRESP("$4\r\nidle\r\n")
+        bytes.appendRESP(word: "idle")
         bytes.appendRESP(integer: snapshot.idleSeconds)
-        bytes.appendRESP("$7\r\nexpires\r\n")
+        bytes.appendRESP(word: "expires")
         bytes.appendRESP(integer: snapshot.expiresAt)
-        bytes.appendRESP("$4\r\nuser\r\n")
+        bytes.appendRESP(word: "user")
         bytes.appendRESP(text: snapshot.user)
-        bytes.appendRESP("$7\r\nprimary\r\n")
+        bytes.appendRESP(word: "primary")
         bytes.appendRESP(text: snapshot.primary.description)
-        bytes.appendRESP("$6\r\nbackup\r\n")
+        bytes.appendRESP(word: "backup")
         write(snapshot.backup?.description, to: &bytes)
-        bytes.appendRESP("$6\r\nfields\r\n")
+        bytes.appendRESP(word: "fields")
         write(snapshot.fields, to: &bytes)
     }
 
     private static func write(_ summary: SessionSummary, to bytes: inout [UInt8]) {
-        bytes.appendRESP("%6\r\n$3\r\nkey\r\n")
-        write(summary.key, to: &bytes)
-        bytes.appendRESP("$7\r\ncreated\r\n")
+        bytes.appendRESP(map: 6)
+        bytes.appendRESP(word: "key")
+        bytes.appendRESP(summary.key)
+        bytes.appendRESP(word: "created")
         bytes.appendRESP(integer: summary.createdAt)
-        bytes.appendRESP("$8\r\naccessed\r\n")
+        bytes.appendRESP(word: "accessed")
         bytes.appendRESP(integer: summary.accessedAt)
-        bytes.appendRESP("$7\r\nexpires\r\n")
+        bytes.appendRESP(word: "expires")
         bytes.appendRESP(integer: summary.expiresAt)
-        bytes.appendRESP("$6\r\nfields\r\n")
+        bytes.appendRESP(word: "fields")
         bytes.appendRESP(integer: summary.fields)
-        bytes.appendRESP("$5\r\nbytes\r\n")
+        bytes.appendRESP(word: "bytes")
         bytes.appendRESP(integer: summary.bytes)
     }
 
     private static func write(_ receipt: CommitReceipt, to bytes: inout [UInt8]) {
-        bytes.appendRESP("%4\r\n$3\r\nkey\r\n")
-        write(receipt.key, to: &bytes)
-        bytes.appendRESP("$6\r\ncookie\r\n")
+        bytes.appendRESP(map: 4)
+        bytes.appendRESP(word: "key")
+        bytes.appendRESP(receipt.key)
+        bytes.appendRESP(word: "cookie")
         write(receipt.cookie, to: &bytes)
-        bytes.appendRESP("$6\r\ncopies\r\n")
+        bytes.appendRESP(word: "copies")
         bytes.appendRESP(integer: receipt.copies)
-        bytes.appendRESP("$8\r\ncounters\r\n")
+        bytes.appendRESP(word: "counters")
         write(receipt.counters, to: &bytes)
     }
 
-    private static func write(_ key: SessionKey, to bytes: inout [UInt8]) {
-        bytes.appendRESP("$43\r\n")
-        key.appendText(to: &bytes)
-        bytes.appendRESP("\r\n")
+    private static func write(_ key: SessionKey?, to bytes: inout [UInt8]) {
+        guard let key else { return bytes.appendRESPNull() }
+        bytes.appendRESP(key)
     }
 
     private static func write(_ text: String?, to bytes: inout [UInt8]) {
-        if let text { bytes.appendRESP(text: text) } else { bytes.appendRESP("_\r\n") }
+        guard let text else { return bytes.appendRESPNull() }
+        bytes.appendRESP(text: text)
     }
 
     private static func write(_ fields: [SessionSnapshot.Field], to bytes: inout [UInt8]) {
@@ -143,14 +152,15 @@ extension ClientProtocol {
     }
 
     private static func write(_ view: MeshView, to bytes: inout [UInt8]) {
-        bytes.appendRESP("%4\r\n$5\r\nepoch\r\n")
+        bytes.appendRESP(map: 4)
+        bytes.appendRESP(word: "epoch")
         bytes.appendRESP(textOf: view.epoch)
-        bytes.appendRESP("$6\r\ndigest\r\n")
+        bytes.appendRESP(word: "digest")
         bytes.appendRESP(textOf: view.digest)
-        bytes.appendRESP("$7\r\nmembers\r\n")
+        bytes.appendRESP(word: "members")
         bytes.appendRESP(array: view.members.count)
         for member in view.members { write(member, to: &bytes) }
-        bytes.appendRESP("$9\r\ninstances\r\n")
+        bytes.appendRESP(word: "instances")
         bytes.appendRESP(array: view.instances.count)
         for instance in view.instances { write(instance, to: &bytes) }
     }
@@ -158,45 +168,49 @@ extension ClientProtocol {
     private static func write(_ member: Member, to bytes: inout [UInt8]) {
         // Only of one that is: so a reply to an older reader is what it was, and a quiet one no longer.
         bytes.appendRESP(map: member.isDegraded ? 10 : 9)
-        bytes.appendRESP("$4\r\nname\r\n")
+        bytes.appendRESP(word: "name")
         bytes.appendRESP(text: member.name.description)
-        bytes.appendRESP("$4\r\nlife\r\n")
+        bytes.appendRESP(word: "life")
         bytes.appendRESP(textOf: member.id.life.rawValue)
-        bytes.appendRESP("$11\r\nincarnation\r\n")
+        bytes.appendRESP(word: "incarnation")
         bytes.appendRESP(integer: member.incarnation)
-        bytes.appendRESP("$6\r\nstatus\r\n")
+        bytes.appendRESP(word: "status")
         bytes.appendRESP(text: member.status.word)
-        bytes.appendRESP("$4\r\nrole\r\n")
+        bytes.appendRESP(word: "role")
         bytes.appendRESP(text: member.role.word)
-        bytes.appendRESP("$5\r\nstage\r\n")
+        bytes.appendRESP(word: "stage")
         bytes.appendRESP(text: member.stage.word)
-        bytes.appendRESP("$7\r\naddress\r\n")
+        bytes.appendRESP(word: "address")
         bytes.appendRESP(text: member.endpoint.description)
-        bytes.appendRESP("$6\r\nweight\r\n")
+        bytes.appendRESP(word: "weight")
         bytes.appendRESP(integer: member.weight)
-        bytes.appendRESP("$4\r\ntags\r\n")
+        bytes.appendRESP(word: "tags")
         bytes.appendRESP(map: member.tags.count)
         for (name, value) in member.tags.sorted(by: { $0.key < $1.key }) {
             bytes.appendRESP(text: name)
             bytes.appendRESP(text: value)
         }
-        if member.isDegraded { bytes.appendRESP("$8\r\ndegraded\r\n#t\r\n") }
+        if member.isDegraded {
+            bytes.appendRESP(word: "degraded")
+            bytes.appendRESP(boolean: true)
+        }
     }
 
     private static func write(_ instance: Instance, to bytes: inout [UInt8]) {
-        bytes.appendRESP("%7\r\n$4\r\nnode\r\n")
+        bytes.appendRESP(map: 7)
+        bytes.appendRESP(word: "node")
         bytes.appendRESP(text: instance.node.name.description)
-        bytes.appendRESP("$4\r\nlife\r\n")
+        bytes.appendRESP(word: "life")
         bytes.appendRESP(textOf: instance.node.life.rawValue)
-        bytes.appendRESP("$6\r\nnumber\r\n")
+        bytes.appendRESP(word: "number")
         bytes.appendRESP(integer: instance.number)
-        bytes.appendRESP("$7\r\nservice\r\n")
+        bytes.appendRESP(word: "service")
         bytes.appendRESP(text: instance.service)
-        bytes.appendRESP("$7\r\naddress\r\n")
+        bytes.appendRESP(word: "address")
         bytes.appendRESP(text: instance.address)
-        bytes.appendRESP("$6\r\nweight\r\n")
+        bytes.appendRESP(word: "weight")
         bytes.appendRESP(integer: instance.weight)
-        bytes.appendRESP("$6\r\ncookie\r\n")
+        bytes.appendRESP(word: "cookie")
         bytes.appendRESP(text: instance.cookieName)
     }
 }
@@ -303,8 +317,7 @@ extension ClientProtocol {
         return SessionSnapshot(
             key: try map.key("key"), createdAt: try map.integer("created"), accessedAt: try map.integer("accessed"),
             idleSeconds: try map.small("idle"), expiresAt: try map.integer("expires"), user: try map.text("user"),
-            fields: try fields(try map.value("fields")),
-            primary: try map.name("primary"), backup: try map.optionalName("backup"))
+            fields: try fields(try map.value("fields")), primary: try map.name("primary"), backup: try map.optionalName("backup"))
     }
 
     private static func summary(_ value: RESPValue) throws(ClientProtocolError) -> SessionSummary {

@@ -302,14 +302,14 @@ extension CommandWords {
         while !isAtEnd {
             switch try nextWord("a change") {
             case "SET": commit.changes.append(try nextValue(FieldChange.set, bytes: &bytes))
-            case "DEL": commit.changes.append(.remove(try nextField()))
-            case "INCR": commit.changes.append(.increment(try nextField(), by: try nextInteger("the increment")))
-            case "MAX": commit.changes.append(.raise(try nextField(), to: try nextInteger("the maximum")))
+            case "DEL": commit.changes.append(.remove(try nextField(bytes: &bytes)))
+            case "INCR": commit.changes.append(.increment(try nextField(bytes: &bytes), by: try nextInteger("the increment")))
+            case "MAX": commit.changes.append(.raise(try nextField(bytes: &bytes), to: try nextInteger("the maximum")))
             case "ADD": commit.changes.append(try nextElement(FieldChange.insert, bytes: &bytes))
             case "REM": commit.changes.append(try nextElement(FieldChange.erase, bytes: &bytes))
             case "DROP": commit.changes.append(try nextValue(FieldChange.drop, bytes: &bytes))
             case "IF": commit.conditions.append(try nextValue(FieldCondition.holds, bytes: &bytes))
-            case "IFNOT": commit.conditions.append(.isAbsent(try nextField()))
+            case "IFNOT": commit.conditions.append(.isAbsent(try nextField(bytes: &bytes)))
             case "UPSERT": commit.makesSession = true
             case "USER": commit.user = try nextText("the user's name", bytes: 0...SessionLimits.userBytesMax)
             case "IDLE": commit.idleSeconds = try nextInteger("the idle time in seconds", in: 1...UInt32.max)
@@ -320,7 +320,6 @@ extension CommandWords {
             case "REGENERATE": commit.regenerate = true
             case let other: throw invalid("\(other.printable) is no change or condition; Docs/PROTOCOL.md lists them all")
             }
-            bytes += commit.changes.last?.field.utf8.count ?? 0
             guard commit.changes.count <= SessionLimits.fieldsMax else { throw invalid("more than \(SessionLimits.fieldsMax) changes") }
             guard commit.conditions.count <= SessionLimits.fieldsMax else {
                 throw invalid("more than \(SessionLimits.fieldsMax) conditions")
@@ -333,7 +332,7 @@ extension CommandWords {
     }
 
     private mutating func nextValue<Change>(_ change: (String, [UInt8]) -> Change, bytes: inout Int) throws(ClientFailure) -> Change {
-        let field = try nextField()
+        let field = try nextField(bytes: &bytes)
         let value = try next("the field's value")
         guard value.count <= SessionLimits.fieldBytesMax else {
             throw invalid("field \(field) has \(value.count) bytes, more than \(SessionLimits.fieldBytesMax)")
@@ -345,7 +344,7 @@ extension CommandWords {
     private mutating func nextElement(
         _ change: (String, [UInt8]) -> FieldChange, bytes: inout Int
     ) throws(ClientFailure) -> FieldChange {
-        let field = try nextField()
+        let field = try nextField(bytes: &bytes)
         let element = try next("the element")
         guard element.count <= SessionLimits.elementBytesMax else {
             throw invalid("an element of field \(field) has \(element.count) bytes, more than \(SessionLimits.elementBytesMax)")
@@ -354,7 +353,10 @@ extension CommandWords {
         return change(field, Array(element))
     }
 
-    private mutating func nextField() throws(ClientFailure) -> String {
-        try nextText("the field's name", bytes: 1...SessionLimits.fieldNameBytesMax)
+    /// Names and values together are what a commit's bytes are counted by.
+    private mutating func nextField(bytes: inout Int) throws(ClientFailure) -> String {
+        let name = try nextText("the field's name", bytes: 1...SessionLimits.fieldNameBytesMax)
+        bytes += name.utf8.count
+        return name
     }
 }

@@ -46,8 +46,7 @@ public struct SessionSnapshot: Hashable, Sendable {
 
     public init(
         key: SessionKey, createdAt: Int64, accessedAt: Int64, idleSeconds: UInt32, expiresAt: Int64, user: String, fields: [Field],
-        primary: NodeName,
-        backup: NodeName?
+        primary: NodeName, backup: NodeName?
     ) {
         self.key = key
         self.createdAt = createdAt

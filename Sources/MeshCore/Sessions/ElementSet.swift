@@ -35,26 +35,23 @@ public struct ElementSet: Hashable, Sendable {
 
     /// Adds or removes in a write of that version, whose last word on an element counts.
     mutating func set(_ bytes: [UInt8], isRemoved: Bool, version: Version) {
-        let element = Element(bytes: bytes, version: version, isRemoved: isRemoved)
-        let index = position(of: bytes)
-        if index < elements.endIndex, elements[index].bytes == bytes {
-            elements[index] = element
-        } else {
-            elements.insert(element, at: index)
-        }
+        place(Element(bytes: bytes, version: version, isRemoved: isRemoved)) { _ in true }
         forget()
     }
 
     mutating func merge(_ other: ElementSet) {
-        for element in other.elements {
-            let index = position(of: element.bytes)
-            if index == elements.endIndex || elements[index].bytes != element.bytes {
-                elements.insert(element, at: index)
-            } else if elements[index].precedence < element.precedence {
-                elements[index] = element
-            }
-        }
+        for element in other.elements { place(element) { $0.precedence < element.precedence } }
         forget()
+    }
+
+    /// Puts an element where it belongs, in place of an earlier word on it that it replaces.
+    private mutating func place(_ element: Element, replacing isReplaced: (Element) -> Bool) {
+        let index = position(of: element.bytes)
+        if index == elements.endIndex || elements[index].bytes != element.bytes {
+            elements.insert(element, at: index)
+        } else if isReplaced(elements[index]) {
+            elements[index] = element
+        }
     }
 
     /// The oldest first. A copy that still has such an element could bring it back, but of sixteen removals ago nobody has one but a peer

@@ -5,6 +5,8 @@ public struct SessionKey: Hashable, Comparable, Sendable, CustomStringConvertibl
     private let words: (UInt64, UInt64, UInt64, UInt64)
 
     public static let byteCount = 32
+    /// Of its text.
+    static let characterCount = 43
 
     /// Nil unless there are exactly 32 bytes.
     public init?(bytes: some Collection<UInt8>) {
@@ -29,9 +31,9 @@ public struct SessionKey: Hashable, Comparable, Sendable, CustomStringConvertibl
     }
 
     init?(text: some Collection<UInt8>) {
-        guard text.count == 43 else { return nil }
+        guard text.count == Self.characterCount else { return nil }
         var words: (UInt64, UInt64, UInt64, UInt64) = (0, 0, 0, 0)
-        var lettersLeft = 43
+        var lettersLeft = Self.characterCount
         for letter in text {
             guard var value = Base64URL.value(of: letter) else { return nil }
             lettersLeft -= 1

@@ -53,6 +53,7 @@ public struct SessionState: Hashable, Sendable {
     public static let tombstoneMilliseconds: Int64 = 3_600_000
     /// How long a session that was moved can still be read under its old id, in milliseconds: requests that a login overtook are still under way.
     public static let graceMilliseconds: Int64 = 10_000
+
     /// Removed fields that are remembered, so that a late copy doesn't bring them back.
     static let removalsMax = 128
 

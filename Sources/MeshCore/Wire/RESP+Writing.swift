@@ -2,11 +2,26 @@
 // and each would cost an array of its own.
 
 extension [UInt8] {
-    /// Bytes as they are: a reply's constant parts, their lengths and line ends included.
+    /// Bytes as they are, their lengths and line ends included.
     mutating func appendRESP(_ literal: StaticString) {
         append(contentsOf: UnsafeBufferPointer(start: literal.utf8Start, count: literal.utf8CodeUnitCount))
     }
 
+    /// A constant bulk string: the key of an entry in a reply's map.
+    mutating func appendRESP(word: StaticString) {
+        appendRESP("$", word.utf8CodeUnitCount)
+        appendRESP(word)
+        appendRESP("\r\n")
+    }
+
+    mutating func appendRESP(_ key: SessionKey) {
+        appendRESP("$", SessionKey.characterCount)
+        key.appendText(to: &self)
+        appendRESP("\r\n")
+    }
+
+    mutating func appendRESPNull() { appendRESP("_\r\n") }
+    mutating func appendRESP(boolean value: Bool) { appendRESP(value ? "#t\r\n" : "#f\r\n") }
     mutating func appendRESP(map count: Int) { appendRESP("%", count) }
     mutating func appendRESP(array count: Int) { appendRESP("*", count) }
     mutating func appendRESP(push count: Int) { appendRESP(">", count) }

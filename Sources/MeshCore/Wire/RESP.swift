@@ -31,8 +31,8 @@ public enum RESPValue: Hashable, Sendable {
         case .simple(let text): bytes.appendRESP("+", line: text)
         case .error(let text): bytes.appendRESP("-", line: text)
         case .integer(let value): bytes.appendRESP(integer: value)
-        case .null: bytes.appendRESP("_\r\n")
-        case .boolean(let value): bytes.appendRESP(value ? "#t\r\n" : "#f\r\n")
+        case .null: bytes.appendRESPNull()
+        case .boolean(let value): bytes.appendRESP(boolean: value)
         case .double(let value): bytes.appendRESP(",", line: String(value))
         case .bulk(let payload): bytes.appendRESP(bulk: payload)
         case .array(let values):

@@ -131,6 +131,15 @@ struct Story {
         }
     }
 
+    /// A write of a client's own field that `read` is owed and doesn't show: whose it is, and what proves that.
+    func lostWrite(_ read: History.Operation, showing contents: History.Contents) -> (client: Int, witness: [History.Operation])? {
+        for client in clients {
+            let shown = contents.marks[client]
+            if let write = overwriter(of: shown, client, at: read) { return (client, witness(shown, write, read)) }
+        }
+        return nil
+    }
+
     var clients: [Int] { Set(operations.lazy.filter { $0.count != nil }.map(\.client)).sorted() }
 
     // MARK: The counter

@@ -21,13 +21,11 @@ public struct SurvivalCheck: Check {
         for story in Story.all(of: history) {
             if let lost = lostSession(story) { return lost }
             for (read, contents) in story.shown where history.isLast(read) {
-                for client in story.clients {
-                    if let write = story.overwriter(of: contents.marks[client], client, at: read) {
-                        return Counterexample(promise, "a write of c\(client) is lost", story.witness(contents.marks[client], write, read))
-                    }
+                if let (client, witness) = story.lostWrite(read, showing: contents) {
+                    return Counterexample(promise, "a write of c\(client) is lost", witness)
                 }
                 let owed = story.increments(at: read).owed
-                if owed.reduce(0, { $0 + ($1.amount ?? 0) }) > contents.counter {
+                if owed.sum > contents.counter {
                     return Counterexample(promise, "increments are lost", owed + [read])
                 }
             }
@@ -114,14 +112,11 @@ public struct MergeCheck: Check {
     public func counterexample(in history: History) -> Counterexample? {
         for story in Story.all(of: history) {
             for (read, contents) in story.shown {
-                for client in story.clients {
-                    if let write = story.overwriter(of: contents.marks[client], client, at: read) {
-                        return Counterexample(
-                            promise, "c\(client)'s field lacks a write", story.witness(contents.marks[client], write, read))
-                    }
+                if let (client, witness) = story.lostWrite(read, showing: contents) {
+                    return Counterexample(promise, "c\(client)'s field lacks a write", witness)
                 }
                 let (owed, possible) = story.increments(at: read)
-                if contents.counter < owed.reduce(0, { $0 + ($1.amount ?? 0) }) {
+                if owed.sum > contents.counter {
                     return Counterexample(promise, "the counter lacks increments", owed + [read])
                 }
                 if contents.counter > possible.reduce(0, { $0 + ($1.amount ?? 0) * story.timesMax($1) }) {
@@ -203,10 +198,7 @@ public struct ExpiryCheck: Check {
 
     private func early(_ read: History.Operation, _ idle: Duration, _ story: Story) -> Counterexample? {
         guard let answered = read.completed else { return nil }
-        let access = story.operations.last { access in
-            guard history(story, access, isBefore: read) else { return false }
-            return answered - access.invoked < idle
-        }
+        let access = story.operations.last { isAccess($0, before: read, story) && answered - $0.invoked < idle }
         return access.map {
             Counterexample(
                 promise, "\(read.session) expired \(answered - $0.invoked) after it was asked for",
@@ -214,9 +206,10 @@ public struct ExpiryCheck: Check {
         }
     }
 
-    private func history(_ story: Story, _ access: History.Operation, isBefore read: History.Operation) -> Bool {
-        switch access.outcome {
-        case .shown, .done: story.history.precedes(access, read)
+    /// Whether it reached the session, and `read` is owed that.
+    private func isAccess(_ operation: History.Operation, before read: History.Operation, _ story: Story) -> Bool {
+        switch operation.outcome {
+        case .shown, .done: story.history.precedes(operation, read)
         case .unknown, .failed, .absent: false
         }
     }
@@ -257,9 +250,7 @@ public struct FormerIdCheck: Check {
                 }
             }
             guard let moved = move.completed, story.history.precedes(move, later), later.invoked - moved > History.grace + History.skew
-            else {
-                return nil
-            }
+            else { return nil }
             return Counterexample(promise, "\(later.session) is good \(later.invoked - moved) after its move", [move, later])
         case .done where later.action != .destroy && story.history.precedes(move, later):
             return Counterexample(promise, "\(later.session) was changed after its move", [move, later])
@@ -282,6 +273,9 @@ extension Story {
 }
 
 extension [History.Operation] {
+    /// What these increments add up to.
+    fileprivate var sum: Int64 { reduce(0) { $0 + ($1.amount ?? 0) } }
+
     fileprivate var unique: Self {
         var seen: Set<Int> = []
         return filter { seen.insert($0.number).inserted }

@@ -64,6 +64,18 @@ two=0
 
 # ---- servers
 
+# await TEXT FILE: until the file of an agent's events, whose process is `pid`, has it
+await() {
+    for _ in $(seq 300); do
+        grep -q "$1" "$2" 2>/dev/null && return
+        kill -0 "$pid" 2>/dev/null || break
+        sleep 0.1
+    done
+    cat "$work/log" >&2
+    echo "no $1 in $2" >&2
+    exit 70
+}
+
 agent_count=0 preload=
 # start_agent CPU [SEED]: an agent, with the library `preload` names; sets pid, socket, address, admin
 start_agent() {
@@ -74,11 +86,7 @@ start_agent() {
         --admin 127.0.0.1:0 --idle-timeout 24h --events json --log-level error >"$work/$name.events" 2>>"$work/log" &
     pid=$!
     pids+=("$pid")
-    for _ in $(seq 200); do
-        grep -q '"ready"' "$work/$name.events" && break
-        kill -0 "$pid" 2>/dev/null || { cat "$work/log" >&2; exit 70; }
-        sleep 0.05
-    done
+    await '"ready"' "$work/$name.events"
     address=$(sed -n 's/.*"ready".*"address":"\([^"]*\)".*/\1/p' "$work/$name.events")
     admin=$(sed -n 's/.*"ready".*"admin":"[^"]*:\([0-9]*\)".*/\1/p' "$work/$name.events")
 }
@@ -118,7 +126,8 @@ start_redis() {
 
 # ---- load
 
-command() {
+# request WORD...: as it goes over the wire
+request() {
     printf '*%d\r\n' $#
     for word; do printf '$%d\r\n%s\r\n' ${#word} "$word"; done
 }
@@ -165,17 +174,17 @@ record() {
 }
 
 has() { [[ " ${rows[*]} " == *" $1 "* ]]; }
-hasAny() { for row; do has "$row" && return 0; done; return 1; }
+has_any() { for row; do has "$row" && return 0; done; return 1; }
 
 "$bin/sessionmesh" keygen >"$work/key"
 chmod 600 "$work/key"
 : >"$work/records"
 round=- missed=0
 
-if hasAny read-1 read-50 open-50 commit-1 commit-50; then
+if has_any read-1 read-50 open-50 commit-1 commit-50; then
     start_mesh
     start_redis
-    command SESSION.COMMIT '*' "$(some 32)" SET data "$(some 100)" >"$work/create"
+    request SESSION.COMMIT '*' "$(some 32)" SET data "$(some 100)" >"$work/create"
     load "$socket" "$work/create" connections 8 requests 10000 save "$work" >/dev/null
     awk 'BEGIN {
         for (i = 0; i < 100; i++) value = value "x"
@@ -236,8 +245,8 @@ if has memory; then
     content=$((3 * (5 + 20)))
     start_agent 0
     mkdir "$work/small"
-    command SESSION.COMMIT '*' "$(some 32)" SET alpha "$(some 20)" SET delta "$(some 20)" SET gamma "$(some 20)" >"$work/create-small"
-    until grep -q '"serving"' "$work/n$agent_count.events"; do sleep 0.1; done
+    request SESSION.COMMIT '*' "$(some 32)" SET alpha "$(some 20)" SET delta "$(some 20)" SET gamma "$(some 20)" >"$work/create-small"
+    await '"serving"' "$work/n$agent_count.events"
     empty=$(resident "$pid")
     read -r done rate _ < <(load "$socket" "$work/create-small" depth 64 requests "$sessions" save "$work/small" save-max $((sessions / 100)))
     held=$(resident "$pid")
@@ -254,7 +263,7 @@ if has allocations; then
     preload=$work/libMallocCount.so
     start_mesh
     mkdir "$work/counted"
-    command SESSION.COMMIT '*' "$(some 32)" SET data "$(some 100)" >"$work/create"
+    request SESSION.COMMIT '*' "$(some 32)" SET data "$(some 100)" >"$work/create"
     load "$socket" "$work/create" connections 8 requests 10000 save "$work/counted" >/dev/null
     for what in read commit; do
         # Buffers and tables grow at first.

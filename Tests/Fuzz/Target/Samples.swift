@@ -71,6 +71,14 @@ enum Samples {
         return state
     }
 
+    private static func commit(of key: SessionKey) -> SessionCommit {
+        var commit = SessionCommit(
+            key: key, id: CommitID(upper: 1, lower: 2), changes: changes, conditions: [.holds("a", [1]), .isAbsent("b")],
+            makesSession: true)
+        commit.user = "ann"
+        return commit
+    }
+
     private static let changes: [FieldChange] = [
         .set("a", [1]), .remove("b"), .increment("n", by: -4), .raise("m", to: 7), .insert("s", [1]), .erase("s", [2]), .drop("d", [2]),
     ]
@@ -100,10 +108,7 @@ enum Samples {
     private static func peerMessages() throws -> [PeerMessage] {
         let (key, member) = (FuzzDecoder.Fixture.session, FuzzDecoder.Fixture.others[0].id)
         let slot = SlotTenure(slot: Slot(masking: 4095), tenure: Tenure(term: 9, owner: member))
-        var commit = SessionCommit(
-            key: key, id: CommitID(upper: 1, lower: 2), changes: changes, conditions: [.holds("a", [1]), .isAbsent("b")], makesSession: true
-        )
-        commit.user = "ann"
+        let commit = Self.commit(of: key)
         let fields = [SessionSnapshot.Field(name: "a", value: .bytes([])), .init(name: "n", value: .integer(-1))]
         let snapshot = SessionSnapshot(
             key: key, createdAt: 5, accessedAt: 6, idleSeconds: 7, expiresAt: 9, user: "ann", fields: fields, primary: member.name,
@@ -127,10 +132,7 @@ enum Samples {
 
     private static func commands() -> [ClientCommand] {
         let key = FuzzDecoder.Fixture.session
-        var commit = SessionCommit(
-            key: key, id: CommitID(upper: 1, lower: 2), changes: changes, conditions: [.holds("a", [1]), .isAbsent("b")], makesSession: true
-        )
-        commit.user = "ann"
+        var commit = Self.commit(of: key)
         commit.idleSeconds = 60
         return [
             .hello, .authenticate(token: [1, 2, 3]), .request(.ping), .request(.open(cookie: [97])), .request(.read(key)),

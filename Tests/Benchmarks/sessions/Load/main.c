@@ -135,7 +135,7 @@ static void ask(struct connection *c) {
 }
 
 static void flush(struct connection *c) {
-    // What fits into a connection's depth fits into the socket's buffer many times over.
+    // Requests are short: all that may be unanswered on a connection fits into the socket's buffer.
     if (c->pending && send(c->fd, c->out, c->pending, MSG_NOSIGNAL) != (ssize_t)c->pending) fail("a request could not be sent");
     c->pending = 0;
 }
@@ -231,6 +231,7 @@ int main(int count, char **words) {
     if (strlen(words[1]) >= sizeof address.sun_path) fail("the socket's path is too long");
     strcpy(address.sun_path, words[1]);
     struct connection **all = calloc(connections, sizeof *all);
+    if (epoll_fd < 0 || !all) fail("no memory");
     for (int i = 0; i < connections; i++) {
         struct connection *c = all[i] = calloc(1, sizeof *c);
         if (!c) fail("no memory");
@@ -246,7 +247,6 @@ int main(int count, char **words) {
         flush(all[i]);
     }
     long in_time = 0;
-    int64_t now;
     while (done < sent) {
         struct epoll_event events[256];
         int n = epoll_wait(epoll_fd, events, 256, 10000);
@@ -254,10 +254,11 @@ int main(int count, char **words) {
         for (int i = 0; i < n; i++) hear(events[i].data.ptr, end);
         if (!limit && in_time == 0 && now_ns(CLOCK_MONOTONIC) >= end) in_time = done;
     }
-    now = now_ns(CLOCK_MONOTONIC);
-    if (limit) in_time = done;
-    else now = end;
-    double seconds = (now - start) / 1e9;
+    if (limit) {
+        in_time = done;
+        end = now_ns(CLOCK_MONOTONIC);
+    }
+    double seconds = (end - start) / 1e9;
     printf("%ld %.0f %ld %ld %ld %ld %.0f\n", done, in_time / seconds, percentile(0.5), percentile(0.99), percentile(0.999), errors,
         (now_ns(CLOCK_PROCESS_CPUTIME_ID) - used) / seconds / 1e7);
     if (save_read && (fclose(save_read) || fclose(save_open) || fclose(save_commit))) fail("what was to be saved");
