@@ -252,7 +252,5 @@ extension SyncChunk {
 
 extension SessionState {
     /// About what the session takes in a message.
-    var byteCount: Int {
-        fields.reduce(48 + commits.count * 24) { $0 + 40 + $1.name.utf8.count + $1.cell.byteCount }
-    }
+    var byteCount: Int { 48 + commits.count * 24 + fields.bytes.count }
 }

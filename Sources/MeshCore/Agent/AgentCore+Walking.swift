@@ -205,10 +205,10 @@ extension AgentCore {
 
 extension SessionSummary {
     fileprivate init(_ key: SessionKey, _ state: SessionState, _ policy: ExpiryPolicy) {
-        let visible = state.fields.filter { !$0.name.hasPrefix("@") && !$0.cell.isRemoved }
+        let visible = state.fields.places.filter(state.fields.isVisible)
         self.init(
             key: key, createdAt: state.created.milliseconds, accessedAt: state.accessedAt, expiresAt: state.expiresAt(policy),
             fields: UInt16(clamping: visible.count),
-            bytes: UInt32(clamping: visible.reduce(0) { $0 + $1.name.utf8.count + $1.cell.byteCount }))
+            bytes: UInt32(clamping: visible.reduce(0) { $0 + $1.name.count + state.fields.byteCount($1) }))
     }
 }

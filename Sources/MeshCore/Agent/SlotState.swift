@@ -84,8 +84,32 @@ struct SessionEntry: Sendable {
     var state: SessionState
     /// The highest stamp that the mirror is known to hold. Replicas keep it too, so that a successor knows what is left to write.
     var mirrored: Stamp = .zero
+    private var waiting: Boxed<Waiting>?
+
+    /// Few sessions have any just now.
+    private struct Waiting {
+        var commits: [UInt64] = []
+        var readers: [UInt64] = []
+    }
+
+    init(state: SessionState, mirrored: Stamp = .zero) {
+        self.state = state
+        self.mirrored = mirrored
+    }
+
     /// Commits that wait for a second copy, oldest first.
-    var pending: [UInt64] = []
+    var pending: [UInt64] {
+        get { waiting?.value.commits ?? [] }
+        set { setWaiting(Waiting(commits: newValue, readers: readers)) }
+    }
+
     /// Operations that read, and so wait for those.
-    var readers: [UInt64] = []
+    var readers: [UInt64] {
+        get { waiting?.value.readers ?? [] }
+        set { setWaiting(Waiting(commits: pending, readers: newValue)) }
+    }
+
+    private mutating func setWaiting(_ new: Waiting) {
+        waiting = new.commits.isEmpty && new.readers.isEmpty ? nil : Boxed(new)
+    }
 }

@@ -1,5 +1,13 @@
 // How a session travels between nodes. Docs/PROTOCOL.md has the table.
 
+enum CellKind: UInt8 {
+    case removed = 0
+    case register = 1
+    case counter = 2
+    case set = 3
+    case maximum = 4
+}
+
 extension ByteWriter {
     public mutating func write(_ state: SessionState) {
         write(state.created.rawValue)
@@ -14,11 +22,7 @@ extension ByteWriter {
         }
         write(UInt16(state.commits.count))
         for mark in state.commits { write(mark) }
-        write(UInt16(state.fields.count))
-        for field in state.fields {
-            write(text: field.name)
-            write(field.cell)
-        }
+        write(state.fields)
     }
 
     public mutating func write(_ commit: CommitID) {
@@ -36,17 +40,18 @@ extension ByteWriter {
         write(version.life)
     }
 
+    /// ``FieldList`` finds its way over cells by this.
     mutating func write(_ cell: Cell) {
         switch cell {
         case .register(let version, nil):
-            write(UInt8(0))
+            write(CellKind.removed.rawValue)
             write(version)
         case .register(let version, let bytes?):
-            write(UInt8(1))
+            write(CellKind.register.rawValue)
             write(version)
             write(long: bytes)
         case .counter(let counter):
-            write(UInt8(2))
+            write(CellKind.counter.rawValue)
             write(counter.origin)
             write(UInt64(bitPattern: counter.base))
             write(counter.foldedThrough)
@@ -57,7 +62,7 @@ extension ByteWriter {
                 write(UInt64(bitPattern: part.sum))
             }
         case .set(let set):
-            write(UInt8(3))
+            write(CellKind.set.rawValue)
             write(set.origin)
             write(UInt16(set.elements.count))
             for element in set.elements {
@@ -66,7 +71,7 @@ extension ByteWriter {
                 write(UInt8(element.isRemoved ? 0 : 1))
             }
         case .maximum(let maximum):
-            write(UInt8(4))
+            write(CellKind.maximum.rawValue)
             write(maximum.origin)
             write(UInt64(bitPattern: maximum.value))
         }
@@ -82,7 +87,7 @@ extension ByteReader {
         let end: UInt8 = try read()
         guard end <= 3 else { throw .unknownValue }
         if end != 0 { state.destroyed = Stamp(rawValue: try read()) }
-        state.isBuried = end & 1 != 0
+        if end & 1 != 0 { state.bury() }
         if end & 2 != 0 { state.moved = .init(commit: try readCommitID(), to: try readSessionKey(), draw: try read()) }
         let commits = Int(try read(UInt16.self))
         guard commits <= SessionState.commitsMax else { throw .tooLarge }
@@ -91,15 +96,9 @@ extension ByteReader {
             guard state.commits.last.map({ $0 < mark }) ?? true else { throw .unknownValue }
             state.commits.append(mark)
         }
-        let fields = Int(try read(UInt16.self))
-        guard fields <= SessionState.fieldsWireMax else { throw .tooLarge }
+        state.fields = try readFields()
         // A destroyed session has none; merging would drop them without a word.
-        guard fields == 0 || !state.isBuried else { throw .unknownValue }
-        for _ in 0..<fields {
-            let name = try readText()
-            guard state.fields.last.map({ $0.name < name }) ?? true else { throw .unknownValue }
-            state.fields.append(.init(name: name, cell: try readCell()))
-        }
+        guard state.fields.isEmpty || !state.isBuried else { throw .unknownValue }
         return state
     }
 
@@ -123,12 +122,12 @@ extension ByteReader {
     }
 
     mutating func readCell() throws(WireError) -> Cell {
-        switch try read(UInt8.self) {
-        case 0: return .register(try readVersion(), nil)
-        case 1:
+        switch CellKind(rawValue: try read()) {
+        case .removed: return .register(try readVersion(), nil)
+        case .register:
             let version = try readVersion()
             return .register(version, Array(try readLong(limit: SessionLimits.fieldBytesMax)))
-        case 2:
+        case .counter:
             var counter = Counter(origin: try readVersion())
             counter.base = Int64(bitPattern: try read())
             counter.foldedThrough = try readVersion()
@@ -140,7 +139,7 @@ extension ByteReader {
                 counter.parts.append(part)
             }
             return .counter(counter)
-        case 3:
+        case .set:
             var set = ElementSet(origin: try readVersion())
             let count = Int(try read(UInt16.self))
             guard count <= ElementSet.elementsWireMax else { throw .tooLarge }
@@ -154,8 +153,8 @@ extension ByteReader {
                 set.elements.append(.init(bytes: bytes, version: version, isRemoved: word == 0))
             }
             return .set(set)
-        case 4: return .maximum(Maximum(origin: try readVersion(), value: Int64(bitPattern: try read())))
-        default: throw .unknownValue
+        case .maximum: return .maximum(Maximum(origin: try readVersion(), value: Int64(bitPattern: try read())))
+        case nil: throw .unknownValue
         }
     }
 }

@@ -115,7 +115,7 @@ extension SessionState {
             switch kind {
             case EntryKind.tombstone:
                 destroyed = stamped.stamp
-                isBuried = true
+                bury()
             case EntryKind.meta: try readMeta(&payload)
             case EntryKind.register:
                 let isSet: UInt8 = try payload.read()
@@ -162,8 +162,12 @@ extension SessionState {
 
     private mutating func merge(fieldNamed name: inout ByteReader, _ cell: Cell) throws(WireError) {
         guard let text = String(validating: try name.read(raw: name.remaining), as: UTF8.self) else { throw .malformedText }
+        var written = FieldList()
+        written.set(text, cell)
+        // No mirror is trusted further than a peer.
+        var reader = ByteReader(written.bytes)
         var part = SessionState()
-        part.fields = [Field(name: text, cell: cell)]
+        part.fields = try reader.readFields()
         merge(part)
     }
 }

@@ -9,20 +9,20 @@ public struct SessionState: Hashable, Sendable {
     public internal(set) var accessedAt: Int64 = 0
     /// The highest stamp ever given in this session.
     public internal(set) var latest: Stamp = .zero
-    /// When it ended: it was destroyed, or moved to another id. Set once and never cleared: whatever arrives later, the session stays gone.
-    public internal(set) var destroyed: Stamp?
-    /// Where it went, of one that ended by a move.
-    public internal(set) var moved: Move?
-    /// Whether its fields are gone as well. One that was moved keeps them for a while, for those who still ask by the old id.
-    public internal(set) var isBuried = false
-    /// In the order of their names.
-    public internal(set) var fields: [Field] = []
+    private var end: Boxed<End>?
+    public internal(set) var fields = FieldList()
     /// The commits of the last 30 seconds, in the order of their stamps, so that one sent twice counts once.
     public internal(set) var commits: [CommitMark] = []
 
     public struct Field: Hashable, Sendable {
         public var name: String
         public var cell: Cell
+    }
+
+    private struct End: Hashable {
+        var at: Stamp
+        var moved: Move?
+        var isBuried = false
     }
 
     /// A session that goes on under another id. Two sides of a cut may each have moved one: the lesser move counts then.
@@ -73,7 +73,28 @@ public struct SessionState: Hashable, Sendable {
         accessedAt = wall
     }
 
-    public var isDestroyed: Bool { destroyed != nil }
+    /// When it ended: it was destroyed, or moved to another id. Set once and never cleared: whatever arrives later, the session stays gone.
+    public internal(set) var destroyed: Stamp? {
+        get { end?.value.at }
+        set {
+            guard let newValue else { return }
+            if end == nil { end = Boxed(End(at: newValue)) } else { end?.value.at = newValue }
+        }
+    }
+
+    /// Where it went, of one that ended by a move.
+    public internal(set) var moved: Move? {
+        get { end?.value.moved }
+        set { end?.value.moved = newValue }
+    }
+
+    /// Whether its fields are gone as well. One that was moved keeps them for a while, for those who still ask by the old id.
+    public private(set) var isBuried: Bool {
+        get { end?.value.isBuried ?? false }
+        set { end?.value.isBuried = newValue }
+    }
+
+    public var isDestroyed: Bool { end != nil }
 
     /// Whether a reader may see it: it lives, or was moved just now.
     public func isReadable(wall: Int64) -> Bool {
@@ -82,11 +103,11 @@ public struct SessionState: Hashable, Sendable {
     }
 
     public subscript(name: String) -> Cell? {
-        position(of: name).found.map { fields[$0].cell }
+        fields[name]
     }
 
     public var user: String {
-        if case .register(_, let bytes?) = self[Self.userField] { String(validating: bytes, as: UTF8.self) ?? "" } else { "" }
+        fields.register(Self.userField).flatMap { String(validating: $0, as: UTF8.self) } ?? ""
     }
 
     /// What the session says of its own expiry; nil goes by the agent's default.
@@ -97,21 +118,15 @@ public struct SessionState: Hashable, Sendable {
     public var until: Int64? { number(Self.untilField, as: UInt64.self).map { Int64(clamping: $0) } }
 
     private func number<Number: FixedWidthInteger & UnsignedInteger>(_ field: String, as: Number.Type = Number.self) -> Number? {
-        guard case .register(_, let bytes?) = self[field] else { return nil }
+        guard let bytes = fields.register(field) else { return nil }
         var reader = ByteReader(bytes)
         return try? reader.read(Number.self)
     }
 
     /// Fields that a reader sees.
     public var visibleFields: [SessionSnapshot.Field] {
-        fields.compactMap { field in
-            guard !field.name.hasPrefix("@") else { return nil }
-            switch field.cell {
-            case .register(_, let bytes): return bytes.map { .init(name: field.name, value: .bytes($0)) }
-            case .counter(let counter): return .init(name: field.name, value: .integer(counter.value))
-            case .maximum(let maximum): return .init(name: field.name, value: .integer(maximum.value))
-            case .set(let set): return .init(name: field.name, value: .elements(set.present))
-            }
+        fields.places.compactMap { place in
+            fields.value(place).map { SessionSnapshot.Field(name: fields.name(place), value: $0) }
         }
     }
 
@@ -124,17 +139,9 @@ public struct SessionState: Hashable, Sendable {
         if let theirs = other.destroyed { destroyed = min(destroyed ?? theirs, theirs) }
         if let theirs = other.moved { moved = min(moved ?? theirs, theirs) }
         if other.isBuried { bury() }
-        for field in other.fields { merge(field) }
+        if !isBuried { fields.merge(other.fields) }
         forgetOldRemovals()
         remember(other.commits)
-    }
-
-    private mutating func merge(_ field: Field) {
-        guard !isBuried else { return }
-        switch position(of: field.name) {
-        case .found(let index): fields[index].cell.merge(field.cell)
-        case .missing(let index): fields.insert(field, at: index)
-        }
     }
 
     /// Fields come and go under ever new names; a session that kept every removal would outgrow a peer message. Oldest first, and alike for
@@ -145,12 +152,12 @@ public struct SessionState: Hashable, Sendable {
         for field in fields { if case .register(let version, nil) = field.cell { removals.append((version, field.name)) } }
         guard removals.count > Self.removalsMax else { return }
         let forgotten = Set(removals.sorted { $0 < $1 }.prefix(removals.count - Self.removalsMax).map(\.name))
-        fields.removeAll { forgotten.contains($0.name) }
+        fields = fields.keeping { !forgotten.contains(fields.name($0)) }
     }
 
-    private mutating func bury() {
+    mutating func bury() {
         isBuried = true
-        fields = []
+        fields = FieldList()
     }
 
     private mutating func remember(_ marks: [CommitMark]) {
@@ -234,18 +241,18 @@ public struct SessionState: Hashable, Sendable {
         try Self.check(commit)
         var changed = self
         let version = Version(stamp: Stamp(after: latest, wall: wall), life: life)
-        var touched: Set<String> = []
+        var touched: [String] = []
         for change in commit.changes where changed.isChanged(by: change) {
             try changed.apply(change, version: version)
-            touched.insert(change.field)
+            touched.append(change.field)
         }
         if let user = commit.user {
             changed.set(Self.userField, user.isEmpty ? nil : Array(user.utf8), version: version)
-            touched.insert(Self.userField)
+            touched.append(Self.userField)
         }
         for (name, bytes) in Self.expiryFields(of: commit) {
             changed.set(name, bytes, version: version)
-            touched.insert(name)
+            touched.append(name)
         }
         try changed.checkLimits()
         changed.forgetOldRemovals()
@@ -258,7 +265,7 @@ public struct SessionState: Hashable, Sendable {
         delta.created = created
         delta.accessedAt = accessedAt
         delta.latest = latest
-        delta.fields = fields.filter { touched.contains($0.name) }
+        delta.fields = fields.keeping { place in touched.contains { fields.isNamed($0, place) } }
         delta.commits = [CommitMark(stamp: version.stamp, id: commit.id)]
         return delta
     }
@@ -292,11 +299,11 @@ public struct SessionState: Hashable, Sendable {
             guard counter.add(amount, version: version) else {
                 throw ClientFailure(.invalid, "counter \"\(name)\" would leave the range of 64 bits; set it anew")
             }
-            replace(name, .counter(counter))
+            fields.set(name, .counter(counter))
         case .raise(let name, let value):
             let cell = self[name]
             let origin = if case .maximum(let maximum) = cell { maximum.origin } else { origin(replacing: cell, at: version) }
-            replace(name, .maximum(Maximum(origin: origin, value: value)))
+            fields.set(name, .maximum(Maximum(origin: origin, value: value)))
         case .insert(let name, let element): setElement(element, of: name, isRemoved: false, version: version)
         case .erase(let name, let element): setElement(element, of: name, isRemoved: true, version: version)
         case .drop(let name, _): set(name, nil, version: version)
@@ -307,7 +314,7 @@ public struct SessionState: Hashable, Sendable {
         let cell = self[name]
         var elements = if case .set(let set) = cell { set } else { ElementSet(origin: origin(replacing: cell, at: version)) }
         elements.set(element, isRemoved: isRemoved, version: version)
-        replace(name, .set(elements))
+        fields.set(name, .set(elements))
     }
 
     private func origin(replacing cell: Cell?, at version: Version) -> Version {
@@ -331,27 +338,20 @@ public struct SessionState: Hashable, Sendable {
     }
 
     private mutating func set(_ name: String, _ bytes: [UInt8]?, version: Version) {
-        replace(name, .register(version, bytes))
-    }
-
-    private mutating func replace(_ name: String, _ cell: Cell) {
-        switch position(of: name) {
-        case .found(let index): fields[index].cell = cell
-        case .missing(let index): fields.insert(Field(name: name, cell: cell), at: index)
-        }
+        fields.set(name, .register(version, bytes))
     }
 
     private func checkLimits() throws(ClientFailure) {
         var count = 0
         var bytes = 0
         var elements = 0
-        for field in fields where !field.name.hasPrefix("@") {
-            guard !field.cell.isRemoved else { continue }
+        for place in fields.places where fields.isVisible(place) {
+            let byteCount = fields.byteCount(place)
             count += 1
-            bytes += field.name.utf8.count + field.cell.byteCount
-            guard case .set(let set) = field.cell else { continue }
+            bytes += place.name.count + byteCount
+            guard fields.kind(place) == .set, case .set(let set) = fields.cell(place) else { continue }
             elements += set.elements.count { !$0.isRemoved }
-            guard field.cell.byteCount <= SessionLimits.fieldBytesMax else {
+            guard byteCount <= SessionLimits.fieldBytesMax else {
                 throw ClientFailure(.invalid, "a set holds at most \(SessionLimits.fieldBytesMax) bytes; store less, or a reference")
             }
         }
@@ -376,7 +376,7 @@ public struct SessionState: Hashable, Sendable {
         delta.created = created
         delta.latest = latest
         delta.destroyed = destroyed
-        delta.isBuried = true
+        delta.bury()
         delta.commits = [CommitMark(stamp: latest, id: commit)]
         return delta
     }
@@ -432,19 +432,5 @@ public struct SessionState: Hashable, Sendable {
 
     private func idle(_ policy: ExpiryPolicy) -> Duration {
         idleSeconds.map { .seconds(Int64($0)) } ?? policy.idle
-    }
-
-    // MARK: Finding
-
-    private enum Position {
-        case found(Int)
-        case missing(Int)
-
-        var found: Int? { if case .found(let index) = self { index } else { nil } }
-    }
-
-    private func position(of name: String) -> Position {
-        let index = fields.partitioningIndex { $0.name >= name }
-        return index < fields.endIndex && fields[index].name == name ? .found(index) : .missing(index)
     }
 }

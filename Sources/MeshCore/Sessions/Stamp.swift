@@ -32,6 +32,8 @@ public struct Version: Hashable, Comparable, Sendable {
     /// The life of the node that wrote.
     public var life: Life
 
+    static let byteCount = 16
+
     public static let zero = Version(stamp: .zero, life: Life(rawValue: 0))
 
     public init(stamp: Stamp, life: Life) {

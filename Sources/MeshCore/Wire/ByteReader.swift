@@ -33,6 +33,13 @@ public struct ByteReader: Sendable {
         return bytes[position..<position + count]
     }
 
+    /// What `check` reads, as it is.
+    mutating func read(_ check: (inout ByteReader) throws(WireError) -> Void) throws(WireError) -> ArraySlice<UInt8> {
+        let start = position
+        try check(&self)
+        return bytes[start..<position]
+    }
+
     public mutating func readShort() throws(WireError) -> ArraySlice<UInt8> {
         let count = try read(UInt8.self)
         return try read(raw: Int(count))

@@ -70,10 +70,10 @@ struct RandomSessions {
                     state.moved = .init(commit: commit, to: to, draw: draw)
                 }
             }
-            state.isBuried = state.moved == nil || Bool.random(using: &generator)
+            if state.moved == nil || Bool.random(using: &generator) { state.bury() }
         }
         if !state.isBuried {
-            for name in ["a", "b", "c"] where Bool.random(using: &generator) { state.fields.append(.init(name: name, cell: cell())) }
+            for name in ["a", "b", "c"] where Bool.random(using: &generator) { state.fields.set(name, cell()) }
         }
         return state
     }
