@@ -107,10 +107,10 @@ final class AgentDriver {
         drain()
     }
 
-    /// The answer to a request that needs no step; nil for any other, which is to be fed.
-    func answerAtOnce(_ request: ClientRequest) -> ClientResponse? {
-        guard phase == .running, !isStepping, inbox.isEmpty else { return nil }
-        return core.answerAtOnce(request, at: SystemClock.now())
+    /// Writes the reply to a request that needs no step; false for any other, which is to be fed.
+    func answerAtOnce(_ request: ClientRequest, to reply: inout [UInt8]) -> Bool {
+        guard phase == .running, !isStepping, inbox.isEmpty else { return false }
+        return core.answerAtOnce(request, at: SystemClock.now(), to: &reply)
     }
 
     /// Hand off and go. Asking again changes nothing.

@@ -17,8 +17,9 @@ public protocol AgentStepping: Sendable {
 
     mutating func step(_ input: AgentInput, at now: Moment) -> [AgentDirective]
 
-    /// The answer to a request that changes nothing and waits for nothing; nil for one that is to be a step's input, before any other.
-    mutating func answerAtOnce(_ request: ClientRequest, at now: Moment) -> ClientResponse?
+    /// Writes the reply to a request that changes nothing and waits for nothing; false, and nothing is written, for one that is to be a step's
+    /// input, before any other.
+    mutating func answerAtOnce(_ request: ClientRequest, at now: Moment, to reply: inout [UInt8]) -> Bool
 }
 
 extension AgentCore: AgentStepping {}

@@ -30,6 +30,17 @@ struct ReplyQueueTests {
         #expect(queue.count == 0)
     }
 
+    @Test func whatIsNotHereAfterAllTakesNoPlace() {
+        var queue = ReplyQueue<UInt8>()
+        var output: [UInt8] = []
+        #expect(!queue.offer(into: &output) { _ in false })
+        let waiting = queue.admit(10)
+        #expect(!queue.offer(into: &output) { _ in false })
+        queue.answer(waiting, into: &output) { $1.append($0) }
+        #expect(output == [10])
+        #expect(queue.count == 0)
+    }
+
     @Test func anAnswerToNothingIsIgnored() {
         var queue = ReplyQueue<UInt8>()
         var output: [UInt8] = []

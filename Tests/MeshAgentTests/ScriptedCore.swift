@@ -30,7 +30,7 @@ struct ScriptedCore: AgentStepping {
         return script(input)
     }
 
-    mutating func answerAtOnce(_ request: ClientRequest, at now: Moment) -> ClientResponse? { nil }
+    mutating func answerAtOnce(_ request: ClientRequest, at now: Moment, to reply: inout [UInt8]) -> Bool { false }
 }
 
 /// What a core was told, for a test on another thread.

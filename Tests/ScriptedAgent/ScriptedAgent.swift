@@ -200,7 +200,8 @@ public final class ScriptedAgent: Sendable {
         live(key, state).map { session in
             SessionSnapshot(
                 key: key, createdAt: session.created.milliseconds, accessedAt: session.accessedAt,
-                idleSeconds: session.idleSeconds ?? UInt32(Self.expiry.idle.components.seconds), expiresAt: session.expiresAt(Self.expiry),
+                idleSeconds: session.terms.idleSeconds ?? UInt32(Self.expiry.idle.components.seconds),
+                expiresAt: session.expiresAt(Self.expiry),
                 user: session.user, fields: session.visibleFields, primary: node, backup: nil)
         }
     }

@@ -1,6 +1,10 @@
 import MeshCore
 import NIOCore
 
+#if canImport(CMeshSystem)
+    import CMeshSystem
+#endif
+
 /// One application's connection: commands in, replies in their order and pushes out.
 ///
 /// Replies are gathered until the loop's turn ends, and then written as one. Reading stops while the client is owed too much: 1024 replies,
@@ -24,11 +28,13 @@ final class ClientHandler: ChannelDuplexHandler {
     private var access: Access
     private var reader = CommandReader()
     private var replies = ReplyQueue<ClientRequest.Kind>()
-    /// What is due and not handed to the channel.
+    /// What is due and not written.
     private var gathered: [UInt8] = []
-    /// Of the last write; taken again when the socket has it all.
-    private var written = ByteBuffer()
+    /// Whether the channel may have something that the kernel did not take yet. What comes later goes behind it.
+    private var isChannelHolding = false
     private var context: ChannelHandlerContext?
+    /// Open as long as the channel is active, and used only then. Kept, because to ask the channel for it takes as long as to write.
+    private var socket: NIOBSDSocket.Handle?
     private var isClosing = false
     private var isParsing = false
     /// Commands may have been left where they were read, since too much was owed.
@@ -78,7 +84,7 @@ final class ClientHandler: ChannelDuplexHandler {
             return end(.clientSlow, "a client reads its messages too slowly and was closed")
         }
         writeGathered()
-        context.write(wrapOutboundOut(buffer), promise: nil)
+        write(buffer, context)
         willFlush()
     }
 
@@ -94,6 +100,7 @@ final class ClientHandler: ChannelDuplexHandler {
 
     func handlerAdded(context: ChannelHandlerContext) {
         self.context = context
+        socket = try? context.pipeline.syncOperations.withUnsafeTransportIfAvailable(of: NIOBSDSocket.Handle.self) { $0 }
         guard case .unproven = access else { return }
         let deadline = context.eventLoop.assumeIsolated().scheduleTask(in: Self.unprovenTimeout) {
             guard case .unproven = self.access else { return }
@@ -138,7 +145,8 @@ final class ClientHandler: ChannelDuplexHandler {
     // MARK: Commands
 
     private var mayProceed: Bool {
-        !isClosing && replies.count < Self.inFlightMax && (context?.channel.isWritable ?? false)
+        guard !isClosing, replies.count < Self.inFlightMax, let context else { return false }
+        return !isChannelHolding || context.channel.isWritable
     }
 
     /// Takes commands from what has been read, as far as this client may be owed replies.
@@ -177,8 +185,8 @@ final class ClientHandler: ChannelDuplexHandler {
 
     private func submit(_ request: ClientRequest) {
         if request.kind == .register, heartbeat == nil { watchHeartbeat(in: Self.silenceMax) }
-        if let response = driver.answerAtOnce(request) {
-            reply { ClientProtocol.write(response, answering: request.kind, to: &$0) }
+        if replies.offer(into: &gathered, { driver.answerAtOnce(request, to: &$0) }) {
+            repliesGathered()
         } else {
             driver.feed(.request(RequestID(client: id, number: replies.admit(request.kind)), request))
         }
@@ -238,17 +246,29 @@ final class ClientHandler: ChannelDuplexHandler {
         driver.willFlush(self)
     }
 
+    /// Past the channel, as long as that holds nothing back: mostly the kernel takes all at once, and the way through the channel costs as much
+    /// as the kernel does.
     private func writeGathered() {
         guard !gathered.isEmpty, let context else { return }
-        written.clear()
-        written.writeBytes(gathered)
-        context.write(wrapOutboundOut(written), promise: nil)
-        if gathered.count > Self.keptBytesMax {
-            gathered = []
-            written = ByteBuffer()
-        } else {
-            gathered.removeAll(keepingCapacity: true)
-        }
+        if isChannelHolding { isChannelHolding = pendingBytes > 0 }
+        let taken = isChannelHolding ? 0 : writeToSocket(context)
+        if taken < gathered.count { write(ByteBuffer(bytes: gathered[taken...]), context) }
+        if gathered.count > Self.keptBytesMax { gathered = [] } else { gathered.removeAll(keepingCapacity: true) }
+    }
+
+    private func write(_ buffer: ByteBuffer, _ context: ChannelHandlerContext) {
+        isChannelHolding = true
+        context.write(wrapOutboundOut(buffer), promise: nil)
+    }
+
+    /// How many of the gathered bytes the kernel took. Why it took no more is for the channel to find, which is given the rest.
+    private func writeToSocket(_ context: ChannelHandlerContext) -> Int {
+        #if canImport(CMeshSystem)
+            guard let socket, context.channel.isActive else { return 0 }
+            return gathered.withUnsafeBytes { max(0, mesh_send(socket, $0.baseAddress, $0.count)) }
+        #else
+            return 0
+        #endif
     }
 
     private var pendingBytes: Int {
@@ -281,6 +301,7 @@ extension ClientHandler: Flushing {
         isUnflushed = false
         guard !isClosing, let context else { return }
         writeGathered()
+        guard isChannelHolding else { return }
         context.flush()
         if !context.channel.isWritable, pendingBytes > Self.replyBytesMax {
             end(.clientSlow, "a client reads its replies too slowly and was closed")

@@ -24,13 +24,23 @@ struct ReplyQueue<Question> {
 
     /// A reply that is here as soon as its request: written to `output` when nothing older waits, else kept in its place.
     mutating func pass(into output: inout [UInt8], _ write: (inout [UInt8]) -> Void) {
+        _ = offer(into: &output) { bytes in
+            write(&bytes)
+            return true
+        }
+    }
+
+    /// The same for one that may not be here after all: then `write` writes nothing and says so, and nothing is changed.
+    mutating func offer(into output: inout [UInt8], _ write: (inout [UInt8]) -> Bool) -> Bool {
         guard !places.isEmpty else {
+            guard write(&output) else { return false }
             oldest += 1
-            return write(&output)
+            return true
         }
         var reply: [UInt8] = []
-        write(&reply)
+        guard write(&reply) else { return false }
         places.append(.answered(reply))
+        return true
     }
 
     /// Writes the reply to `output` when it is its turn, and those behind it that waited for it; else keeps it. It is made from what was asked,

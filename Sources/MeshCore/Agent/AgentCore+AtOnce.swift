@@ -4,42 +4,74 @@
 // looked up three times, taken out again and handed back as a directive; here it is looked up once and answered. Whatever is answered here,
 // an operation would be given as its answer too.
 
+/// A session as it is held and as a reader may see it.
+struct SessionReading {
+    let key: SessionKey
+    let state: SessionState
+    let idleSeconds: UInt32
+    let expiresAt: Int64
+    let primary: NodeName
+    let backup: NodeName?
+
+    var snapshot: SessionSnapshot {
+        var snapshot = head
+        snapshot.fields = state.visibleFields
+        return snapshot
+    }
+
+    /// All but the fields.
+    var head: SessionSnapshot {
+        SessionSnapshot(
+            key: key, createdAt: state.created.milliseconds, accessedAt: state.accessedAt, idleSeconds: idleSeconds, expiresAt: expiresAt,
+            user: state.user, fields: [], primary: primary, backup: backup)
+    }
+}
+
 extension AgentCore {
-    /// The answer to a request that changes nothing and waits for nothing. Nil for any other, and for one that is in doubt: give that to
-    /// ``step(_:at:)``, and before anything else.
-    public mutating func answerAtOnce(_ request: ClientRequest, at now: Moment) -> ClientResponse? {
-        let body: SessionOperation
+    /// Writes the reply to a request that changes nothing and waits for nothing, from the session as it is held. False, and nothing is written,
+    /// for any other, and for one that is in doubt: give that to ``step(_:at:)``, and before anything else.
+    public mutating func answerAtOnce(_ request: ClientRequest, at now: Moment, to reply: inout [UInt8]) -> Bool {
+        let key: SessionKey
+        let isOpened: Bool
         switch request {
-        case .read(let key): body = .read(key)
+        case .read(let read): (key, isOpened) = (read, false)
         case .open(let cookie):
-            guard let session = cookies?.id(in: cookie) else { return .session(nil) }
-            body = .open(SessionKey(of: session))
-        default: return nil
+            guard let session = cookies?.id(in: cookie) else {
+                ClientProtocol.write(.session(nil), answering: .open, to: &reply)
+                return true
+            }
+            (key, isOpened) = (SessionKey(of: session), true)
+        default: return false
         }
         self.now = now
         // What it finds to ask is said by the step that follows, for until that is answered nothing is answered at once.
         noticePause()
-        return readAtOnce(body).map { .session($0) }
+        guard let reading = readAtOnce(key, isOpened: isOpened) else { return false }
+        ClientProtocol.write(reading, to: &reply)
+        return true
     }
 
     /// The session, when this agent owns it, nothing is to be asked before it answers, and no change of it waits for a second copy.
-    func readAtOnce(_ body: SessionOperation) -> SessionSnapshot? {
-        guard configuration.role == .node, let key = body.key else { return nil }
+    ///
+    /// - Parameter isOpened: whether it counts as an access.
+    func readAtOnce(_ key: SessionKey, isOpened: Bool) -> SessionReading? {
+        guard configuration.role == .node else { return nil }
         let index = Int(key.slot.rawValue)
         guard case .owner(let ownership) = slots[index].part, ownership.inquiry == nil, inquiries.afterPause == nil,
             let entry = slots[index].sessions[key], entry.pending.isEmpty, !entry.state.isDestroyed
         else { return nil }
         let wall = wall
-        guard !entry.state.isExpired(wall: wall, policy: configuration.expiry) else { return nil }
-        if case .open = body, entry.state.isTouched(by: wall, policy: configuration.expiry) { return nil }
-        return snapshot(of: entry.state, key, backup: ownership.backup)
+        let terms = entry.state.terms
+        let reading = reading(of: entry.state, terms, key, backup: ownership.backup)
+        guard reading.expiresAt > wall else { return nil }
+        if isOpened, entry.state.isTouched(by: wall, policy: configuration.expiry, terms: terms) { return nil }
+        return reading
     }
 
-    func snapshot(of state: SessionState, _ key: SessionKey, backup: NodeName?) -> SessionSnapshot {
-        SessionSnapshot(
-            key: key, createdAt: state.created.milliseconds, accessedAt: state.accessedAt,
-            idleSeconds: state.idleSeconds ?? UInt32(clamping: configuration.expiry.idle.milliseconds / 1000),
-            expiresAt: state.expiresAt(configuration.expiry), user: state.user, fields: state.visibleFields, primary: id.name,
-            backup: backup)
+    func reading(of state: SessionState, _ terms: SessionState.Terms, _ key: SessionKey, backup: NodeName?) -> SessionReading {
+        SessionReading(
+            key: key, state: state,
+            idleSeconds: terms.idleSeconds ?? UInt32(clamping: configuration.expiry.idleMilliseconds / 1000),
+            expiresAt: state.expiresAt(configuration.expiry, terms), primary: configuration.name, backup: backup)
     }
 }

@@ -11,11 +11,12 @@ extension AgentCore {
     mutating func noticePause() {
         let gap = now.uptime - lastStepAt
         lastStepAt = now.uptime
-        if gap > Self.pauseMin.nanoseconds { verifyOwnership() }
+        if gap > Self.pauseNanosecondsMin { verifyOwnership() }
     }
 
     /// The timers of probes, or of housekeeping, alone make several steps within this.
-    static let pauseMin: Duration = .milliseconds(500)
+    static let pauseMin = Duration.nanoseconds(pauseNanosecondsMin)
+    private static let pauseNanosecondsMin: Int64 = 500_000_000
 
     // MARK: Gossip
 

@@ -71,21 +71,13 @@ extension AgentCore {
             reply(request, .done)
         case .open(let cookie):
             guard let session = cookies?.id(in: cookie) else { return reply(request, .session(nil)) }
-            read(.open(SessionKey(of: session)), for: request)
-        case .read(let key): read(.read(key), for: request)
+            begin(.open(SessionKey(of: session)), for: .client(request, cookie: nil))
+        case .read(let key): begin(.read(key), for: .client(request, cookie: nil))
         case .destroy(let key, let commit): begin(.destroy(key, commit), for: .client(request, cookie: nil))
         case .publish(let channel, let payload): begin(.publish(channel: channel, payload: payload), for: .client(request, cookie: nil))
         case .list(let user, let after): walk(request, for: .list(user: user, after: after))
         case .revoke(let user, let except): walk(request, for: .revoke(user: user, except: except))
         case .commit(let commit): receive(request, commit)
-        }
-    }
-
-    private mutating func read(_ body: SessionOperation, for request: RequestID) {
-        if let snapshot = readAtOnce(body) {
-            reply(request, .session(snapshot))
-        } else {
-            begin(body, for: .client(request, cookie: nil))
         }
     }
 
@@ -322,7 +314,7 @@ extension AgentCore {
         let wall = wall
         guard let state = slots[index].sessions[key]?.state, state.isReadable(wall: wall) else { return absent(body) }
         if case .open = body { touch(key) }
-        return .session(snapshot(of: state, key, backup: slots[index].ownership?.backup))
+        return .session(reading(of: state, state.terms, key, backup: slots[index].ownership?.backup).snapshot)
     }
 
     private mutating func create(_ number: UInt64, _ key: SessionKey, _ commit: SessionCommit, _ state: SessionState?) {

@@ -78,6 +78,26 @@ extension ClientProtocol {
     }
 
     private static func write(_ snapshot: SessionSnapshot, to bytes: inout [UInt8]) {
+        writeHead(of: snapshot, to: &bytes)
+        write(snapshot.fields, to: &bytes)
+    }
+
+    /// What ``write(_:answering:to:)`` writes of its snapshot.
+    static func write(_ reading: SessionReading, to bytes: inout [UInt8]) {
+        writeHead(of: reading.head, to: &bytes)
+        let fields = reading.state.fields
+        bytes.appendRESP(map: fields.places.count(where: fields.isVisible))
+        for place in fields.places where fields.isVisible(place) {
+            bytes.appendRESP(bulk: fields.bytes[place.name])
+            if let value = fields.register(place) {
+                bytes.appendRESP(bulk: value)
+            } else if let value = fields.value(place) {
+                write(value, to: &bytes)
+            }
+        }
+    }
+
+    private static func writeHead(of snapshot: SessionSnapshot, to bytes: inout [UInt8]) {
         bytes.appendRESP(map: 9)
         bytes.appendRESP(word: "key")
         bytes.appendRESP(snapshot.key)
@@ -96,7 +116,6 @@ extension ClientProtocol {
         bytes.appendRESP(word: "backup")
         write(snapshot.backup?.description, to: &bytes)
         bytes.appendRESP(word: "fields")
-        write(snapshot.fields, to: &bytes)
     }
 
     private static func write(_ summary: SessionSummary, to bytes: inout [UInt8]) {
@@ -141,13 +160,17 @@ extension ClientProtocol {
         bytes.appendRESP(map: fields.count)
         for field in fields {
             bytes.appendRESP(text: field.name)
-            switch field.value {
-            case .bytes(let value): bytes.appendRESP(bulk: value)
-            case .integer(let value): bytes.appendRESP(integer: value)
-            case .elements(let elements):
-                bytes.appendRESP(array: elements.count)
-                for element in elements { bytes.appendRESP(bulk: element) }
-            }
+            write(field.value, to: &bytes)
+        }
+    }
+
+    private static func write(_ value: FieldValue, to bytes: inout [UInt8]) {
+        switch value {
+        case .bytes(let value): bytes.appendRESP(bulk: value)
+        case .integer(let value): bytes.appendRESP(integer: value)
+        case .elements(let elements):
+            bytes.appendRESP(array: elements.count)
+            for element in elements { bytes.appendRESP(bulk: element) }
         }
     }
 

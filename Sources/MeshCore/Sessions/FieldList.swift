@@ -112,14 +112,22 @@ public struct FieldList: Hashable, Sendable {
         return .missing(offset)
     }
 
-    var places: some Sequence<Place> {
-        sequence(state: Self.start) { offset in
-            guard offset < bytes.count else { return nil }
-            let place = place(at: offset)
+    /// Goes over the fields from the first.
+    struct Places: Sequence, IteratorProtocol {
+        fileprivate let list: FieldList
+        private var offset = FieldList.start
+
+        fileprivate init(list: FieldList) { self.list = list }
+
+        mutating func next() -> Place? {
+            guard offset < list.bytes.count else { return nil }
+            let place = list.place(at: offset)
             offset = place.cell.upperBound
             return place
         }
     }
+
+    var places: Places { Places(list: self) }
 
     private func place(at offset: Int) -> Place {
         let name = offset + 1..<offset + 1 + Int(bytes[offset])
@@ -162,8 +170,16 @@ public struct FieldList: Hashable, Sendable {
 
     func kind(_ place: Place) -> CellKind? { CellKind(rawValue: bytes[place.cell.lowerBound]) }
 
+    /// Whether its name begins with "@".
+    func isOurs(_ place: Place) -> Bool { firstByte(place) == UInt8(ascii: "@") }
+
+    /// Whether neither it nor any behind it is one of ours.
+    func isBehindOurs(_ place: Place) -> Bool { firstByte(place) > UInt8(ascii: "@") }
+
+    private func firstByte(_ place: Place) -> UInt8 { place.name.isEmpty ? 0 : bytes[place.name.lowerBound] }
+
     /// Whether a reader sees it: neither one of ours nor removed.
-    func isVisible(_ place: Place) -> Bool { bytes[place.name].first != UInt8(ascii: "@") && kind(place) != .removed }
+    func isVisible(_ place: Place) -> Bool { !isOurs(place) && kind(place) != .removed }
 
     /// The value of a register; nil for any other cell.
     func register(_ place: Place) -> ArraySlice<UInt8>? {

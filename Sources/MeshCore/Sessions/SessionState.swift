@@ -111,16 +111,29 @@ public struct SessionState: Hashable, Sendable {
     }
 
     /// What the session says of its own expiry; nil goes by the agent's default.
-    public var idleSeconds: UInt32? { number(Self.idleField) }
-    public var absoluteSeconds: UInt32? { number(Self.absoluteField) }
-    public var isRolling: Bool? { number(Self.rollingField, as: UInt8.self).map { $0 != 0 } }
-    /// Unix milliseconds; nil for no such date.
-    public var until: Int64? { number(Self.untilField, as: UInt64.self).map { Int64(clamping: $0) } }
+    public struct Terms: Hashable, Sendable {
+        public var idleSeconds: UInt32?
+        public var absoluteSeconds: UInt32?
+        public var isRolling: Bool?
+        /// Unix milliseconds; nil for no such date.
+        public var until: Int64?
+    }
 
-    private func number<Number: FixedWidthInteger & UnsignedInteger>(_ field: String, as: Number.Type = Number.self) -> Number? {
-        guard let bytes = fields.register(field) else { return nil }
-        var reader = ByteReader(bytes)
-        return try? reader.read(Number.self)
+    public var terms: Terms {
+        var terms = Terms()
+        for place in fields.places {
+            if fields.isBehindOurs(place) { break }
+            guard fields.isOurs(place), let bytes = fields.register(place) else { continue }
+            var reader = ByteReader(bytes)
+            switch fields.name(place) {
+            case Self.idleField: terms.idleSeconds = try? reader.read()
+            case Self.absoluteField: terms.absoluteSeconds = try? reader.read()
+            case Self.rollingField: terms.isRolling = (try? reader.read(UInt8.self)).map { $0 != 0 }
+            case Self.untilField: terms.until = (try? reader.read(UInt64.self)).map { Int64(clamping: $0) }
+            default: break
+            }
+        }
+        return terms
     }
 
     /// Fields that a reader sees.
@@ -397,13 +410,14 @@ public struct SessionState: Hashable, Sendable {
     }
 
     /// Whether an access now would be noted.
-    func isTouched(by wall: Int64, policy: ExpiryPolicy) -> Bool {
-        !isDestroyed && (isRolling ?? policy.isRolling) && wall - accessedAt >= ExpiryPolicy.accessSlack(idle: idle(policy)).milliseconds
+    func isTouched(by wall: Int64, policy: ExpiryPolicy, terms: Terms) -> Bool {
+        guard !isDestroyed, terms.isRolling ?? policy.isRolling else { return false }
+        return wall - accessedAt >= ExpiryPolicy.accessSlack(idleMilliseconds: idleMilliseconds(policy, terms))
     }
 
     /// Notes an access. Gives the delta when it moved the date far enough to be told to others, and would prolong the session.
     public mutating func touch(wall: Int64, policy: ExpiryPolicy) -> SessionState? {
-        guard isTouched(by: wall, policy: policy) else { return nil }
+        guard isTouched(by: wall, policy: policy, terms: terms) else { return nil }
         accessedAt = wall
         var delta = SessionState()
         delta.created = created
@@ -420,17 +434,20 @@ public struct SessionState: Hashable, Sendable {
     }
 
     /// Unix milliseconds. Never early. Idle time is late by at most its slack and the skew of clocks; an absolute end and a date are exact.
-    public func expiresAt(_ policy: ExpiryPolicy) -> Int64 {
+    public func expiresAt(_ policy: ExpiryPolicy) -> Int64 { expiresAt(policy, terms) }
+
+    /// - Parameter terms: the session's own.
+    func expiresAt(_ policy: ExpiryPolicy, _ terms: Terms) -> Int64 {
         if let destroyed { return destroyed.milliseconds + Self.tombstoneMilliseconds }
-        let idle = idle(policy)
-        let isRolling = isRolling ?? policy.isRolling
-        let lastUse = isRolling ? accessedAt + ExpiryPolicy.accessSlack(idle: idle).milliseconds : latest.milliseconds
-        let idleEnd = lastUse + idle.milliseconds + ExpiryPolicy.skew.milliseconds
-        let absolute = absoluteSeconds.map { Int64($0) * 1000 } ?? policy.absolute?.milliseconds
-        return min(idleEnd, absolute.map { created.milliseconds + $0 } ?? .max, until ?? .max)
+        let idle = idleMilliseconds(policy, terms)
+        let isRolling = terms.isRolling ?? policy.isRolling
+        let lastUse = isRolling ? accessedAt + ExpiryPolicy.accessSlack(idleMilliseconds: idle) : latest.milliseconds
+        let idleEnd = lastUse + idle + ExpiryPolicy.skewMilliseconds
+        let absolute = terms.absoluteSeconds.map { Int64($0) * 1000 } ?? policy.absoluteMilliseconds
+        return min(idleEnd, absolute.map { created.milliseconds + $0 } ?? .max, terms.until ?? .max)
     }
 
-    private func idle(_ policy: ExpiryPolicy) -> Duration {
-        idleSeconds.map { .seconds(Int64($0)) } ?? policy.idle
+    private func idleMilliseconds(_ policy: ExpiryPolicy, _ terms: Terms) -> Int64 {
+        terms.idleSeconds.map { Int64($0) * 1000 } ?? policy.idleMilliseconds
     }
 }

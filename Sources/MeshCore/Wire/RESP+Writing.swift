@@ -57,10 +57,24 @@ extension [UInt8] {
 
     /// A line of a type's byte and a number: a length, a count, an integer.
     mutating func appendRESP(_ kind: Unicode.Scalar, _ value: some FixedWidthInteger) {
-        append(UInt8(ascii: kind))
-        if value < 0 { append(UInt8(ascii: "-")) }
-        appendDecimal(UInt64(value.magnitude))
-        appendRESP("\r\n")
+        // The type's byte, a sign, 20 digits of 2^64 and the line's end, from the back, and appended at once: replies are made of these.
+        withUnsafeTemporaryAllocation(of: UInt8.self, capacity: 24) { line in
+            (line[22], line[23]) = (0x0D, 0x0A)
+            var first = 22
+            var rest = UInt64(value.magnitude)
+            repeat {
+                first -= 1
+                line[first] = UInt8(ascii: "0") + UInt8(truncatingIfNeeded: rest % 10)
+                rest /= 10
+            } while rest > 0
+            if value < 0 {
+                first -= 1
+                line[first] = UInt8(ascii: "-")
+            }
+            first -= 1
+            line[first] = UInt8(ascii: kind)
+            append(contentsOf: UnsafeBufferPointer(rebasing: line[first...]))
+        }
     }
 
     private mutating func appendDecimal(_ value: UInt64) {

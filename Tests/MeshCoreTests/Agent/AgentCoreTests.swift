@@ -164,13 +164,18 @@ struct Dialogue {
         var atOnce = 0
         for later in [Duration.zero, .seconds(5), .seconds(20), .seconds(3600)] {
             for key in keys {
-                for body in [SessionOperation.read(key), .open(key)] {
+                for isOpened in [false, true] {
                     let request = RequestID(client: ClientID(rawValue: 7), number: 1)
                     var core = play.core
                     core.now = play.now.advanced(by: later)
-                    guard let snapshot = core.readAtOnce(body) else { continue }
-                    core.begin(body, for: .client(request, cookie: nil))
-                    #expect(core.directives == [.reply(request, .session(snapshot))])
+                    guard let reading = core.readAtOnce(key, isOpened: isOpened) else { continue }
+                    core.begin(isOpened ? .open(key) : .read(key), for: .client(request, cookie: nil))
+                    #expect(core.directives == [.reply(request, .session(reading.snapshot))])
+                    var atOnceBytes: [UInt8] = []
+                    ClientProtocol.write(reading, to: &atOnceBytes)
+                    var bytes: [UInt8] = []
+                    ClientProtocol.write(.session(reading.snapshot), answering: .read, to: &bytes)
+                    #expect(atOnceBytes == bytes)
                     atOnce += 1
                 }
             }
@@ -182,9 +187,11 @@ struct Dialogue {
         var play = try Dialogue()
         try play.join()
         let key = try play.made()
-        #expect(play.core.answerAtOnce(.read(key), at: play.now) != nil)
+        var reply: [UInt8] = []
+        #expect(play.core.answerAtOnce(.read(key), at: play.now, to: &reply) && !reply.isEmpty)
         play.now = play.now.advanced(by: .seconds(2))
-        #expect(play.core.answerAtOnce(.read(key), at: play.now) == nil)
+        reply = []
+        #expect(!play.core.answerAtOnce(.read(key), at: play.now, to: &reply) && reply.isEmpty)
         let read = play.ask(.read(key))
         #expect(play.replies[read] == nil)
         play.hears(.inquired(round: try play.roundAsked(over: Dialogue.link)))

@@ -338,7 +338,7 @@ import Testing
         commit.until = 0
         #expect(state.isChanged(by: commit))
         _ = try state.apply(commit, life: Self.life, wall: 100_002)
-        #expect(state.until == nil && !state.isChanged(by: commit))
+        #expect(state.terms.until == nil && !state.isChanged(by: commit))
     }
 
     @Test func aSessionThatDoesNotRollLivesFromItsLastCommitOn() throws {
