@@ -436,30 +436,24 @@ extension AgentCore {
         }
     }
 
-    mutating func commitHeld(_ ticket: UInt64, by member: MemberID) {
-        guard commits[ticket] != nil else { return }
-        commits[ticket]?.held += 1
-        commits[ticket]?.waiting.removeAll { $0 == member }
-        settle(ticket)
-    }
-
     /// Answers a commit whose copies are as many as can be had, or sends it on when those it waited for are gone.
-    mutating func settle(_ ticket: UInt64) {
-        guard var commit = commits[ticket] else { return }
+    ///
+    /// - Parameter member: who says that it holds it; nil when something else has changed.
+    mutating func settle(_ ticket: UInt64, heldBy member: MemberID? = nil) {
+        // Out of the table while it is changed: a copy of it would be one of all it holds.
+        guard var commit = commits.removeValue(forKey: ticket) else { return }
         let slot = commit.key.slot
         let replicas = slots[Int(slot.rawValue)].ownership?.replicas ?? []
-        commit.waiting.removeAll { member in !replicas.contains { $0.member == member } }
-        commits[ticket] = commit
-        guard commit.waiting.isEmpty else { return }
-        if commit.held == 0, !replicas.isEmpty {
-            let waiting = replicate(commit.delta, of: commit.key, ticket: ticket)
-            commits[ticket]?.waiting = waiting
+        if member != nil { commit.held += 1 }
+        commit.waiting.removeAll { waiting in waiting == member || !replicas.contains { $0.member == waiting } }
+        guard commit.waiting.isEmpty, commit.held > 0 || replicas.isEmpty else {
+            if commit.waiting.isEmpty { commit.waiting = replicate(commit.delta, of: commit.key, ticket: ticket) }
+            commits[ticket] = commit
             return
         }
-        commits[ticket] = nil
         let index = Int(slot.rawValue)
         slots[index].pending.removeAll { $0 == ticket }
-        slots[index].sessions[commit.key]?.pending.removeAll { $0 == ticket }
+        let readers = slots[index].sessions[commit.key]?.settled(ticket)
         for number in commit.operations {
             let copies = min(commit.copiesMax, commit.held > 0 ? 2 : 1)
             if case .move(_, _, let successor, let draw) = operations[number]?.body {
@@ -468,10 +462,9 @@ extension AgentCore {
                 finish(number, .committed(copies: copies, counters: commit.result))
             }
         }
-        if slots[index].sessions[commit.key]?.pending.isEmpty ?? false { resumeMove(of: commit.key) }
-        if let readers = slots[index].sessions[commit.key]?.readers, slots[index].sessions[commit.key]?.pending.isEmpty ?? false {
-            slots[index].sessions[commit.key]?.readers = []
-            // By the front door: the slot may have changed hands, or its owner be asking whether it still is that.
+        if let readers {
+            resumeMove(of: commit.key)
+            // By the front door: the slot may have changed hands, its owner be asking whether it still is that, or another commit be waiting.
             for reader in readers { route(reader) }
         }
         if slots[index].pending.isEmpty { plan(slot) }

@@ -120,7 +120,7 @@ extension AgentCore {
             for slot in finished { replicaSynced(peer, slot) }
             pumpSyncStreams()
         } else if !leftoverTaken(ticket) {
-            commitHeld(ticket, by: peer)
+            settle(ticket, heldBy: peer)
         }
     }
 

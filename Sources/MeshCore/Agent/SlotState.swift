@@ -109,6 +109,18 @@ struct SessionEntry: Sendable {
         set { setWaiting(Waiting(commits: pending, readers: newValue)) }
     }
 
+    /// A commit waits no more. Nil when others do; else who read, and waits no more either.
+    mutating func settled(_ ticket: UInt64) -> [UInt64]? {
+        guard var left = waiting?.value else { return [] }
+        left.commits.removeAll { $0 == ticket }
+        guard left.commits.isEmpty else {
+            waiting = Boxed(left)
+            return nil
+        }
+        waiting = nil
+        return left.readers
+    }
+
     private mutating func setWaiting(_ new: Waiting) {
         waiting = new.commits.isEmpty && new.readers.isEmpty ? nil : Boxed(new)
     }
