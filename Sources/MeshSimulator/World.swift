@@ -214,7 +214,9 @@ public struct World: Sendable {
         var owned = 0
         for host in hosts {
             guard let status = host.core?.status else { continue }
-            guard status.isReady, status.isPlanned, status.underReplicatedSlots + status.leftoverSlots + status.handOffSlots == 0 else {
+            guard status.isReady, status.isPlanned,
+                status.underReplicatedSlots + status.leftoverSlots + status.handOffSlots + status.doubtedSlots == 0
+            else {
                 return false
             }
             owned += status.primarySlots
@@ -228,7 +230,7 @@ public struct World: Sendable {
             guard let core = core(of: name) else { return nil }
             let status = core.status
             return "\(name) \(status.stage)\(status.isReady ? "" : ", not ready"), owns \(status.primarySlots), "
-                + "\(status.underReplicatedSlots) without a copy, \(status.handOffSlots) to hand off, \(status.leftoverSlots) left over, "
+                + "\(status.underReplicatedSlots) without a copy, \(status.handOffSlots) to hand off, \(status.leftoverSlots) left over, \(status.doubtedSlots) in doubt, "
                 + "view \(String(core.view.digest, radix: 16))"
         }.joined(separator: "; ")
     }

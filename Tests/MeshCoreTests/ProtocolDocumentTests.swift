@@ -186,6 +186,8 @@ import Testing
             .refuse(tenure, ticket: 0, .copyNotWhole),
             .message(ChannelMessage(channel: "c", position: ChannelPosition(epoch: 0, offset: 0), payload: [])),
             .walk(id: 0, .revoke(user: nil, except: nil), .all), .walked(id: 0, .all, [], count: 0),
+            .whole([]), .doubt([]), .drop([]), .compare(SlotRange(first: tenure.slot, last: tenure.slot), sum: 0),
+            .differs(SlotRange(first: tenure.slot, last: tenure.slot)), .digests([]), .stale([]),
         ]
         for message in all {
             let tag = try #require(message.encoded.first)
@@ -223,6 +225,13 @@ import Testing
         case .welcomed: "welcomed"
         case .walk: "walk"
         case .walked: "walked"
+        case .whole: "whole"
+        case .doubt: "doubt"
+        case .drop: "drop"
+        case .compare: "compare"
+        case .differs: "differs"
+        case .digests: "digests"
+        case .stale: "stale"
         }
     }
 

@@ -55,6 +55,8 @@ extension AdminAnswer {
         page.add("under_replicated_slots", .gauge, "Slots answered for here whose second copy is not whole.", status.underReplicatedSlots)
         page.add(
             "leftover_slots", .gauge, "Slots of a former owner here whose present owner is not known to have all.", status.leftoverSlots)
+        page.add("doubted_slots", .gauge, "Slots answered for here whose sessions may live out of reach.", status.doubtedSlots)
+        page.add("stale_copies_total", .counter, "Copies of slots answered for here that were found to differ.", status.staleCopies)
         page.add("hand_off_slots", .gauge, "Slots answered for here though another node ranks first.", status.handOffSlots)
         page.add("alone", .gauge, "Whether no other node is alive to hold a second copy.", status.isAlone ? 1 : 0)
         page.add(

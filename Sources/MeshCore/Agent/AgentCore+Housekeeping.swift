@@ -10,8 +10,8 @@ struct Housekeeping: Sendable {
     /// Where the walk over all slots stands.
     var slot = 0
     var secondDueAt = Int64.min
-    /// Whether a node is out of reach that may live, and hold sessions that were destroyed meanwhile.
-    var isNodeMissing = false
+    /// Until when ends of sessions are remembered for nodes that were out of reach, and may hold what was destroyed meanwhile.
+    var remembersEndsUntil = Int64.min
 
     /// A quarter of what a write may wait for the mirror.
     static let busyInterval: Duration = .milliseconds(50)
@@ -80,8 +80,10 @@ extension AgentCore {
         housekeeping.secondDueAt = now.uptime + 1_000_000_000
         tellTime()
         forgetFormerPullers()
+        lookAfterDoubts()
+        compareCopies()
+        if !silentNodes.isEmpty { housekeeping.remembersEndsUntil = now.uptime + Self.reunionTime.nanoseconds }
         let swim = swim
-        housekeeping.isNodeMissing = swim.others.contains { $0.role == .node && $0.status == .dead && !gone.contains($0.id) }
         clock.keep { swim.member(named: $0) != nil }
     }
 
@@ -123,31 +125,31 @@ extension AgentCore {
         housekeeping.slot = end % Slot.count
     }
 
-    /// Only the owner lets go of a session for its age, and says so by the next sync; a replica's copy goes by the same rule, later. Owner and
-    /// replica each forget the commits of one at rest.
+    /// Only the owner lets go of a session for its age, and says so. Owner and replica each forget the commits of one at rest.
     private mutating func lookOverSessions(in index: Int) {
         guard !slots[index].sessions.isEmpty else { return }
         let wall = wall
-        let expiryWall = wall - (slots[index].isOwner ? 0 : Self.replicaSlack)
+        let isOwner = slots[index].isOwner
         for key in slots[index].sortedKeys where slots[index].sessions[key]?.pending.isEmpty ?? false {
-            if slots[index].sessions[key].map({ mayForget($0.state, wall: expiryWall) }) ?? false {
-                remove(key)
+            if isOwner, slots[index].sessions[key].map({ mayForget($0.state, wall: wall) }) ?? false {
+                drop(key)
             } else {
                 slots[index].sessions[key]?.state.forgetMarksAtRest(wall: wall)
             }
         }
     }
 
-    /// A session's end is remembered for an hour; while a node is cut off, which may come back with a copy that lives, as long as that node is
-    /// remembered itself. Half of the places are for the living.
+    /// A session's end is remembered for an hour; while a node is cut off, which may come back with a copy that lives, and until it has long
+    /// given what it held, as long as that node is remembered itself. Half of the places are for the living.
     func mayForget(_ state: SessionState, wall: Int64) -> Bool {
         guard state.isExpired(wall: wall, policy: configuration.expiry) else { return false }
-        guard let destroyed = state.destroyed, housekeeping.isNodeMissing, sessionCount < configuration.sessionsMax / 2 else { return true }
+        guard let destroyed = state.destroyed, now.uptime < housekeeping.remembersEndsUntil, sessionCount < configuration.sessionsMax / 2
+        else { return true }
         return destroyed.milliseconds + configuration.swim.memory.milliseconds <= wall
     }
 
-    /// An owner that is slow to look keeps a session up to a minute longer; its replica must not be the first to forget.
-    private static let replicaSlack: Int64 = 60_000
+    /// After its return a node may still be handing over: more than enough for all that one can hold.
+    private static let reunionTime: Duration = .seconds(600)
 
     // MARK: Leaving
 

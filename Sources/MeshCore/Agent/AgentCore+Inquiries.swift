@@ -133,6 +133,7 @@ extension AgentCore {
     }
 
     mutating func inquired(_ round: UInt64, by name: NodeName) {
+        endDoubts(inquiries.takeovers[round]?.slots ?? [], answeredBy: name)
         inquiries.answered(round, by: name)
         endInquiries()
     }
@@ -165,7 +166,11 @@ extension AgentCore {
             greater.append(SlotTenure(slot: question.slot, tenure: slots[Int(question.slot.rawValue)].tenure))
         }
         if !greater.isEmpty { send(.superseded(greater), to: name) }
-        if isTakeover { for question in asked { giveWhatIsHeld(of: question, to: name) } }
+        if isTakeover {
+            for question in asked { giveWhatIsHeld(of: question, to: name) }
+            let whole = asked.filter { slots[Int($0.slot.rawValue)].tenure == $0.tenure && slots[Int($0.slot.rawValue)].wasWhole }
+            if !whole.isEmpty { send(.whole(whole.map(\.slot)), to: name) }
+        }
         send(.inquired(round: round), to: name)
     }
 

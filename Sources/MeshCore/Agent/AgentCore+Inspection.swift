@@ -16,15 +16,3 @@ extension AgentCore {
         return HeldSession(isOwners: slot.isOwner, digest: slot.sessions[key]?.state.digest)
     }
 }
-
-extension SessionState {
-    /// Of all that copies must agree on: not of marks, which each holder forgets by its own clock.
-    fileprivate var digest: UInt64 {
-        var lasting = self
-        lasting.commits = []
-        lasting.moved = nil
-        var writer = ByteWriter()
-        writer.write(lasting)
-        return Mix.hash(writer.bytes)
-    }
-}

@@ -342,9 +342,9 @@ extension AgentCore {
         if dials.forSync.remove(endpoint) != nil { gossip(.syncFailed(endpoint, refused: failure == .refused)) }
         guard failure == .refused else { return }
         // Nobody listens where a member should: its process is gone. Nobody need wait for gossip to agree.
-        for member in swim.view.members where member.endpoint == endpoint && member.id != id && member.status.isReachable {
+        for member in swim.view.members where member.endpoint == endpoint && member.id != id && member.status != .left {
             gone.insert(member.id)
-            gossip(.linkDown(member.id, refused: true))
+            if member.status.isReachable { gossip(.linkDown(member.id, refused: true)) }
         }
         reachChanged()
     }
@@ -411,6 +411,13 @@ extension AgentCore {
         case .pull(let slots): receivePull(slots, from: peer)
         case .inquire(let round, let isTakeover, let slots): answerInquiry(round, isTakeover: isTakeover, slots, from: name)
         case .inquired(let round): inquired(round, by: name)
+        case .whole(let slots): receiveWhole(slots, from: name)
+        case .doubt(let doubts): receiveDoubts(doubts, from: peer)
+        case .drop(let drops): receiveDrops(drops, from: peer)
+        case .compare(let range, let sum): receiveSum(sum, of: range, from: peer)
+        case .differs(let range): sendDigests(of: range, to: name)
+        case .digests(let digests): receiveDigests(digests, from: peer)
+        case .stale(let stale): receiveStale(stale, from: peer)
         case .mirrored(let sessions): receiveMirrored(sessions)
         case .message(let message): deliver(message)
         case .walk(let id, let purpose, let slots): begin(Walks.Given(asker: .peer(link, id: id), purpose: purpose, wanted: slots))

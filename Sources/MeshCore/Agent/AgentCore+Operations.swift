@@ -259,7 +259,7 @@ extension AgentCore {
             let index = Int(key.slot.rawValue)
             if let entry = slots[index].sessions[key] {
                 if !mayForget(entry.state, wall: wall) { return execute(number, on: key) }
-                remove(key)
+                drop(key)
             }
             // A synced copy says that there is none; the mirror may know better.
             if mirror != nil { loadFromMirror(key, for: number) } else { isAbsent(number) }
@@ -269,7 +269,10 @@ extension AgentCore {
     /// The operation's session is known not to be.
     mutating func isAbsent(_ number: UInt64) {
         guard let body = operations[number]?.body else { return }
-        if case .commit(let key, let commit) = body, commit.makesSession {
+        if let doubt = slots[Int(body.slot.rawValue)].doubt {
+            let names = doubt.members.map(\.description).joined(separator: ", ")
+            finish(number, .failed(ClientFailure(.unavailable, "who may hold the session is out of reach: \(names); try again later")))
+        } else if case .commit(let key, let commit) = body, commit.makesSession {
             create(number, key, commit, nil)
         } else {
             finish(number, absent(body))
@@ -474,6 +477,15 @@ extension AgentCore {
         let index = Int(key.slot.rawValue)
         if slots[index].sessions.removeValue(forKey: key) != nil { sessionCount -= 1 }
         mirror?.queue.forget(key)
+    }
+
+    /// Lets go of a session of ours that expired, here and in every copy.
+    mutating func drop(_ key: SessionKey) {
+        remove(key)
+        let slot = SlotTenure(slot: key.slot, tenure: slots[Int(key.slot.rawValue)].tenure)
+        for replica in slots[Int(key.slot.rawValue)].ownership?.replicas ?? [] where replica.progress != .unsynced {
+            tell(replica.member.name, DroppedSession(slot: slot, key: key), in: \.dropped)
+        }
     }
 
     // MARK: Channels

@@ -12,11 +12,13 @@ struct SlotNews: Sendable {
     var granted: [SlotGrant] = []
     /// Copies that were synced under the last owner and are whole under this agent.
     var led: [SlotTenure] = []
+    var doubted: [SlotDoubt] = []
+    var dropped: [DroppedSession] = []
 
     /// So many go out at once: even with the longest names they fit a message of a link.
     private static let itemsMax = 256
 
-    var isFull: Bool { released.count + granted.count + led.count >= Self.itemsMax }
+    var isFull: Bool { released.count + granted.count + led.count + doubted.count + dropped.count >= Self.itemsMax }
 }
 
 /// Everything outside a slot that its plan depends on. A view changes far more often than this: with every suspicion, every instance.
@@ -78,7 +80,7 @@ extension AgentCore {
     private mutating func planAsOwner(_ slot: Slot) {
         let index = Int(slot.rawValue)
         // What others hold is merged first: a sync would put this copy in the place of theirs.
-        guard let ownership = slots[index].ownership, ownership.inquiry == nil else { return }
+        guard let ownership = slots[index].ownership, ownership.inquiry == nil, !inquiresOfDoubted(slot) else { return }
         if !isInLine(ownership, of: slot) { chooseReplicas(of: slot, besides: ownership) }
         for ticket in slots[index].pending { settle(ticket) }
         grantIfDue(slot)
@@ -180,6 +182,7 @@ extension AgentCore {
     /// - Parameter inquiring: whether to ask first what others hold. This copy may miss what was acknowledged: its owner may have gone on
     ///   without it, when a link broke or this process stood still.
     mutating func takeOver(_ slot: Slot, inquiring: Bool) {
+        doubt(slot)
         let tenure = Tenure(term: slots[Int(slot.rawValue)].tenure.term + 1, owner: id)
         own(slot, tenure, synced: [], inquiry: inquiring && !isAlone ? inquiries.next(numbering: &lastNumber, slot) : nil)
     }
@@ -198,7 +201,7 @@ extension AgentCore {
         planAsOwner(slot)
     }
 
-    private mutating func tell<Item>(_ name: NodeName, _ item: Item, in list: WritableKeyPath<SlotNews, [Item]>) {
+    mutating func tell<Item>(_ name: NodeName, _ item: Item, in list: WritableKeyPath<SlotNews, [Item]>) {
         slotNews[name, default: SlotNews()][keyPath: list].append(item)
         if slotNews[name]?.isFull ?? false { sendSlotNews(to: name) }
     }
@@ -208,6 +211,8 @@ extension AgentCore {
         if !news.released.isEmpty { send(.release(news.released), to: name) }
         if !news.granted.isEmpty { send(.grant(news.granted), to: name) }
         if !news.led.isEmpty { send(.lead(news.led), to: name) }
+        if !news.doubted.isEmpty { send(.doubt(news.doubted), to: name) }
+        if !news.dropped.isEmpty { send(.drop(news.dropped), to: name) }
     }
 
     /// The owner's word that this agent's copy is whole, in the owner's tenure.
@@ -316,6 +321,8 @@ extension AgentCore {
         let known = slots[index].tenure
         guard known < other.tenure else { return known == other.tenure }
         let wasOwner = slots[index].isOwner
+        if slots[index].isOwner || slots[index].isSyncedReplica { slots[index].wasWhole = slots[index].doubt == nil }
+        setDoubt(other.slot, nil)
         switch slots[index].part {
         case .owner: stepDown(other.slot)
         // Whole in the last tenure says nothing of this one, until its owner says so.
@@ -467,6 +474,7 @@ extension AgentCore {
         guard slots[index].tenure <= released.tenure, case .replica = slots[index].part else { return }
         slots[index].tenure = released.tenure
         slots[index].part = .none
+        setDoubt(released.slot, nil)
         clear(released.slot)
     }
 
@@ -494,7 +502,9 @@ extension AgentCore {
             let tenure = SlotTenure(slot: spare.slot, tenure: state.tenure)
             if !isPresent { greater.append(tenure) }
             // Another's copy is safe to lose once there are two without it.
-            if let ownership = state.ownership, !ownership.synced.isEmpty, !ownership.replicas.contains(where: { $0.member.name == name }) {
+            if let ownership = state.ownership, state.doubt == nil, !ownership.synced.isEmpty,
+                !ownership.replicas.contains(where: { $0.member.name == name })
+            {
                 released.append(tenure)
             }
         }

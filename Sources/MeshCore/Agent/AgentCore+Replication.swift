@@ -126,16 +126,23 @@ extension AgentCore {
 
     /// A copy is not whole after all. It is brought up anew, and what waited for its word waits for the next best.
     mutating func refused(_ slot: SlotTenure, _ ticket: UInt64, by peer: MemberID) {
-        let index = Int(slot.slot.rawValue)
-        guard slots[index].tenure == slot.tenure, var ownership = slots[index].ownership else { return }
-        for position in ownership.replicas.indices where ownership.replicas[position].member == peer {
-            // One that is queued already refused an earlier change as well.
-            if ownership.replicas[position].progress == .synced { ownership.replicas[position].progress = .unsynced }
-        }
-        slots[index].ownership = ownership
+        guard slots[Int(slot.slot.rawValue)].tenure == slot.tenure else { return }
         commits[ticket]?.waiting.removeAll { $0 == peer }
-        plan(slot.slot)
+        // One that is queued already refused an earlier change as well.
+        if !bringUpAnew(slot, peer) { plan(slot.slot) }
         pumpSyncStreams()
+    }
+
+    /// A copy that was taken for whole is none. False when it isn't taken for that.
+    mutating func bringUpAnew(_ slot: SlotTenure, _ peer: MemberID) -> Bool {
+        let index = Int(slot.slot.rawValue)
+        guard slots[index].tenure == slot.tenure, var ownership = slots[index].ownership,
+            let position = ownership.replicas.firstIndex(where: { $0.member == peer && $0.progress == .synced })
+        else { return false }
+        ownership.replicas[position].progress = .unsynced
+        slots[index].ownership = ownership
+        plan(slot.slot)
+        return true
     }
 
     private mutating func replicaSynced(_ replica: MemberID, _ synced: SlotTenure) {
@@ -145,6 +152,7 @@ extension AgentCore {
         else { return }
         ownership.replicas[position].progress = .synced
         slots[index].ownership = ownership
+        if slots[index].doubt != nil { tellDoubt(of: synced.slot, to: replica.name) }
         plan(synced.slot)
     }
 
@@ -194,7 +202,7 @@ extension AgentCore {
         for chunk in chunks {
             guard follow(chunk.slot, peer) else { continue }
             let index = Int(chunk.slot.slot.rawValue)
-            if chunk.isFirst { slots[index].part = .replica(.init(isSynced: false)) }
+            if chunk.isFirst { becomeReplica(of: chunk.slot.slot) }
             guard case .replica(var replica) = slots[index].part else { continue }
             for session in chunk.sessions where session.key.slot == chunk.slot.slot {
                 put(session.key, session.state, mirrored: session.mirrored)
@@ -221,8 +229,22 @@ extension AgentCore {
             return false
         }
         if case .replica = slots[index].part { return true }
-        slots[index].part = .replica(.init(isSynced: false))
+        becomeReplica(of: slot.slot)
         return true
+    }
+
+    private mutating func becomeReplica(of slot: Slot) {
+        slots[Int(slot.rawValue)].part = .replica(.init(isSynced: false))
+        slots[Int(slot.rawValue)].wasWhole = false
+        setDoubt(slot, nil)
+    }
+
+    /// The owner let go of sessions that expired.
+    mutating func receiveDrops(_ drops: [DroppedSession], from peer: MemberID) {
+        for drop in drops where drop.slot.tenure.owner == peer && drop.key.slot == drop.slot.slot && heard(drop.slot) {
+            guard case .replica = slots[Int(drop.slot.slot.rawValue)].part else { continue }
+            remove(drop.key)
+        }
     }
 
     // MARK: Entries

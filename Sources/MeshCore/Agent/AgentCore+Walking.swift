@@ -146,7 +146,9 @@ extension AgentCore {
                 guard let walk = walks.given[number], walk.position < Slot.count, walk.ending < Walks.endingMax else { break }
                 walks.given[number]?.position += 1
                 let slot = Slot.all[walk.position]
-                guard walk.wanted.contains(slot), slots[walk.position].isOwner, mayAnswer(for: slot) else { continue }
+                guard walk.wanted.contains(slot), slots[walk.position].isOwner, slots[walk.position].doubt == nil,
+                    mayAnswer(for: slot)
+                else { continue }
                 walks.given[number]?.covered.insert(slot)
                 visit(slot, on: number)
             }

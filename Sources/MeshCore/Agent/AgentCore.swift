@@ -8,6 +8,8 @@
 /// - `+Links`: peer links, in use and between lives
 /// - `+Ownership`: who answers for a slot: takeover, claims, grants, stepping down
 /// - `+Inquiries`: what is asked before an owner answers, after a takeover and after a pause
+/// - `+Doubt`: slots whose sessions may live out of reach
+/// - `+AntiEntropy`: copies that should be equal, compared
 /// - `+Replication`: second copies: deltas, syncs, what came from an owner
 /// - `+AtOnce`: reads that wait for nothing
 /// - `+Operations`: requests, where they go, and what an owner does with them
@@ -78,6 +80,8 @@ public struct AgentCore: Sendable {
     /// Slots that have a leftover, and the messages that carry them.
     var leftoverSlots: Set<Slot> = []
     var leftoverTickets: [UInt64: Slot] = [:]
+    /// Slots in doubt; see `+Doubt`.
+    var doubtedSlots: Set<Slot> = []
     var sessionCount = 0
 
     // Requests.
@@ -94,6 +98,7 @@ public struct AgentCore: Sendable {
     var mirror: MirrorQueue?
 
     var housekeeping = Housekeeping()
+    var antiEntropy = AntiEntropy()
     var departure: Departure?
 
     /// - Parameters:
@@ -178,15 +183,16 @@ public struct AgentCore: Sendable {
         let stage = configuration.role == .balancer ? swim.local.stage : stage
         var status = AgentStatus(
             stage: stage, isReady: stage == .serving && inquiries.afterPause == nil, sessions: sessionCount, primarySlots: 0,
-            backupSlots: 0, underReplicatedSlots: 0, leftoverSlots: leftoverSlots.count, handOffSlots: 0, isPlanned: !reachIsStale,
-            isAlone: isAlone,
-            mirror: mirror.map { $0.isLost ? .lost : .connected } ?? .none,
+            backupSlots: 0, underReplicatedSlots: 0, leftoverSlots: leftoverSlots.count, handOffSlots: 0, doubtedSlots: 0,
+            staleCopies: antiEntropy.staleCopies,
+            isPlanned: !reachIsStale, isAlone: isAlone, mirror: mirror.map { $0.isLost ? .lost : .connected } ?? .none,
             mirrorDirty: mirror?.queue.count ?? 0, mirrorRefused: mirror?.refused ?? 0,
             packetsDropped: membership.packetsDropped.merging(linkMessagesDropped, uniquingKeysWith: +), membership: swim.counters)
         for (slot, state) in zip(Slot.all, slots) {
             switch state.part {
             case .owner(let ownership):
                 status.primarySlots += 1
+                if state.doubt != nil { status.doubtedSlots += 1 }
                 if table.primary(of: slot) != id.name { status.handOffSlots += 1 }
                 if !status.isAlone, ownership.synced.isEmpty { status.underReplicatedSlots += 1 }
             case .replica(let replica): if replica.isSynced { status.backupSlots += 1 }

@@ -13,6 +13,10 @@ public struct AgentStatus: Hashable, Sendable {
     public var leftoverSlots: Int
     /// Slots this agent answers for though another ranks first: they are handed off as soon as that one is ready.
     public var handOffSlots: Int
+    /// Slots this agent answers for whose sessions may live out of reach: who asks for one that isn't here is told to come back.
+    public var doubtedSlots: Int
+    /// Second copies of slots of ours that were found to differ, and were brought up anew, since the start. A fault of ours or of the host's memory.
+    public var staleCopies: UInt64
     /// Whether slots are planned by the present view; after newcomers that may wait for a round of housekeeping.
     public var isPlanned: Bool
     /// Whether the second copy can't be had at all, because no other node is alive.

@@ -3,7 +3,8 @@
 extension PeerMessage {
     private enum Tag: UInt8 {
         case membership = 1, clock, forward, answer, delta, sync, ack, superseded, grant, lead, release, push, claim, claimAnswer, pull,
-            inquire, inquired, mirrored, message, spare, renewed, welcomed, refuse, walk, walked
+            inquire, inquired, mirrored, message, spare, renewed, welcomed, refuse, walk, walked, whole, doubt,
+            drop, compare, differs, digests, stale
     }
 
     /// No list in a message is longer than there are slots; sessions are cut by bytes long before.
@@ -95,6 +96,37 @@ extension PeerMessage {
         case .inquired(let round):
             writer.write(Tag.inquired)
             writer.write(round)
+        case .whole(let slots):
+            writer.write(Tag.whole)
+            writer.write(list: slots) { $0.write($1.rawValue) }
+        case .doubt(let doubts):
+            writer.write(Tag.doubt)
+            writer.write(list: doubts) { writer, doubt in
+                writer.write(doubt.slot)
+                writer.write(list: doubt.members) { $0.write($1) }
+            }
+        case .drop(let drops):
+            writer.write(Tag.drop)
+            writer.write(list: drops) { writer, drop in
+                writer.write(drop.slot)
+                writer.write(drop.key)
+            }
+        case .compare(let range, let sum):
+            writer.write(Tag.compare)
+            writer.write(range)
+            writer.write(sum)
+        case .differs(let range):
+            writer.write(Tag.differs)
+            writer.write(range)
+        case .digests(let digests):
+            writer.write(Tag.digests)
+            writer.write(list: digests) { writer, item in
+                writer.write(item.slot)
+                writer.write(item.digest)
+            }
+        case .stale(let slots):
+            writer.write(Tag.stale)
+            writer.write(list: slots) { $0.write($1) }
         case .mirrored(let sessions):
             writer.write(Tag.mirrored)
             writer.write(list: sessions) { writer, session in
@@ -177,6 +209,29 @@ extension PeerMessage {
             let isTakeover = try reader.read(UInt8.self) == 1
             self = .inquire(round: round, isTakeover: isTakeover, try reader.readSlotTenures())
         case .inquired: self = .inquired(round: try reader.read())
+        case .whole: self = .whole(try reader.readSlots())
+        case .doubt:
+            self = .doubt(
+                try reader.readList(itemBytesMin: 13, limit: Self.listMax) { reader throws(WireError) in
+                    let slot = try reader.readSlotTenure()
+                    let members = try reader.readList(itemBytesMin: 2, limit: SlotDoubt.membersMax) { reader throws(WireError) in
+                        try reader.readName()
+                    }
+                    return SlotDoubt(slot: slot, members: members)
+                })
+        case .drop:
+            self = .drop(
+                try reader.readList(itemBytesMin: 11 + SessionKey.byteCount, limit: Self.listMax) { reader throws(WireError) in
+                    DroppedSession(slot: try reader.readSlotTenure(), key: try reader.readSessionKey())
+                })
+        case .compare: self = .compare(try reader.readSlotRange(), sum: try reader.read())
+        case .differs: self = .differs(try reader.readSlotRange())
+        case .digests:
+            self = .digests(
+                try reader.readList(itemBytesMin: 19, limit: Self.listMax) { reader throws(WireError) in
+                    SlotDigest(slot: try reader.readSlotTenure(), digest: try reader.read())
+                })
+        case .stale: self = .stale(try reader.readSlotTenures())
         case .mirrored:
             self = .mirrored(
                 try reader.readList(itemBytesMin: 40, limit: Self.listMax) { reader throws(WireError) in
@@ -356,6 +411,11 @@ extension ByteWriter {
         }
     }
 
+    fileprivate mutating func write(_ range: SlotRange) {
+        write(range.first.rawValue)
+        write(range.last.rawValue)
+    }
+
     fileprivate mutating func write(_ purpose: WalkPurpose) {
         switch purpose {
         case .list(let user, let after):
@@ -437,6 +497,11 @@ extension ByteReader {
         let term: UInt64 = try read()
         let owner = try read(UInt8.self) == 1 ? try readMemberID() : nil
         return SlotTenure(slot: slot, tenure: Tenure(term: term, owner: owner))
+    }
+
+    fileprivate mutating func readSlotRange() throws(WireError) -> SlotRange {
+        guard let first = Slot(rawValue: try read()), let last = Slot(rawValue: try read()) else { throw .unknownValue }
+        return SlotRange(first: first, last: last)
     }
 
     fileprivate mutating func readSlotTenures() throws(WireError) -> [SlotTenure] {

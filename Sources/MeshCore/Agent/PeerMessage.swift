@@ -41,6 +41,20 @@ enum PeerMessage: Hashable, Sendable {
     case inquire(round: UInt64, isTakeover: Bool, [SlotTenure])
     /// Every greater tenure has been told, and what is held here has been given.
     case inquired(round: UInt64)
+    /// To an inquiry, before *inquired*: what was given of these slots is all that had been acknowledged in their last tenure.
+    case whole([Slot])
+    /// Owner to synced replica: sessions of these slots may live out of reach.
+    case doubt([SlotDoubt])
+    /// Owner to replicas: these expired.
+    case drop([DroppedSession])
+    /// Owner to replica: the sum of my digests of those of these slots that you hold synced copies of.
+    case compare(SlotRange, sum: UInt64)
+    /// Replica to owner: my sum is another.
+    case differs(SlotRange)
+    /// Owner to replica: my digest of each.
+    case digests([SlotDigest])
+    /// Replica to owner: my copies of these are not what yours are.
+    case stale([SlotTenure])
     /// Owner to replica: the mirror holds these up to these stamps.
     case mirrored([MirroredSession])
     case message(ChannelMessage)
@@ -63,6 +77,29 @@ struct SlotGrant: Hashable, Sendable {
 
     /// Two rank; the others had asked for it. Whoever is left out asks in time whether its copy is needed.
     static let syncedMax = 16
+}
+
+/// A slot and who may hold sessions of it that its owner doesn't know; nobody any more when empty.
+struct SlotDoubt: Hashable, Sendable {
+    var slot: SlotTenure
+    var members: [NodeName]
+
+    /// Who ranked, and who was owner.
+    static let membersMax = 3
+}
+
+struct DroppedSession: Hashable, Sendable {
+    var slot: SlotTenure
+    var key: SessionKey
+}
+
+/// Slots from `first` to `last`, both of them among it.
+struct SlotRange: Hashable, Sendable {
+    var first: Slot
+    var last: Slot
+
+    /// Empty when they stand the wrong way round.
+    var indices: Range<Int> { Int(first.rawValue)..<max(Int(first.rawValue), Int(last.rawValue) + 1) }
 }
 
 struct SyncChunk: Hashable, Sendable {

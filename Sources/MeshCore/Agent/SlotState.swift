@@ -3,13 +3,19 @@ struct SlotState: Sendable {
     /// The greatest tenure heard of.
     var tenure = Tenure.none
     var part = Part.none
-    var sessions: [SessionKey: SessionEntry] = [:]
+    var sessions: [SessionKey: SessionEntry] = [:] { didSet { keptDigest = nil } }
+    /// Of the sessions as they are, once it was asked for; see `+AntiEntropy`.
+    var keptDigest: UInt64?
     /// Commits of this slot that wait for a second copy.
     var pending: [UInt64] = []
     /// Set while this agent has rank 0 and looks for who has the sessions.
     var claim: Claim?
     /// What a former ownership left here, until the present owner is known to have it.
     var leftover: Leftover?
+    /// Set while sessions of the slot may live out of reach; see `+Doubt`. Second copies keep it too.
+    var doubt: Doubt?
+    /// Whether what was held here, until a greater tenure was heard of, was all that had been acknowledged in the last.
+    var wasWhole = false
 
     enum Part: Sendable {
         /// Holds nothing that counts. Can transition to: replica (an owner syncs us), owner (nobody has it).

@@ -34,6 +34,14 @@ public struct PlacementTable: Sendable, Equatable {
             .map { candidates[$0.index].name }
     }
 
+    /// Who of `candidates` would have rank 0 or 1. O(candidates): for the rare slot that is looked at under other candidates than a table's.
+    static func holders(of slot: Slot, among candidates: [PlacementCandidate]) -> [NodeName] {
+        let sorted = candidates.sorted { $0.name < $1.name }
+        var holders = Holders()
+        for (index, candidate) in sorted.enumerated() { holders.admit(Holder(index: index, score: candidate.score(for: slot))) }
+        return [holders.primary, holders.backup].compactMap { $0.map { sorted[$0.index].name } }
+    }
+
     /// Makes those the candidates. One that comes or goes touches its own slots alone. O(slots) for each of them.
     public mutating func replaceCandidates(with others: some Sequence<PlacementCandidate>) {
         let others = Set(others)

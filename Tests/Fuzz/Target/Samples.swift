@@ -124,7 +124,11 @@ enum Samples {
             .answer(id: 1, .session(snapshot)), .answer(id: 1, .conflict(fields)), .answer(id: 1, .committed(copies: 2, counters: fields)),
             .mirrored([MirroredSession(key: key, stamp: Stamp(rawValue: 1))]),
             .message(ChannelMessage(channel: "c", position: ChannelPosition(epoch: 1, offset: 1), payload: [0])),
-            .inquire(round: 3, isTakeover: true, [slot]), .inquired(round: 3), .renewed(member.life), .welcomed(member.life),
+            .inquire(round: 3, isTakeover: true, [slot]), .inquired(round: 3), .whole([slot.slot]),
+            .doubt([SlotDoubt(slot: slot, members: [member.name])]),
+            .drop([DroppedSession(slot: slot, key: key)]), .compare(SlotRange(first: slot.slot, last: slot.slot), sum: 1),
+            .differs(SlotRange(first: slot.slot, last: slot.slot)), .digests([SlotDigest(slot: slot, digest: 1)]), .stale([slot]),
+            .renewed(member.life), .welcomed(member.life),
             .walk(id: 4, .list(user: "ann", after: key), .all), .walk(id: 4, .revoke(user: nil, except: nil), .all),
             .walked(id: 4, .all, [SessionSummary(key: key, createdAt: 1, accessedAt: 2, expiresAt: 3, fields: 4, bytes: 5)], count: 6),
         ]

@@ -18,7 +18,10 @@ import Testing
             .grant([SlotGrant(slot: slot, synced: [])]), .release([slot]), .lead([slot]), .superseded([slot]), .claim([slot.slot]),
             .ack(ticket: 3), .refuse(slot, ticket: 3, .copyNotWhole),
             .claimAnswer(nothing: [slot.slot], held: [slot]), .pull([slot.slot]), .inquire(round: 1, isTakeover: true, [slot]),
-            .inquired(round: 1),
+            .inquired(round: 1), .whole([slot.slot]), .doubt([SlotDoubt(slot: slot, members: [])]),
+            .drop([DroppedSession(slot: slot, key: try Dialogue.key(in: slot.slot))]),
+            .compare(SlotRange(first: slot.slot, last: slot.slot), sum: 1), .differs(SlotRange(first: slot.slot, last: slot.slot)),
+            .digests([SlotDigest(slot: slot, digest: 1)]), .stale([slot]),
             .sync(ticket: 1, [SyncChunk(slot: slot, isFirst: true, isLast: true, sessions: [])]),
         ]
         for message in messages {

@@ -51,7 +51,12 @@ import Testing
             .superseded([slot, unowned]), .grant([grant]), .lead([slot]), .release([unowned]), .spare([slot]),
             .push(ticket: 8, [synced]), .push(ticket: 0, [smallest]), .claim([Slot(masking: 1)]),
             .claimAnswer(nothing: [Slot(masking: 2)], held: [slot]), .pull([]),
-            .inquire(round: 3, isTakeover: true, [slot]), .inquired(round: 3),
+            .inquire(round: 3, isTakeover: true, [slot]), .inquired(round: 3), .whole([Slot(masking: 3)]),
+            .doubt([SlotDoubt(slot: slot, members: [member.name]), SlotDoubt(slot: slot, members: [])]),
+            .drop([DroppedSession(slot: slot, key: key)]),
+            .compare(SlotRange(first: Slot(masking: 1), last: Slot(masking: 4095)), sum: .max),
+            .differs(SlotRange(first: Slot(masking: 0), last: Slot(masking: 9))), .digests([SlotDigest(slot: slot, digest: 7)]),
+            .stale([slot]),
             .walk(id: 4, .list(user: "ann", after: nil), .all), .walk(id: 4, .list(user: "ann", after: key), SlotSet()),
             .walk(id: 4, .revoke(user: "ann", except: key), .all), .walk(id: 4, .revoke(user: nil, except: nil), .all),
             .walked(id: 4, .all, [SessionSummary(key: key, createdAt: 1, accessedAt: 2, expiresAt: 3, fields: 4, bytes: 5)], count: 6),
@@ -63,7 +68,7 @@ import Testing
     @Test func everyMessageComesBackFromTheWire() throws {
         let samples = try Self.samples()
         for message in samples { #expect(try PeerMessage(decoding: message.encoded) == message) }
-        #expect(Set(samples.compactMap(\.encoded.first)) == Set(1...25))
+        #expect(Set(samples.compactMap(\.encoded.first)) == Set(1...32))
     }
 
     @Test func everySessionComesBackFromTheWire() throws {
@@ -97,7 +102,7 @@ import Testing
                     bytes[Int.random(in: bytes.indices, using: &generator)] ^= 1 << UInt8.random(in: 0...7, using: &generator)
                 }
             } else {
-                bytes = [UInt8.random(in: 0...25, using: &generator)]
+                bytes = [UInt8.random(in: 0...32, using: &generator)]
                 for _ in 0..<round % 48 { bytes.append(UInt8.random(in: 0...255, using: &generator)) }
             }
             guard let message = try? PeerMessage(decoding: bytes) else { continue }

@@ -1,0 +1,120 @@
+// Slots whose sessions may live where nobody can look.
+//
+// A slot that is begun anew, since nobody within reach holds a whole copy, may have had sessions: nodes that rank for it fell silent, and are perhaps
+// only cut off. Until one of them has given what it holds, or they are known to be gone, a session that isn't here is not known not to be: who asks
+// for it is told to come back, and keeps its cookie. What is here is answered, and new sessions are made. The second copies are told, for one of them
+// may be owner next.
+
+/// Why an owner doesn't know that a session of the slot is not.
+struct Doubt: Hashable, Sendable {
+    /// Those who may hold it, in the order of their names.
+    var members: [NodeName]
+    /// In uptime nanoseconds. Of whom nobody heard here for as long as a session may idle, nothing is left to wait for.
+    let endsAt: Int64
+}
+
+extension AgentCore {
+    /// Nodes that served, fell silent, and may live and hold what they held.
+    var silentNodes: [Member] {
+        swim.others.filter { $0.role == .node && $0.status == .dead && $0.stage != .syncing && !gone.contains($0.id) }
+    }
+
+    // MARK: Beginning
+
+    /// Notes who may hold more of a slot than this agent, which is about to be its owner. A synced copy is whole, but for one that is only left
+    /// over: whoever holds one without ranking, were the silent ones here, may have been released and not know it.
+    mutating func doubt(_ slot: Slot) {
+        let silent = silentNodes
+        guard !silent.isEmpty else { return }
+        var candidates = table.candidates
+        for member in silent where !candidates.contains(where: { $0.name == member.name }) { candidates.append(.init(of: member)) }
+        let holders = PlacementTable.holders(of: slot, among: candidates)
+        if slots[Int(slot.rawValue)].isSyncedReplica, holders.contains(id.name) { return }
+        let owner = slots[Int(slot.rawValue)].tenure.owner?.name
+        let members = silent.map(\.name).filter { $0 == owner || holders.contains($0) }
+        if !members.isEmpty { setDoubt(slot, Doubt(members: members.sorted(), endsAt: now.uptime + configuration.expiry.idle.nanoseconds)) }
+    }
+
+    /// The owner's word to a second copy.
+    mutating func receiveDoubts(_ doubts: [SlotDoubt], from peer: MemberID) {
+        for doubt in doubts where doubt.slot.tenure.owner == peer && heard(doubt.slot) {
+            guard case .replica = slots[Int(doubt.slot.slot.rawValue)].part else { continue }
+            let endsAt = now.uptime + configuration.expiry.idle.nanoseconds
+            setDoubt(doubt.slot.slot, doubt.members.isEmpty ? nil : Doubt(members: doubt.members, endsAt: endsAt))
+        }
+    }
+
+    mutating func setDoubt(_ slot: Slot, _ doubt: Doubt?) {
+        slots[Int(slot.rawValue)].doubt = doubt
+        if doubt == nil { doubtedSlots.remove(slot) } else { doubtedSlots.insert(slot) }
+    }
+
+    /// Whoever has a whole copy from this owner must doubt what the owner does.
+    mutating func tellDoubt(of slot: Slot, to name: NodeName) {
+        let state = slots[Int(slot.rawValue)]
+        let item = SlotDoubt(slot: SlotTenure(slot: slot, tenure: state.tenure), members: state.doubt?.members ?? [])
+        tell(name, item, in: \.doubted)
+    }
+
+    // MARK: Ending
+
+    /// Gives up on those who won't come back, and asks whether they will.
+    mutating func lookAfterDoubts() {
+        guard !doubtedSlots.isEmpty else { return }
+        var silent: Set<NodeName> = []
+        for slot in doubtedSlots.sorted() {
+            guard let doubt = slots[Int(slot.rawValue)].doubt else { continue }
+            let members = doubt.members.filter(mayHold)
+            guard now.uptime < doubt.endsAt, !members.isEmpty else {
+                endDoubt(of: slot)
+                continue
+            }
+            slots[Int(slot.rawValue)].doubt?.members = members
+            guard slots[Int(slot.rawValue)].isOwner else { continue }
+            silent.formUnion(members.filter { !otherNames.contains($0) })
+            plan(slot)
+        }
+        // Whether a silent one's process is gone is for its host to say.
+        for name in silent.sorted() {
+            guard let endpoint = swim.member(named: name)?.endpoint, dials.started[endpoint] == nil, dials.takeAllowance(at: now) else {
+                continue
+            }
+            dial(endpoint)
+        }
+    }
+
+    /// Asks a doubted node that is back what it holds, before anything is sent to it: a sync would put this copy in the place of its own. False
+    /// when there is none.
+    mutating func inquiresOfDoubted(_ slot: Slot) -> Bool {
+        guard let doubt = slots[Int(slot.rawValue)].doubt, doubt.members.contains(where: { otherNames.contains($0) && hasLink(to: $0) })
+        else { return false }
+        slots[Int(slot.rawValue)].ownership?.inquiry = inquiries.next(numbering: &lastNumber, slot)
+        return true
+    }
+
+    /// Whether a node may still give what it held: it is silent, or back and not asked.
+    private func mayHold(_ name: NodeName) -> Bool {
+        // This agent is asked by an owner before it is given a copy of its own.
+        guard name != id.name, let member = swim.member(named: name) else { return false }
+        return member.status != .left && !gone.contains(member.id)
+    }
+
+    /// A node has given what it holds of slots that were asked about in one round.
+    mutating func endDoubts(_ asked: [Slot], answeredBy name: NodeName) {
+        guard !doubtedSlots.isEmpty else { return }
+        for slot in asked where slots[Int(slot.rawValue)].doubt?.members.contains(name) ?? false {
+            slots[Int(slot.rawValue)].doubt?.members.removeAll { $0 == name }
+            if slots[Int(slot.rawValue)].doubt?.members.isEmpty ?? true { endDoubt(of: slot) }
+        }
+    }
+
+    /// What a node gave of these slots is all that was acknowledged there.
+    mutating func receiveWhole(_ whole: [Slot], from name: NodeName) {
+        for slot in whole where slots[Int(slot.rawValue)].doubt?.members.contains(name) ?? false { endDoubt(of: slot) }
+    }
+
+    private mutating func endDoubt(of slot: Slot) {
+        setDoubt(slot, nil)
+        for member in slots[Int(slot.rawValue)].ownership?.synced ?? [] { tellDoubt(of: slot, to: member.name) }
+    }
+}
