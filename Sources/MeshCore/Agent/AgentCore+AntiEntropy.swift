@@ -140,10 +140,6 @@ extension SessionState {
         writer.write(UInt64(bitPattern: accessedAt))
         writer.write(latest.rawValue)
         writer.write(destroyed?.rawValue ?? 0)
-        guard !isDestroyed else { return }
-        for field in fields {
-            writer.write(text: field.name)
-            writer.write(field.cell)
-        }
+        if !isDestroyed { writer.write(fields) }
     }
 }
