@@ -171,6 +171,11 @@ let package = Package(
             ],
             swiftSettings: settings
         ),
+        // Labs start real agents and harm them. They are here and not with the other benchmarks because tests run one of them.
+        .target(name: "LabTools", path: "Tests/Benchmarks/LabTools", swiftSettings: settings),
+        // On purpose without the product's libraries: it starts programs and reads what they print.
+        .executableTarget(
+            name: "membership-lab", dependencies: ["LabTools"], path: "Tests/Benchmarks/membership/Driver", swiftSettings: settings),
         // Starts the executables, so it depends on them being built.
         .testTarget(
             name: "EndToEndTests",

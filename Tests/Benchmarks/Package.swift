@@ -16,7 +16,5 @@ let package = Package(
             path: "balancer/Driver"),
         .executableTarget(name: "balancer-load", path: "balancer/Load", cSettings: [.unsafeFlags(["-O2"])]),
         .target(name: "MallocCount", path: "balancer/MallocCount"),
-        // On purpose without the product's libraries: it starts programs and reads what they print.
-        .executableTarget(name: "membership-lab", path: "membership/Driver"),
     ]
 )

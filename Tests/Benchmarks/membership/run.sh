@@ -20,11 +20,9 @@ for tool in serf ip iptables unshare; do
 done
 
 if [ -n "${SESSIONMESH_BENCH_BIN:-}" ]; then
-    bin=$SESSIONMESH_BENCH_BIN lab=$SESSIONMESH_BENCH_BIN
+    bin=$SESSIONMESH_BENCH_BIN
 else
-    swift build -c release --product membership-lab >&2
-    lab=$(swift build -c release --show-bin-path)
-    swift build -c release --package-path ../.. --product sessionmesh >&2
+    for product in membership-lab sessionmesh; do swift build -c release --package-path ../.. --product $product >&2; done
     bin=$(swift build -c release --package-path ../.. --show-bin-path)
 fi
 
@@ -38,7 +36,4 @@ finish() {
 }
 trap finish EXIT
 
-unshare --net --mount --pid --fork --kill-child --mount-proc sh -c '
-    mount -t tmpfs tmpfs /run
-    ip link set lo up
-    exec "$@"' sh "$lab/membership-lab" --sessionmesh "$bin/sessionmesh" --directory "$work" "$@"
+"$bin/membership-lab" --sessionmesh "$bin/sessionmesh" --directory "$work" "$@"

@@ -1,10 +1,11 @@
 import Glibc
+import LabTools
 
 @main
 enum MembershipLab {
     static let usage = """
         usage: membership-lab --sessionmesh PROGRAM --directory D [--rounds N] [--full] [--only ours|serf] [--json] [SCENARIO ...]
-        Started by run.sh, which makes the namespaces. Scenarios, any number of members from 3 to 120:
+        Started by run.sh. Scenarios, any number of members from 3 to 120:
           \(Scenario.all.joined(separator: " "))
         """
 
@@ -12,6 +13,7 @@ enum MembershipLab {
         Interruption.listen()
         do {
             guard let settings = try Settings(Array(CommandLine.arguments.dropFirst())) else { return Say.result(usage) }
+            try Namespaces.enter()
             exit(try run(settings) ? 0 : 1)
         } catch let failure as LabFailure {
             Say.progress("membership-lab: \(failure.message)")

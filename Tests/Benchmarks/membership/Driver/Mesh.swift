@@ -1,4 +1,5 @@
 import Glibc
+import LabTools
 
 /// Where members live.
 enum Ground {

@@ -1,3 +1,5 @@
+import LabTools
+
 /// One figure of one system in one scenario.
 struct Measurement {
     enum Unit: String {
@@ -35,38 +37,6 @@ extension Measurement.Unit {
         case .bytes: return (value / 1e6).fixed(1) + " MB"
         }
     }
-}
-
-extension Double {
-    func fixed(_ digits: Int) -> String {
-        guard isFinite, magnitude < 1e15 else { return "\(self)" }
-        var factor = 1.0
-        for _ in 0..<digits { factor *= 10 }
-        let scaled = Int((magnitude * factor).rounded())
-        let whole = scaled / Int(factor)
-        let sign = self < 0 && scaled != 0 ? "-" : ""
-        guard digits > 0 else { return "\(sign)\(whole)" }
-        let rest = String(scaled % Int(factor))
-        return "\(sign)\(whole).\(String(repeating: "0", count: digits - rest.count))\(rest)"
-    }
-}
-
-/// Figures of many rounds and survivors.
-struct Sample {
-    private(set) var values: [Double] = []
-
-    mutating func add(_ value: Double) { values.append(value) }
-    mutating func add(_ more: [Double]) { values += more }
-
-    /// The least value that this share of all is not above. Infinity when there is none.
-    func percentile(_ share: Double) -> Double {
-        let sorted = values.sorted()
-        guard !sorted.isEmpty else { return .infinity }
-        let rank = (share / 100 * Double(sorted.count)).rounded(.up)
-        return sorted[min(sorted.count - 1, max(0, Int(rank) - 1))]
-    }
-
-    var largest: Double { values.max() ?? .infinity }
 }
 
 /// What one system did in one scenario.

@@ -1,3 +1,5 @@
+import LabTools
+
 /// One row group of the table: a kind of trouble and how many members meet it, such as `kill-32`.
 struct Scenario {
     let kind: Kind

@@ -1,4 +1,5 @@
 import Glibc
+import LabTools
 
 extension Run {
     /// An orderly goodbye, by the signal that each takes for one.

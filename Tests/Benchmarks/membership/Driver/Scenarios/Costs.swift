@@ -1,3 +1,5 @@
+import LabTools
+
 extension Run {
     /// What members cost that have nothing to do.
     func idle() throws {

@@ -1,4 +1,5 @@
 import Glibc
+import LabTools
 
 extension Run {
     /// `kill -9` of one: how long until each survivor calls it dead.

@@ -1,4 +1,5 @@
 import Glibc
+import LabTools
 
 extension Run {
     /// Packets of the mesh, recorded on their way and sent again: as they were, cut, with a bit flipped, to who had sent them, and to a receiver that

@@ -1,3 +1,5 @@
+import LabTools
+
 extension Run {
     /// A fifth of all packets is lost, TCP's too.
     func loss() throws {

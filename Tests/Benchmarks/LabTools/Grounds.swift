@@ -1,9 +1,9 @@
 /// Network namespaces and what is dropped between them.
-enum Grounds {
-    static func name(_ number: Int) -> String { "m\(number)" }
+package enum Grounds {
+    package static func name(_ number: Int) -> String { "m\(number)" }
 
     /// A namespace for each number, with 10.77.0.number on a bridge that all share. Whoever has none yet gets one.
-    static func prepare(_ numbers: [Int]) throws {
+    package static func prepare(_ numbers: [Int]) throws {
         let made = try Child.run(["ip", "-o", "netns", "list"])
         let there = Set(made.split(separator: "\n").compactMap { $0.split(separator: " ").first.map(String.init) })
         var commands: [String] = []
@@ -27,57 +27,22 @@ enum Grounds {
     }
 
     /// Drops a share of the packets that reach each of `numbers`. When all do it, each direction loses that share.
-    static func lose(_ share: Double, at numbers: [Int]) throws {
+    package static func lose(_ share: Double, at numbers: [Int]) throws {
         for number in numbers { try rule(number, "-m", "statistic", "--mode", "random", "--probability", "\(share)") }
     }
 
     /// Nothing reaches it; what it sends arrives.
-    static func deafen(_ number: Int) throws { try rule(number) }
+    package static func deafen(_ number: Int) throws { try rule(number) }
 
     /// Nothing from addresses of `network` reaches it.
-    static func cut(_ number: Int, from network: String) throws { try rule(number, "-s", network) }
+    package static func cut(_ number: Int, from network: String) throws { try rule(number, "-s", network) }
 
-    static func clear(_ numbers: [Int]) throws {
+    package static func clear(_ numbers: [Int]) throws {
         for number in numbers { try Child.run(["ip", "netns", "exec", name(number), "iptables", "-F", "INPUT"]) }
     }
 
     private static func rule(_ number: Int, _ match: String...) throws {
         try Child.run(
             ["ip", "netns", "exec", name(number), "iptables", "-A", "INPUT", "-i", "eth0"] + match + ["-j", "DROP"])
-    }
-}
-
-/// Little of a CPU for a few processes: a control group of the kernel's first or second kind, whichever is there.
-struct Starvation {
-    private let directory: String
-    private let limitFile: String
-    private let limit: String
-    private var burner: Child?
-
-    /// - Parameter percent: of one CPU, for each hundred milliseconds.
-    init(named name: String, percent: Int) throws {
-        let quota = percent * 1000
-        if Files.exists("/sys/fs/cgroup/cpu/cpu.cfs_quota_us") || Files.exists("/sys/fs/cgroup/cpu/cgroup.procs") {
-            (directory, limitFile, limit) = ("/sys/fs/cgroup/cpu/\(name)", "cpu.cfs_quota_us", "\(quota)")
-        } else {
-            (directory, limitFile, limit) = ("/sys/fs/cgroup/\(name)", "cpu.max", "\(quota) 100000")
-            try? Files.write("+cpu", to: "/sys/fs/cgroup/cgroup.subtree_control")
-        }
-        try Files.makeDirectory(directory)
-    }
-
-    /// Puts it in, beside a process that burns whatever there is.
-    mutating func add(_ pid: Int32) throws {
-        try Files.write(limit, to: "\(directory)/\(limitFile)")
-        let burner = try Child(["sh", "-c", "while :; do :; done"])
-        self.burner = burner
-        for pid in [pid, burner.pid] { try Files.write("\(pid)", to: "\(directory)/cgroup.procs") }
-    }
-
-    /// After its processes have ended.
-    mutating func end() {
-        burner?.end()
-        burner = nil
-        Files.removeDirectory(directory)
     }
 }

@@ -1,21 +1,21 @@
-import Glibc
+package import Glibc
 
 /// A program that the lab started.
 ///
 /// Its output is read line by line, by whoever waits. Programs are stopped by their own process id; what escaped even so dies with the
 /// process namespace.
-final class Child {
-    let pid: pid_t
-    var output: LineReader
-    var errors: LineReader
+package final class Child {
+    package let pid: pid_t
+    package var output: LineReader
+    package var errors: LineReader
     /// What `waitpid` said of its end.
-    private(set) var status: Int32?
+    package private(set) var status: Int32?
 
-    var isRunning: Bool { status == nil }
-    var exitCode: Int32? { status.flatMap { $0 & 0x7f == 0 ? ($0 >> 8) & 0xff : nil } }
+    package var isRunning: Bool { status == nil }
+    package var exitCode: Int32? { status.flatMap { $0 & 0x7f == 0 ? ($0 >> 8) & 0xff : nil } }
 
     /// - Parameter variables: added to the environment that the lab itself was started with.
-    init(_ arguments: [String], variables: [String: String] = [:]) throws {
+    package init(_ arguments: [String], variables: [String: String] = [:]) throws {
         let (outputRead, outputWrite) = try Self.pipe()
         let (errorsRead, errorsWrite) = try Self.pipe()
         defer { for descriptor in [outputWrite, errorsWrite] { close(descriptor) } }
@@ -51,17 +51,17 @@ final class Child {
         errors.close()
     }
 
-    func signal(_ number: Int32) { if isRunning { kill(pid, number) } }
+    package func signal(_ number: Int32) { if isRunning { kill(pid, number) } }
 
     /// At once and for good.
-    func end() {
+    package func end() {
         signal(SIGKILL)
         _ = reap(waiting: true)
     }
 
     /// Whether it has ended.
     @discardableResult
-    func reap(waiting: Bool = false) -> Bool {
+    package func reap(waiting: Bool = false) -> Bool {
         guard status == nil else { return true }
         var ended: Int32 = 0
         var result = waitpid(pid, &ended, waiting ? 0 : WNOHANG)
@@ -93,7 +93,7 @@ final class Child {
 extension Child {
     /// Runs a program to its end and returns what it printed.
     @discardableResult
-    static func run(_ arguments: [String], input: String? = nil) throws -> String {
+    package static func run(_ arguments: [String], input: String? = nil) throws -> String {
         var arguments = arguments
         // Files, because a pipe to its input would need a second thing to wait for.
         if let input { arguments = ["sh", "-c", "exec \"$@\" <<'END'\n\(input)\nEND", "sh"] + arguments }
@@ -113,45 +113,5 @@ extension Child {
         child.reap(waiting: true)
         guard child.exitCode == 0 else { throw LabFailure("\(arguments.joined(separator: " ")): \(complaints)") }
         return text
-    }
-}
-
-/// One end of a pipe, in lines.
-struct LineReader {
-    private(set) var descriptor: Int32
-    private(set) var isAtEnd = false
-    private var rest: [UInt8] = []
-
-    /// Longer than any line that is waited for. What a line has beyond it is cut off.
-    private static let lineBytesMax = 16 * 1024
-
-    init(_ descriptor: Int32) { self.descriptor = descriptor }
-
-    /// Takes what is there, without waiting for more.
-    mutating func read(_ body: (ArraySlice<UInt8>) -> Void) {
-        guard !isAtEnd else { return }
-        while true {
-            let count = withUnsafeTemporaryAllocation(byteCount: 64 * 1024, alignment: 1) { buffer in
-                let count = Glibc.read(descriptor, buffer.baseAddress, buffer.count)
-                if count > 0 { rest.append(contentsOf: buffer[..<count]) }
-                return count
-            }
-            if count == 0 { isAtEnd = true }
-            guard count > 0 else { break }
-        }
-        var start = 0
-        while let end = rest[start...].firstIndex(of: UInt8(ascii: "\n")) {
-            body(rest[start..<end])
-            start = end + 1
-        }
-        rest.removeFirst(start)
-        if rest.count > Self.lineBytesMax { rest.removeAll() }
-    }
-
-    mutating func close() {
-        guard descriptor >= 0 else { return }
-        Glibc.close(descriptor)
-        descriptor = -1
-        isAtEnd = true
     }
 }
