@@ -67,65 +67,16 @@ public struct SessionOrdeal: Sendable {
     public init(seed: UInt64, configuration: Configuration = Configuration(), plan: SessionPlan? = nil, promise: Promise? = nil) {
         self.seed = seed
         self.configuration = configuration
-        self.plan = plan ?? Self.draw(seed: seed, configuration: configuration)
+        self.plan =
+            plan
+            ?? SessionPlan(
+                seed: seed, nodes: configuration.nodes, rounds: configuration.rounds, kinds: configuration.faults,
+                pairs: configuration.pairs)
         self.promise = promise
         var settings = World.Configuration()
         settings.network.loss = configuration.loss
         world = World(seed: seed, configuration: settings)
         workload = Workload(seed: seed ^ 0x0C11_E475, configuration: configuration.workload)
-    }
-
-    // MARK: Drawing a plan
-
-    private static func draw(seed: UInt64, configuration: Configuration) -> SessionPlan {
-        var generator = SeededGenerator(seed: seed ^ 0x04DE_A100)
-        let kinds = configuration.faults.sorted { $0.rawValue < $1.rawValue }
-        var plan = SessionPlan()
-        for _ in 0..<configuration.rounds {
-            guard let kind = kinds.randomElement(using: &generator) else { break }
-            var round = [draw(kind, besides: nil, configuration, using: &generator)]
-            let others = kinds.filter { $0 != .rolling && mayMeet(kind, $0) }
-            if configuration.pairs, configuration.nodes > 2, let other = others.randomElement(using: &generator) {
-                round.append(draw(other, besides: round[0].member, configuration, using: &generator))
-            }
-            plan.rounds.append(round)
-        }
-        return plan
-    }
-
-    /// Two that are killed at once may hold both copies of a session: nothing is promised then. One that leaves is one copy less, too.
-    private static func mayMeet(_ one: SessionPlan.Fault.Kind, _ other: SessionPlan.Fault.Kind) -> Bool {
-        let takesCopy: Set<SessionPlan.Fault.Kind> = [.crash, .leave]
-        return one != .rolling && !(takesCopy.contains(one) && takesCopy.contains(other))
-    }
-
-    private static func draw(
-        _ kind: SessionPlan.Fault.Kind, besides taken: Int?, _ configuration: Configuration, using generator: inout SeededGenerator
-    ) -> SessionPlan.Fault {
-        var member = Int.random(in: 1...configuration.nodes, using: &generator)
-        if member == taken { member = member % configuration.nodes + 1 }
-        let shift = Int.random(in: 1...max(1, configuration.nodes - 1), using: &generator)
-        // Three of four kills come in the middle of something.
-        let directive = Int.random(in: 0..<400, using: &generator)
-        let isAtOnce = Int.random(in: 0..<4, using: &generator) == 0
-        return SessionPlan.Fault(
-            kind, member: member, other: kind == .cut ? (member - 1 + shift) % configuration.nodes + 1 : nil,
-            directive: kind == .crash && !isAtOnce ? directive : nil, at: Int64.random(in: 200...2000, using: &generator),
-            length: Int64.random(in: lengths(kind), using: &generator))
-    }
-
-    /// Milliseconds.
-    private static func lengths(_ kind: SessionPlan.Fault.Kind) -> ClosedRange<Int64> {
-        switch kind {
-        case .crash: 1000...6000
-        case .pause: 100...5000
-        case .leave: 4000...8000
-        case .rolling: 500...2000
-        case .clock: 2000...8000
-        case .cut: 100...8000
-        case .split: 100...15_000
-        case .sever: 7_200_000...7_300_000
-        }
     }
 
     // MARK: Running
@@ -141,8 +92,7 @@ public struct SessionOrdeal: Sendable {
         asks = true
         for (number, round) in plan.rounds.enumerated() where violations.isEmpty { run(round, number: number + 1) }
         if violations.isEmpty { rest() }
-        violations += workload.history.counterexamples
-        for answer in workload.unexpected.prefix(3) { violations.append(Counterexample(.answered, answer)) }
+        violations += workload.counterexamples
         if let broken = promise?(workload.history, world) { violations.append(Counterexample(.planted, broken)) }
         let operations = workload.history.operations
         return Report(
@@ -152,29 +102,19 @@ public struct SessionOrdeal: Sendable {
 
     private mutating func run(_ round: [SessionPlan.Fault], number: Int) {
         let start = world.uptime
-        var acts: [(at: Int64, fault: SessionPlan.Fault, act: (inout SessionOrdeal, SessionPlan.Fault) -> Void)] = []
-        for fault in round {
-            acts.append((fault.at, fault, { $0.begin($1) }))
-            if fault.kind == .clock { acts.append((fault.at + fault.length / 2, fault, { $0.setClock(of: $1, error: -Self.clockStep) })) }
-            if fault.kind == .sever {
-                acts.append((min(fault.at + Self.severedUse, fault.end), fault, { ordeal, _ in ordeal.asks = false }))
-                acts.append((max(fault.at, fault.end - Self.severedUse), fault, { ordeal, _ in ordeal.asks = true }))
+        for act in SessionPlan.acts(of: round) {
+            pass(until: start + act.at * 1_000_000)
+            switch act.step {
+            case .begin: begin(act.fault)
+            case .setClock(let error): if let name = name(act.fault.member) { world.setClock(of: name, error: error) }
+            case .clients(let come): asks = come
+            case .end: end(act.fault)
             }
-            acts.append((fault.end, fault, { $0.end($1) }))
-        }
-        // Sorting keeps the order of what is due at once.
-        for (at, fault, act) in acts.enumerated().sorted(by: { ($0.element.at, $0.offset) < ($1.element.at, $1.offset) }).map(\.element) {
-            pass(until: start + at * 1_000_000)
-            act(&self, fault)
         }
         pass(until: world.uptime + 500_000_000)
         settle("after round \(number)")
         workload.interruptionEnded(at: now)
     }
-
-    /// Milliseconds.
-    private static let clockStep: Int64 = 60_000
-    private static let severedUse: Int64 = 5000
 
     private var now: Duration { .nanoseconds(world.uptime) }
 
@@ -186,7 +126,7 @@ public struct SessionOrdeal: Sendable {
         case .pause: world.pause(name)
         case .leave: world.leave(name)
         case .rolling: roll(from: fault.member, away: fault.length)
-        case .clock: setClock(of: fault, error: Self.clockStep)
+        case .clock: break
         case .cut: if let other = fault.other.flatMap(self.name) { world.cut(from: other, to: name) }
         case .split, .sever: world.partition(names.prefix(fault.member), from: names.dropFirst(fault.member))
         }
@@ -197,18 +137,13 @@ public struct SessionOrdeal: Sendable {
         switch fault.kind {
         case .crash, .leave: restart(name)
         case .pause: world.wake(name)
-        case .rolling: break
-        case .clock: setClock(of: fault, error: 0)
+        case .rolling, .clock: break
         case .cut: if let other = fault.other.flatMap(self.name) { world.mend(from: other, to: name) }
         case .split, .sever: world.rejoin(names.prefix(fault.member), with: names.dropFirst(fault.member))
         }
     }
 
     private func name(_ member: Int) -> NodeName? { names.indices.contains(member - 1) ? names[member - 1] : nil }
-
-    private mutating func setClock(of fault: SessionPlan.Fault, error: Int64) {
-        if let name = name(fault.member) { world.setClock(of: name, error: error) }
-    }
 
     /// One that still runs is killed, as a supervisor would.
     private mutating func restart(_ name: NodeName) {
@@ -279,7 +214,7 @@ public struct SessionOrdeal: Sendable {
         workload.stop()
         let end = world.uptime + Self.answerPatience
         while !workload.isIdle, world.uptime < end { pass(until: world.uptime + Self.step) }
-        if !workload.isIdle { return violations.append(Counterexample(.answered, "never answered", workload.unanswered)) }
+        if !workload.isIdle { return }
         asks = false
         settle("at rest")
         pass(until: world.uptime + Self.quiet)
@@ -287,14 +222,6 @@ public struct SessionOrdeal: Sendable {
         submit(workload.readAll(at: now, of: world.running))
         let last = world.uptime + Self.answerPatience
         while !workload.isIdle, world.uptime < last { pass(until: world.uptime + Self.step) }
-        let failed = workload.history.operations.filter { read in
-            guard workload.history.restedAt.map({ read.invoked >= $0 }) ?? false else { return false }
-            switch read.outcome {
-            case .failed, .unknown: return true
-            case .absent, .shown, .done: return false
-            }
-        }
-        if !failed.isEmpty { violations.append(Counterexample(.answered, "a mesh at rest doesn't answer", failed)) }
     }
 
     private static let answerPatience = Duration.seconds(60).nanoseconds

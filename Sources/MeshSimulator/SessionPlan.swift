@@ -47,7 +47,7 @@ public struct SessionPlan: Hashable, Sendable, CustomStringConvertible {
         public var end: Int64 { at + length }
 
         /// Whether some can't hear others.
-        var interrupts: Bool {
+        public var interrupts: Bool {
             switch kind {
             case .cut, .split, .sever: true
             case .crash, .pause, .leave, .rolling, .clock: false

@@ -14,6 +14,8 @@ public struct Workload: Sendable {
         public var pause: ClosedRange<Duration> = .milliseconds(50)...(.milliseconds(400))
         /// Whether there is another browser, one that comes seldom and whose session expires within seconds.
         public var expires = true
+        /// Sessions that other workloads made in the same mesh: numbers go on from there, so that what belongs to another is recognised.
+        public var sessionsBefore = 0
         public init() {}
     }
 
@@ -31,7 +33,8 @@ public struct Workload: Sendable {
     private var generator: SeededGenerator
     private var browsers: [Browser] = []
     private var clients: [Client] = []
-    private var sessionsMade = 0
+    /// By this workload and those before.
+    public private(set) var sessionsMade: Int
     private var lastTicket = 0
     /// Who waits for the answer, as a place in ``clients``.
     private var waiting: [Int: Int] = [:]
@@ -89,6 +92,7 @@ public struct Workload: Sendable {
     public init(seed: UInt64, configuration: Configuration = Configuration()) {
         self.configuration = configuration
         generator = SeededGenerator(seed: seed)
+        sessionsMade = configuration.sessionsBefore
         for number in 0..<configuration.browsers {
             browsers.append(Browser(endsSessions: number % 2 == 1))
             for place in 0..<configuration.clientsPerBrowser { add(to: number, isFirst: place == 0) }
@@ -111,9 +115,6 @@ public struct Workload: Sendable {
 
     /// Whether everything has been answered.
     public var isIdle: Bool { clients.allSatisfy { $0.attempt == nil } && lastReads.isEmpty }
-
-    /// What is under way, when it should not be any more.
-    public var unanswered: [History.Operation] { clients.compactMap { $0.attempt.map { history.operations[$0.operation] } } }
 
     /// What clients ask now. Nothing while there is no agent.
     public mutating func requests(at now: Duration, of agents: [NodeName]) -> [Request] {
@@ -164,6 +165,24 @@ public struct Workload: Sendable {
     public mutating func interruptionEnded(at now: Duration) {
         guard let last = history.interruptions.indices.last, history.interruptions[last].ended == nil else { return }
         history.interruptions[last].ended = now
+    }
+
+    // MARK: Judging
+
+    /// How the mesh broke what it promises, once all is over: what clients saw, what nobody answered, what nobody should be answered.
+    public var counterexamples: [Counterexample] {
+        var found = history.counterexamples
+        let unanswered = isEnding ? clients.compactMap { $0.attempt.map { history.operations[$0.operation] } } : []
+        if !unanswered.isEmpty { found.append(Counterexample(.answered, "never answered", unanswered)) }
+        let failed = history.operations.filter { read in
+            guard history.restedAt.map({ read.invoked >= $0 }) ?? false else { return false }
+            switch read.outcome {
+            case .failed, .unknown: return true
+            case .absent, .shown, .done: return false
+            }
+        }
+        if !failed.isEmpty { found.append(Counterexample(.answered, "a mesh at rest doesn't answer", failed)) }
+        return found + unexpected.prefix(3).map { Counterexample(.answered, $0) }
     }
 
     // MARK: Asking
