@@ -8,7 +8,7 @@ help:
 	@echo "make format   bring all Swift files into shape"
 	@echo "make bench    the balancer beside HAProxy; prints a table"
 	@echo "make bench-membership   agents beside serf; needs root, an hour; ARGS=\"kill-10 idle-32\" for some of it"
-	@echo "make bench-sessions   an agent's sessions beside Redis, and what they cost; ARGS=\"read-50 memory\" for some of it"
+	@echo "make bench-sessions   an agent's sessions beside Redis, and what they cost; ARGS=\"read-50 memory\" for some of it, kills-200 when named"
 	@echo "make fuzz     a million made-up inputs for the decoders; RUNS=10000000 for more"
 	@echo "make clean    remove what was built"
 

@@ -1,0 +1,133 @@
+import Glibc
+import LabTools
+import MeshCore
+
+/// Asks every agent's admin listener again and again how it stands, without ever waiting for one of them.
+final class Overseer {
+    /// What one agent said of itself.
+    struct Standing {
+        /// When it was asked.
+        var asked: Duration
+        var isReady: Bool
+        var primarySlots: Int
+        var underReplicated: Int
+        var leftover: Int
+        var handOff: Int
+        /// Held there, in either rank.
+        var sessions: Int
+        /// Of the view that it has of the mesh.
+        var digest: String
+    }
+
+    private let mesh: Mesh
+    private var standings: [NodeName: Standing] = [:]
+    private var inquiries: [NodeName: Inquiry] = [:]
+    private var nextAt: Duration = .zero
+
+    init(_ mesh: Mesh) { self.mesh = mesh }
+
+    private static let interval = Duration.milliseconds(100)
+    private static let patience = Duration.seconds(2)
+
+    func look() {
+        let now = mesh.loop.now
+        guard now >= nextAt else { return }
+        nextAt = now + Self.interval
+        for agent in mesh.agents {
+            if let inquiry = inquiries[agent.name] {
+                if let standing = inquiry.standing { standings[agent.name] = standing }
+                guard inquiry.isOver || now - inquiry.asked > Self.patience else { continue }
+                inquiry.close()
+                inquiries[agent.name] = nil
+            }
+            guard agent.isReady else {
+                standings[agent.name] = nil
+                continue
+            }
+            inquiries[agent.name] = Inquiry(mesh.adminSocket(of: agent), in: mesh.loop)
+        }
+    }
+
+    /// Whether all that run, asked after `instant`, have one view, one owner for each slot, and a second copy of each.
+    func isWhole(since instant: Duration) -> Bool {
+        let running = mesh.running
+        let answers = running.compactMap { standings[$0.name] }
+        guard answers.count == running.count, let first = answers.first else { return false }
+        return answers.allSatisfy { standing in
+            standing.asked >= instant && standing.isReady && standing.digest == first.digest
+                && standing.underReplicated + standing.leftover + standing.handOff == 0
+        } && answers.reduce(0) { $0 + $1.primarySlots } == Slot.count
+    }
+
+    func sessions(of agent: Agent) -> Int? { standings[agent.name]?.sessions }
+
+    /// What is to be said of a mesh that should be whole and is not.
+    var disorder: String {
+        mesh.running.map { agent in
+            guard let standing = standings[agent.name] else { return "\(agent.name) doesn't say" }
+            return "\(agent.name)\(standing.isReady ? "" : ", not ready"), owns \(standing.primarySlots), "
+                + "\(standing.underReplicated) without a copy, \(standing.handOff) to hand off, \(standing.leftover) left over, "
+                + "view \(standing.digest)"
+        }.joined(separator: "; ")
+    }
+}
+
+/// Both pages that a standing is made of, asked for on one connection.
+private final class Inquiry: Source {
+    private(set) var descriptor: Int32
+    let asked: Duration
+    private var page: [UInt8] = []
+    private var hasEnded = false
+
+    /// Both pages have some kilobytes; more is not what was asked for.
+    private static let bytesMax = 1 << 20
+
+    init(_ socket: String, in loop: Loop) {
+        asked = loop.now
+        descriptor = (try? UnixSocket.connect(socket)) ?? -1
+        guard descriptor >= 0 else { return }
+        _ = fcntl(descriptor, F_SETFL, O_NONBLOCK)
+        let request = Array(
+            ("GET /v1/members HTTP/1.1\r\nHost: localhost\r\n\r\n"
+                + "GET /metrics HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n").utf8)
+        if send(descriptor, request, request.count, Int32(MSG_NOSIGNAL)) == request.count { loop.add(self) } else { close() }
+    }
+
+    deinit { close() }
+
+    var wantsWrite: Bool { false }
+    var isOver: Bool { descriptor < 0 }
+
+    func isReady(toRead: Bool, toWrite: Bool) {
+        let count = withUnsafeTemporaryAllocation(byteCount: 64 * 1024, alignment: 1) { buffer in
+            let count = recv(descriptor, buffer.baseAddress, buffer.count, 0)
+            if count > 0 { page.append(contentsOf: buffer[..<count]) }
+            return count
+        }
+        hasEnded = count == 0
+        if (count <= 0 && errno != EAGAIN) || hasEnded || page.count > Self.bytesMax { close() }
+    }
+
+    func close() {
+        guard descriptor >= 0 else { return }
+        Glibc.close(descriptor)
+        descriptor = -1
+    }
+
+    /// Nil until all is there.
+    var standing: Overseer.Standing? {
+        guard hasEnded, let digest = page[...].text(of: "digest") else { return nil }
+        var figures: [Substring: Int] = [:]
+        let text = String(decoding: page, as: UTF8.self)
+        for line in text.split(separator: "\n") where line.hasPrefix("sessionmesh_") {
+            let words = line.split(separator: " ")
+            if words.count == 2, let value = Int(words[1]) { figures[words[0].dropFirst("sessionmesh_".count)] = value }
+        }
+        guard let ready = figures["ready"], let primary = figures["slots{rank=\"primary\"}"], let under = figures["under_replicated_slots"],
+            let leftover = figures["leftover_slots"], let handOff = figures["hand_off_slots"], let sessions = figures["sessions"]
+        else { return nil }
+        return Overseer.Standing(
+            asked: asked, isReady: ready == 1, primarySlots: primary, underReplicated: under, leftover: leftover, handOff: handOff,
+            sessions: sessions, digest: digest)
+    }
+}
