@@ -16,7 +16,8 @@ public struct AgentShellConfiguration: Sendable {
     public var clientToken: String?
     /// Where `/metrics`, `/healthz` and the rest are served.
     public var admin: ListenAddress?
-    /// How long a graceful shutdown waits for the hand-off. Default 3 seconds; longer delays a restart, shorter leaves more to the backups.
+    /// How long a graceful shutdown waits for the hand-off, which takes as long as others take to hold what is held here. Default 35 seconds,
+    /// after which the core has given up by itself; shorter leaves more to the backups.
     public var leaveTimeout: Duration
     /// A directory in which the agent keeps, under its name, whom it knew, and finds the mesh again by them when no seed leads to anybody. Nil
     /// keeps nothing.
@@ -40,7 +41,7 @@ public struct AgentShellConfiguration: Sendable {
 
     public init(
         bind: Endpoint, advertise: Endpoint? = nil, seeds: [SeedAddress] = [], label: String = "sessionmesh", client: ListenAddress? = nil,
-        clientToken: String? = nil, admin: ListenAddress? = nil, leaveTimeout: Duration = .seconds(3), dataDirectory: String? = nil
+        clientToken: String? = nil, admin: ListenAddress? = nil, leaveTimeout: Duration = .seconds(35), dataDirectory: String? = nil
     ) {
         self.bind = bind
         self.advertise = advertise

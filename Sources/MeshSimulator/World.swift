@@ -131,6 +131,7 @@ public struct World: Sendable {
     private mutating func crash(_ host: Int) {
         guard hosts[host].core != nil else { return }
         hosts[host].core = nil
+        hosts[host].isPaused = false
         hosts[host].run += 1
         hosts[host].directivesLeft = nil
         requestsLost += hosts[host].asked.sorted()

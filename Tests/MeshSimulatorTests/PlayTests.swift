@@ -231,6 +231,19 @@ import Testing
         #expect(opened.key == login.key)
     }
 
+    @Test func aCommitThatIsSentAgainAfterItsSessionMovedIsKnownToBeDone() throws {
+        var play = try Play(seed: 32, "n1", "n2", "n3")
+        let session = try play.create(at: "n1")
+        let id = CommitID(upper: 7, lower: 1)
+        #expect(try play.increment(session, at: "n1", id: id).counters.first?.value == .integer(1))
+        let login = SessionCommit(key: session.key, id: CommitID(upper: 7, lower: 2), regenerate: true)
+        let moved = try play.committed(at: "n1", login)
+        // Its answer was lost on the way, and another agent asks.
+        #expect(try play.increment(session, at: "n2", id: id).counters.first?.value == .integer(1))
+        #expect(try play.count(moved, at: "n3") == 1)
+        #expect(throws: Play.Unexpected.self) { try play.increment(session, at: "n2", id: CommitID(upper: 7, lower: 3)) }
+    }
+
     @Test func noCommitIsLostWhileAnIdIsMoved() throws {
         var play = try Play(seed: 20, "n1", "n2", "n3")
         for round in 0..<6 as Range<UInt64> {
@@ -330,6 +343,38 @@ import Testing
             #expect(listed("ann", at: name) == [keys[4]])
             #expect(listed("bob", at: name) == keys[9...].sorted())
         }
+    }
+
+    @Test func whoLeavesHandsEverythingOffFirstAndShowsNothingOldNorRefusesAnybody() throws {
+        var play = try Play(seed: 31, "n1", "n2", "n3")
+        var sessions: [CommitReceipt] = []
+        for number in 0..<12 { sessions.append(try play.create(at: "n\(number % 3 + 1)")) }
+        var counts = [Int64](repeating: 0, count: sessions.count)
+        let leaver = try NodeName("n1")
+        play.world.leave(leaver)
+        var asked = 0
+        while play.world.running.contains(leaver) {
+            try #require(asked < 10_000)
+            let index = asked % sessions.count
+            // In turn by all three: the one that goes is asked to its end.
+            let at = ["n2", "n1", "n3"][asked % 3]
+            asked += 1
+            guard play.world.running.contains(try NodeName(at)) else { continue }
+            let commit = SessionCommit(
+                key: sessions[index].key, id: CommitID(upper: 6, lower: UInt64(asked)), changes: [.increment("n", by: 1)])
+            let answer = play.world.ask(try NodeName(at), .commit(commit))
+            if answer == nil, !play.world.running.contains(leaver) {
+                // It went while it was asked; whoever asked it asks another, under the same id.
+                _ = try play.committed(at: "n2", commit)
+            } else {
+                guard case .committed(let receipt) = answer else { throw Play.Unexpected(answer: answer) }
+                #expect(receipt.copies == 2 && receipt.counters.first?.value == .integer(counts[index] + 1))
+            }
+            counts[index] += 1
+        }
+        // Nothing had to be taken over: those who stay hold each slot twice already.
+        for name in play.world.running { #expect(play.world.core(of: name)?.status.underReplicatedSlots == 0) }
+        for (session, count) in zip(sessions, counts) { #expect(try play.count(session, at: "n3") ?? 0 == count) }
     }
 
     @Test func aMessageReachesTheSubscribersOfEveryNodeOnceAndInOrder() throws {

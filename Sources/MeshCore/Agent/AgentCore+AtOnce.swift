@@ -57,7 +57,7 @@ extension AgentCore {
     func readAtOnce(_ key: SessionKey, isOpened: Bool) -> SessionReading? {
         guard configuration.role == .node else { return nil }
         let index = Int(key.slot.rawValue)
-        guard case .owner(let ownership) = slots[index].part, ownership.inquiry == nil, inquiries.afterPause == nil,
+        guard case .owner(let ownership) = slots[index].part, mayAnswer(for: key.slot),
             let entry = slots[index].sessions[key], entry.pending.isEmpty, !entry.state.isDestroyed
         else { return nil }
         let wall = wall

@@ -24,8 +24,8 @@ struct Housekeeping: Sendable {
 
 /// A leave under way.
 struct Departure: Sendable {
-    /// When it ends whatever is still missing, in uptime nanoseconds.
-    let deadline: Int64
+    /// In uptime nanoseconds.
+    let begunAt: Int64
     var isAnnounced = false
 }
 
@@ -130,13 +130,17 @@ extension AgentCore {
         guard !slots[index].sessions.isEmpty else { return }
         let wall = wall
         let isOwner = slots[index].isOwner
-        for key in slots[index].sortedKeys where slots[index].sessions[key]?.pending.isEmpty ?? false {
-            if isOwner, slots[index].sessions[key].map({ mayForget($0.state, wall: wall) }) ?? false {
-                drop(key)
-            } else {
-                slots[index].sessions[key]?.state.forgetMarksAtRest(wall: wall)
+        var expired: [SessionKey] = []
+        var resting: [SessionKey] = []
+        for (key, entry) in slots[index].sessions where entry.pending.isEmpty {
+            if isOwner, mayForget(entry.state, wall: wall) {
+                expired.append(key)
+            } else if entry.state.hasMarksAtRest(wall: wall) {
+                resting.append(key)
             }
         }
+        for key in resting { slots[index].sessions[key]?.state.forgetMarksAtRest(wall: wall) }
+        for key in expired.sorted() { drop(key) }
     }
 
     /// A session's end is remembered for an hour; while a node is cut off, which may come back with a copy that lives, and until it has long
@@ -153,12 +157,14 @@ extension AgentCore {
 
     // MARK: Leaving
 
-    /// How long a leave waits for second copies and for the mirror.
-    private static let departurePatience: Duration = .seconds(3)
+    /// How long a leave waits until others hold all that was held here.
+    private static let handOffPatience: Duration = .seconds(30)
+    /// How long one waits for second copies and for the mirror where nobody goes on.
+    private static let lastPatience: Duration = .seconds(3)
 
     mutating func leave() {
         guard departure == nil else { return }
-        departure = Departure(deadline: now.uptime + Self.departurePatience.nanoseconds)
+        departure = Departure(begunAt: now.uptime)
         if configuration.role == .node {
             stage = .draining
             gossip(.setStage(.draining))
@@ -169,10 +175,15 @@ extension AgentCore {
 
     private mutating func depart() {
         guard let departure, !departure.isAnnounced else { return }
+        let hasHeirs = swim.others.contains { $0.role == .node && $0.stage == .serving && isReachable($0.id) }
         let status = status
-        let isSafe = status.underReplicatedSlots == 0 && status.leftoverSlots == 0 && commits.isEmpty
+        let isHandedOff = hasHeirs ? status.primarySlots + status.backupSlots == 0 : status.underReplicatedSlots == 0
         let isMirrored = mirror.map { $0.isLost || $0.queue.isEmpty } ?? true
-        guard isSafe && isMirrored || now.uptime >= departure.deadline else { return }
+        let patience = hasHeirs ? Self.handOffPatience : Self.lastPatience
+        guard
+            isHandedOff && status.leftoverSlots == 0 && commits.isEmpty && isMirrored
+                || now.uptime >= departure.begunAt + patience.nanoseconds
+        else { return }
         self.departure?.isAnnounced = true
         gossip(.leave)
     }

@@ -90,9 +90,9 @@ struct Inquiries: Sendable {
 extension AgentCore {
     // MARK: Asking
 
-    /// Whether nothing is to be asked before this agent answers for a slot that it owns.
+    /// Whether this agent answers for a slot that it owns: it has not said goodbye, and has nothing to ask before.
     func mayAnswer(for slot: Slot) -> Bool {
-        inquiries.afterPause == nil && slots[Int(slot.rawValue)].ownership?.inquiry == nil
+        inquiries.afterPause == nil && !(departure?.isAnnounced ?? false) && slots[Int(slot.rawValue)].ownership?.inquiry == nil
     }
 
     /// Answers nothing as owner until everybody who could have taken over has been asked.

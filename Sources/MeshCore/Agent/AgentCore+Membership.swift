@@ -155,7 +155,10 @@ extension AgentCore {
         for (number, operation) in operations.sorted(by: { $0.key < $1.key }) {
             if let name = operation.sentTo, !otherNames.contains(name) { park(number) }
         }
-        rank((nodes + [swim.local]).filter(\.ranks))
+        // Who is about to leave gives its slots to those who go on, if anybody does.
+        let ranking = (nodes + [swim.local]).filter(\.ranks)
+        let serving = ranking.filter { $0.stage == .serving }
+        rank(serving.isEmpty ? ranking : serving)
         planIfChanged()
         inquiries.keep { otherNames.contains($0) }
         endInquiries()

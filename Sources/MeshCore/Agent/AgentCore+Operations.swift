@@ -301,7 +301,8 @@ extension AgentCore {
             finish(number, read(operation.body, key))
         case .move(_, let commit, let successor, let draw): move(number, key, commit, to: successor, draw: draw)
         case .commit(_, let commit), .create(_, let commit, _):
-            guard !entry.state.isDestroyed else { return finish(number, absent(operation.body)) }
+            // One that came before the end is done, though its answer was lost.
+            if entry.state.isDestroyed, !entry.state.hasApplied(commit.id) { return finish(number, absent(operation.body)) }
             apply(number, key, commit, before: entry.state)
         case .destroy(_, let commit):
             if entry.state.hasApplied(commit) { return joinCommit(number, key, commit, counters: []) }

@@ -209,9 +209,10 @@ extension AgentCore {
     mutating func sendSlotNews(to name: NodeName) {
         guard !slotNews.isEmpty, let news = slotNews.removeValue(forKey: name) else { return }
         if !news.released.isEmpty { send(.release(news.released), to: name) }
+        // Who is granted a slot must have heard before what is doubted of it.
+        if !news.doubted.isEmpty { send(.doubt(news.doubted), to: name) }
         if !news.granted.isEmpty { send(.grant(news.granted), to: name) }
         if !news.led.isEmpty { send(.lead(news.led), to: name) }
-        if !news.doubted.isEmpty { send(.doubt(news.doubted), to: name) }
         if !news.dropped.isEmpty { send(.drop(news.dropped), to: name) }
     }
 
@@ -546,7 +547,7 @@ extension AgentCore {
     /// What this agent will hold once it serves and all who sync with it do: of many that start together each pulls its own share, not the
     /// share that it would have alone.
     private mutating func slotsToRankFor() -> [Slot] {
-        let nodes = swim.others.filter { $0.role == .node && isReachable($0.id) }
+        let nodes = swim.others.filter { $0.role == .node && $0.stage != .draining && isReachable($0.id) }
         future.replaceCandidates(with: (nodes + [swim.local]).map(PlacementCandidate.init(of:)))
         guard let own = future.candidates.firstIndex(where: { $0.name == id.name }) else { return [] }
         return Slot.all.filter { future.primaryIndex(of: $0) == own || future.backupIndex(of: $0) == own }

@@ -195,13 +195,15 @@ public struct SessionState: Hashable, Sendable {
     ///
     /// Not a change that others are told of: a copy that still has marks may bring them back, and lets go of them in its turn.
     public mutating func forgetMarksAtRest(wall: Int64) {
-        // The owner that gave the stamps may have been ahead of the mesh's clock as far as we are behind it.
-        guard !commits.isEmpty || moved != nil, latest.milliseconds + Self.commitAgeMilliseconds + 2 * MeshClock.leeway <= wall else {
-            return
-        }
+        guard hasMarksAtRest(wall: wall) else { return }
         commits = []
         moved = nil
         if isDestroyed { bury() }
+    }
+
+    func hasMarksAtRest(wall: Int64) -> Bool {
+        // The owner that gave the stamps may have been ahead of the mesh's clock as far as we are behind it.
+        (!commits.isEmpty || moved != nil) && latest.milliseconds + Self.commitAgeMilliseconds + 2 * MeshClock.leeway <= wall
     }
 
     public func hasApplied(_ commit: CommitID) -> Bool {
