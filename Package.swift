@@ -117,10 +117,11 @@ let package = Package(
         ),
 
         .target(name: "LogCapture", dependencies: [logging], path: "Tests/LogCapture", swiftSettings: settings),
+        .target(name: "TemporaryDirectory", path: "Tests/TemporaryDirectory", swiftSettings: settings),
         .target(
             name: "ScriptedAgent",
             dependencies: [
-                "LogCapture", "MeshCore", "SessionMesh", coreMetrics, logging, nioCore, nioPosix, serviceLifecycle,
+                "LogCapture", "MeshCore", "SessionMesh", "TemporaryDirectory", coreMetrics, logging, nioCore, nioPosix, serviceLifecycle,
             ],
             path: "Tests/ScriptedAgent",
             swiftSettings: settings
@@ -130,11 +131,13 @@ let package = Package(
         .testTarget(
             name: "MeshAgentTests",
             dependencies: [
-                "LogCapture", "MeshAgent", "MeshCore", logging, nioCore, nioPosix, serviceLifecycle,
+                "LogCapture", "MeshAgent", "MeshCore", "TemporaryDirectory", logging, nioCore, nioPosix, serviceLifecycle,
             ],
             swiftSettings: settings
         ),
-        .testTarget(name: "MeshMirrorsTests", dependencies: ["MeshCore", "MeshMirrors", logging, nioCore], swiftSettings: settings),
+        .testTarget(
+            name: "MeshMirrorsTests", dependencies: ["MeshCore", "MeshMirrors", "TemporaryDirectory", logging, nioCore],
+            swiftSettings: settings),
         .testTarget(name: "MeshBalancerTests", dependencies: ["MeshBalancer", "MeshCore"], swiftSettings: settings),
         .testTarget(
             name: "MeshCommandTests", dependencies: ["MeshAgent", "MeshCommand", "MeshCore", "MeshSimulator", argumentParser],
@@ -177,14 +180,14 @@ let package = Package(
         .executableTarget(
             name: "membership-lab", dependencies: ["LabTools"], path: "Tests/Benchmarks/membership/Driver", swiftSettings: settings),
         .executableTarget(
-            name: "session-lab", dependencies: ["LabTools", "MeshCore", "MeshSimulator"], path: "Tests/Benchmarks/sessions/Lab",
-            swiftSettings: settings),
+            name: "session-lab", dependencies: ["LabTools", "MeshCore", "MeshSimulator", "TemporaryDirectory"],
+            path: "Tests/Benchmarks/sessions/Lab", swiftSettings: settings),
         // Starts the executables, so it depends on them being built.
         .testTarget(
             name: "EndToEndTests",
             dependencies: [
-                "Demo", "MeshCommand", "SessionMesh", "SessionMeshHummingbird", "WithoutFramework", "session-lab", hummingbird, logging,
-                metricsTestKit, serviceLifecycle,
+                "Demo", "MeshCommand", "SessionMesh", "SessionMeshHummingbird", "TemporaryDirectory", "WithoutFramework", "session-lab",
+                hummingbird, logging, metricsTestKit, serviceLifecycle,
             ],
             swiftSettings: settings
         ),

@@ -231,8 +231,8 @@ public struct World: Sendable {
             guard let core = core(of: name) else { return nil }
             let status = core.status
             return "\(name) \(status.stage)\(status.isReady ? "" : ", not ready"), owns \(status.primarySlots), "
-                + "\(status.underReplicatedSlots) without a copy, \(status.handOffSlots) to hand off, \(status.leftoverSlots) left over, \(status.doubtedSlots) in doubt, "
-                + "view \(String(core.view.digest, radix: 16))"
+                + "\(status.underReplicatedSlots) without a copy, \(status.handOffSlots) to hand off, "
+                + "\(status.leftoverSlots) left over, \(status.doubtedSlots) in doubt, view \(String(core.view.digest, radix: 16))"
         }.joined(separator: "; ")
     }
 

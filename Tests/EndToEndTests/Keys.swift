@@ -1,4 +1,5 @@
 import Foundation
+import TemporaryDirectory
 
 /// A key file that outlives a mesh, as an operator's does.
 final class Keys {

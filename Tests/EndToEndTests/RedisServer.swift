@@ -1,6 +1,7 @@
 import Foundation
 import Glibc
 import Synchronization
+import TemporaryDirectory
 
 /// A redis-server of our own, on a Unix socket in a directory of its own.
 final class RedisServer: Sendable {

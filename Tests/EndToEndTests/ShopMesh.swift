@@ -7,6 +7,7 @@ import ServiceLifecycle
 import SessionMesh
 import SessionMeshHummingbird
 import Synchronization
+import TemporaryDirectory
 
 /// Two agents and a balancer, each a process of its own, and an application of the test's own in front of each agent, in this process: so
 /// a test can hold a handler where it wants it.

@@ -3,6 +3,7 @@ import MeshCore
 import NIOCore
 import NIOPosix
 import Synchronization
+import TemporaryDirectory
 import Testing
 
 #if canImport(Glibc)
@@ -169,13 +170,7 @@ func withListener<Result: Sendable>(
 
 /// A directory that is gone after `body`. Short, since a socket's path may have a hundred bytes only.
 func withDirectory<Result: Sendable>(_ body: @Sendable (String) async throws -> Result) async throws -> Result {
-    let path = try TestDirectory.make()
-    do {
-        let result = try await body(path)
-        TestDirectory.remove(path)
-        return result
-    } catch {
-        TestDirectory.remove(path)
-        throw error
-    }
+    let directory = try TemporaryDirectory()
+    defer { withExtendedLifetime(directory) {} }
+    return try await body(directory.path)
 }

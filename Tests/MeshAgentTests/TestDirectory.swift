@@ -1,14 +1,6 @@
 import Foundation
 
 enum TestDirectory {
-    static func make() throws -> String {
-        let path = FileManager.default.temporaryDirectory.appending(path: "sm-\(UInt32.random(in: .min ... .max))").path
-        try FileManager.default.createDirectory(atPath: path, withIntermediateDirectories: true)
-        return path
-    }
-
-    static func remove(_ path: String) { try? FileManager.default.removeItem(atPath: path) }
-
     static func mode(of path: String) throws -> Int {
         try FileManager.default.attributesOfItem(atPath: path)[.posixPermissions] as? Int ?? 0
     }

@@ -2,6 +2,7 @@
     import Foundation
     import NIOCore
     import Synchronization
+    import TemporaryDirectory
 
     @testable import MeshMirrors
 
@@ -15,21 +16,18 @@
             let description: String
         }
 
-        let directory: URL
+        private let directory: TemporaryDirectory
         let port: UInt16
         private let options: [String]
         private var process: (shell: pid_t, redis: pid_t, keepAlive: Int32)?
 
-        var socketPath: String { directory.appendingPathComponent("s").path }
-        private var logPath: String { directory.appendingPathComponent("log").path }
+        var socketPath: String { directory.file("s") }
+        private var logPath: String { directory.file("log") }
 
         /// Runs `body` with a server that is gone afterwards.
         static func with(tcp: Bool = false, options: [String] = [], _ body: (RedisServer) async throws -> Void) async throws {
             let server = try await started(tcp: tcp, options: options)
-            defer {
-                server.stop()
-                try? FileManager.default.removeItem(at: server.directory)
-            }
+            defer { server.stop() }
             try await body(server)
         }
 
@@ -42,7 +40,6 @@
                     return server
                 } catch is PortTaken {
                     server.stop()
-                    try? FileManager.default.removeItem(at: server.directory)
                 }
             }
             throw Failure(description: "redis-server found no free port in five attempts")
@@ -53,8 +50,7 @@
         private init(port: UInt16, options: [String]) throws {
             self.port = port
             self.options = options
-            directory = FileManager.default.temporaryDirectory.appendingPathComponent("sm-\(UInt64.random(in: .min ... .max))")
-            try FileManager.default.createDirectory(at: directory, withIntermediateDirectories: true)
+            directory = try TemporaryDirectory()
         }
 
         func start() async throws {

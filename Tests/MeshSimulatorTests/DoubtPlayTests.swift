@@ -32,6 +32,12 @@ import Testing
             }
         }
 
+        mutating func loseOneWhileTheOtherSleeps() {
+            play.world.pause(holders[1])
+            play.world.run(for: .milliseconds(20))
+            play.world.crash(holders[0])
+        }
+
         /// All that is said of it for so long.
         mutating func words(of names: [NodeName], for duration: Duration) -> Set<String> {
             var words: Set<String> = []
@@ -64,9 +70,7 @@ import Testing
 
     @Test func aHolderThatOnlySleptEndsTheDoubtWhenItWakes() throws {
         var scene = try Scene(seed: 22)
-        scene.play.world.pause(scene.holders[1])
-        scene.play.world.run(for: .milliseconds(20))
-        scene.play.world.crash(scene.holders[0])
+        scene.loseOneWhileTheOtherSleeps()
         #expect(scene.words(of: scene.others, for: .seconds(20)) == ["UNAVAILABLE"])
         scene.play.world.wake(scene.holders[1])
         scene.play.world.run(for: .seconds(3))
@@ -86,9 +90,7 @@ import Testing
 
     @Test func whoIsKilledInItsSleepIsWaitedForNoLonger() throws {
         var scene = try Scene(seed: 24)
-        scene.play.world.pause(scene.holders[1])
-        scene.play.world.run(for: .milliseconds(20))
-        scene.play.world.crash(scene.holders[0])
+        scene.loseOneWhileTheOtherSleeps()
         #expect(scene.words(of: scene.others, for: .seconds(10)) == ["UNAVAILABLE"])
         scene.play.world.crash(scene.holders[1])
         scene.play.world.run(for: .seconds(5))

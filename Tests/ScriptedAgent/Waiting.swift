@@ -4,6 +4,7 @@ public import LogCapture
 import Logging
 import ServiceLifecycle
 public import SessionMesh
+import TemporaryDirectory
 
 public struct StillNot: Error, CustomStringConvertible {
     public let description: String
@@ -48,8 +49,7 @@ public func withLinkedMesh<Result: Sendable>(
 
 /// A path for a socket in a new directory, which is removed afterwards.
 public func withSocketPath<Result>(_ body: (String) async throws -> Result) async throws -> Result {
-    let directory = FileManager.default.temporaryDirectory.appending(path: "sm-\(UUID().uuidString.prefix(13))")
-    try FileManager.default.createDirectory(at: directory, withIntermediateDirectories: true)
-    defer { try? FileManager.default.removeItem(at: directory) }
-    return try await body(directory.appending(path: "a.sock").path)
+    let directory = try TemporaryDirectory()
+    defer { withExtendedLifetime(directory) {} }
+    return try await body(directory.file("a.sock"))
 }

@@ -4,29 +4,6 @@
 // looked up three times, taken out again and handed back as a directive; here it is looked up once and answered. Whatever is answered here,
 // an operation would be given as its answer too.
 
-/// A session as it is held and as a reader may see it.
-struct SessionReading {
-    let key: SessionKey
-    let state: SessionState
-    let idleSeconds: UInt32
-    let expiresAt: Int64
-    let primary: NodeName
-    let backup: NodeName?
-
-    var snapshot: SessionSnapshot {
-        var snapshot = head
-        snapshot.fields = state.visibleFields
-        return snapshot
-    }
-
-    /// All but the fields.
-    var head: SessionSnapshot {
-        SessionSnapshot(
-            key: key, createdAt: state.created.milliseconds, accessedAt: state.accessedAt, idleSeconds: idleSeconds, expiresAt: expiresAt,
-            user: state.user, fields: [], primary: primary, backup: backup)
-    }
-}
-
 extension AgentCore {
     /// Writes the reply to a request that changes nothing and waits for nothing, from the session as it is held. False, and nothing is written,
     /// for any other, and for one that is in doubt: give that to ``step(_:at:)``, and before anything else.

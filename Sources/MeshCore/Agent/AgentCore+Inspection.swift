@@ -1,4 +1,4 @@
-// What a simulator's checkers are shown of an agent, beside its ``AgentStatus``. Nothing here decides anything.
+// What the simulator's checks are shown of an agent, beside its ``AgentStatus``. Nothing here decides anything.
 
 extension AgentCore {
     /// What is held here of a session that counts: as owner, or as a whole copy for one.

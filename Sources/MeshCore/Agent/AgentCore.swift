@@ -17,7 +17,7 @@
 /// - `+Walking`: all sessions of the mesh gone through, to list or to end many
 /// - `+Mirroring`: the mirror behind: what is written to it, and what is loaded on a miss
 /// - `+Housekeeping`: deadlines, expiry, joining and leaving
-/// - `+Inspection`: what a simulator's checkers are shown
+/// - `+Inspection`: what the simulator's checks are shown
 public struct AgentCore: Sendable {
     let configuration: AgentConfiguration
     var generator: SeededGenerator
@@ -184,8 +184,8 @@ public struct AgentCore: Sendable {
         var status = AgentStatus(
             stage: stage, isReady: stage == .serving && inquiries.afterPause == nil, sessions: sessionCount, primarySlots: 0,
             backupSlots: 0, underReplicatedSlots: 0, leftoverSlots: leftoverSlots.count, handOffSlots: 0, doubtedSlots: 0,
-            staleCopies: antiEntropy.staleCopies,
-            isPlanned: !reachIsStale, isAlone: isAlone, mirror: mirror.map { $0.isLost ? .lost : .connected } ?? .none,
+            staleCopies: antiEntropy.staleCopies, isPlanned: !reachIsStale, isAlone: isAlone,
+            mirror: mirror.map { $0.isLost ? .lost : .connected } ?? .none,
             mirrorDirty: mirror?.queue.count ?? 0, mirrorRefused: mirror?.refused ?? 0,
             packetsDropped: membership.packetsDropped.merging(linkMessagesDropped, uniquingKeysWith: +), membership: swim.counters)
         for (slot, state) in zip(Slot.all, slots) {

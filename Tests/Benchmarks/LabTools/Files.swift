@@ -29,6 +29,7 @@ package enum Files {
 
     /// The kernel needs a moment to see that its processes are gone.
     package static func removeDirectory(_ path: String) {
-        for _ in 0..<50 where rmdir(path) != 0 { usleep(20_000) }
+        let deadline = Instant.now + .seconds(1)
+        while rmdir(path) != 0, Instant.now < deadline { poll(nil, 0, 20) }
     }
 }

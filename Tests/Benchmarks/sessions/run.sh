@@ -12,9 +12,10 @@
 #   join-300000         a fourth agent comes to three with 300,000 sessions of 300 bytes, while 2,000 requests a second are made of the three
 #   kills-200           five agents, one of which is killed, 200 times, while clients use sessions; takes a quarter of an hour and is run when it is named
 #
-# The last two are run by session-lab, which can do more: Docs/HACKING.md. The others: everything at Unix sockets, keys at random, closed loop. The agent that is asked, and Redis, on CPU 0; on CPU 1 the load and the second agent. CPU is what
-# the kernel says a process ran (schedstat). Figures are medians of the rounds (default 5), a ratio is the median of each round's ratio, and rounds alternate
-# who goes first: a noisy moment hits both or drops out. Fails when a goal is missed.
+# The last two are run by session-lab, which can do more: Docs/HACKING.md. The others: everything at Unix sockets, keys at random, closed loop.
+# The agent that is asked, and Redis, on CPU 0; on CPU 1 the load and the second agent. CPU is what the kernel says a process ran (schedstat).
+# Figures are medians of the rounds (default 5), a ratio is the median of each round's ratio, and rounds alternate who goes first: a noisy moment
+# hits both or drops out. Fails when a goal is missed.
 #
 # SESSIONMESH_BENCH_SECONDS: length of a measurement, default 2. SESSIONMESH_BENCH_SESSIONS: how many `memory` makes. SESSIONMESH_BENCH_BIN: a folder with
 # built programs, sessionmesh and session-lab, to skip building them.

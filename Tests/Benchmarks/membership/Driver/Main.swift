@@ -10,17 +10,13 @@ enum MembershipLab {
         """
 
     static func main() {
-        Interruption.listen()
-        do {
-            guard let settings = try Settings(Array(CommandLine.arguments.dropFirst())) else { return Say.result(usage) }
+        LabProgram.run("membership-lab") {
+            guard let settings = try Settings(Array(CommandLine.arguments.dropFirst())) else {
+                Say.result(usage)
+                return true
+            }
             try Namespaces.enter()
-            exit(try run(settings) ? 0 : 1)
-        } catch let failure as LabFailure {
-            Say.progress("membership-lab: \(failure.message)")
-            exit(64)
-        } catch {
-            Say.progress("stopped")
-            exit(130)
+            return try run(settings)
         }
     }
 

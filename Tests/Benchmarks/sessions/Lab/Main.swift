@@ -1,20 +1,15 @@
-import Glibc
 import LabTools
 
 @main
 enum SessionLab {
     static func main() {
-        Interruption.listen()
-        do {
-            guard let settings = try Settings(Array(CommandLine.arguments.dropFirst())) else { return Say.result(Settings.usage) }
+        LabProgram.run("session-lab") {
+            guard let settings = try Settings(Array(CommandLine.arguments.dropFirst())) else {
+                Say.result(Settings.usage)
+                return true
+            }
             if settings.ground == .apart { try Namespaces.enter() }
-            exit(try run(settings) ? 0 : 1)
-        } catch let failure as LabFailure {
-            Say.progress("session-lab: \(failure.message)")
-            exit(64)
-        } catch {
-            Say.progress("stopped")
-            exit(130)
+            return try run(settings)
         }
     }
 

@@ -178,7 +178,7 @@ final class Ordeal {
     /// What an agent has done can't be counted from outside, as it is in the simulator. Instead it gets a moment for what it was just asked.
     private func waitForWork(of agent: Agent, microseconds: Int) throws {
         try pass(until: loop.now + .seconds(1)) { self.clients.areWaiting(for: agent) }
-        usleep(UInt32(min(microseconds, 1000)))
+        try pass(until: loop.now + .microseconds(min(microseconds, 1000)))
     }
 
     private func end(_ fault: SessionPlan.Fault, _ agent: Agent) throws {

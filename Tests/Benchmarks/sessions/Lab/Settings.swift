@@ -2,6 +2,7 @@ import Glibc
 import LabTools
 import MeshCore
 import MeshSimulator
+import TemporaryDirectory
 
 /// What the person who runs the lab wants.
 struct Settings {
@@ -148,13 +149,9 @@ struct Settings {
     }
 
     private func makeDirectory() throws -> String {
-        if let directory {
-            try Files.makeDirectory(directory)
-            return directory
-        }
-        var template = Array("/tmp/session-lab-XXXXXX".utf8CString)
-        guard mkdtemp(&template) != nil else { throw LabFailure("no temporary directory: \(String(cString: strerror(errno)))") }
-        return template.withUnsafeBufferPointer { buffer in buffer.baseAddress.map { String(cString: $0) } ?? "" }
+        guard let directory else { return try TemporaryDirectory.kept() }
+        try Files.makeDirectory(directory)
+        return directory
     }
 
     private static var programBesideThis: String {
