@@ -121,7 +121,13 @@ extension AgentCore {
 
     mutating func linkUp(_ link: LinkID, peer: MemberID, endpoint: Endpoint) {
         dials.started[endpoint] = nil
-        if peer == id { directives.append(.closeLink(link)) } else { place(link, of: peer, at: endpoint) }
+        if peer == id {
+            directives.append(.closeLink(link))
+        } else if now.uptime < renewedAt + Self.introductionTime.nanoseconds {
+            renew(link, of: peer)
+        } else {
+            place(link, of: peer, at: endpoint)
+        }
         if dials.forSync.remove(endpoint) != nil { gossip(.syncOpened(endpoint, peer: peer)) }
     }
 
@@ -147,6 +153,8 @@ extension AgentCore {
     private static let unrecognizedMessagesMax = 32
     /// Longer than a contest for a name.
     private static let apartPatience: Duration = .seconds(5)
+    /// Longer than a link may take from its introduction to its being up.
+    private static let introductionTime: Duration = .seconds(10)
 
     /// Whether that life may have the link of its name. One of the view's may, and of a name that nobody has; one that came back at the same
     /// address, or after a death, is about to be believed. Any other must not displace a link that may be a living member's.
@@ -199,6 +207,7 @@ extension AgentCore {
 
     /// A link introduced our former life. To close them all and dial anew would cost a large mesh more than what caused it.
     mutating func renewLinks() {
+        renewedAt = now.uptime
         let renewed = PeerMessage.renewed(id.life).encoded
         for link in linkNames.keys.sorted() {
             directives.append(.linkMessage(link, renewed))
@@ -210,6 +219,13 @@ extension AgentCore {
             case .recognition, .renewal: closeApart(link)
             }
         }
+    }
+
+    /// A link that came up soon after this life began was perhaps introduced in the former one. Whoever took it for that of the former life
+    /// would pass over what is said on it.
+    private mutating func renew(_ link: LinkID, of peer: MemberID) {
+        directives.append(.linkMessage(link, PeerMessage.renewed(id.life).encoded))
+        apart[link] = LinkApart(id: peer, since: now.uptime, wait: .welcome)
     }
 
     /// The peer of a link goes on in another life.

@@ -39,6 +39,8 @@ public struct AgentCore: Sendable {
     var peers: [NodeName: Peer] = [:]
     var linkNames: [LinkID: NodeName] = [:]
     var apart: [LinkID: LinkApart] = [:]
+    /// When this agent last went on as a new life, in uptime nanoseconds.
+    var renewedAt = Int64.min / 2
     var dials = Dials()
     var arrivals = Arrivals()
     /// Lives whose peer port refused: placement passes them over before gossip has settled it.

@@ -43,6 +43,25 @@ import Testing
         #expect(play.closed == [Dialogue.link])
     }
 
+    /// It may have been introduced in the former life: then what is said on it means nothing to the peer.
+    @Test func aLinkThatComesUpSoonAfterANewLifeIsRenewedBeforeItIsUsed() throws {
+        var play = try Dialogue()
+        try play.join()
+        play.hears(of: Member(id: play.core.id, status: .dead, stage: .serving, endpoint: Dialogue.endpoint), from: play.peer)
+        let life = play.core.id.life
+        let late = LinkID(rawValue: 7)
+        play.log = []
+        play.step(.linkUp(late, peer: play.peer, endpoint: play.peerEndpoint))
+        #expect(play.log.filter { $0.link == late }.map(\.message) == [.renewed(life)])
+        #expect(!isAdopted(play))
+        play.hears(.welcomed(life), over: late)
+        #expect(isAdopted(play))
+        play.pass(.seconds(10))
+        play.log = []
+        play.step(.linkUp(LinkID(rawValue: 8), peer: play.peer, endpoint: play.peerEndpoint))
+        #expect(!play.log.contains { $0.message == .renewed(life) })
+    }
+
     @Test func aPeerThatGoesOnInANewLifeIsWelcomed() throws {
         var play = try Dialogue()
         try play.join()
