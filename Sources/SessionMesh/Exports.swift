@@ -1,4 +1,5 @@
 // The types of the core that stand in this module's interface. Scoped, so that an application's own `Member` or `Status` keeps its name.
+@_exported public import enum MeshCore.AcknowledgementLevel
 @_exported public import struct MeshCore.ChannelMessage
 @_exported public import struct MeshCore.ChannelPosition
 @_exported public import struct MeshCore.MeshView

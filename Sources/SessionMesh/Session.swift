@@ -262,21 +262,22 @@ public struct Session: Sendable {
     // MARK: Committing
 
     /// What must be sent, or nil when nothing changed.
-    mutating func commitRequest() throws(SessionError) -> ClientRequest? {
+    mutating func commitRequest(_ acknowledgement: AcknowledgementLevel) throws(SessionError) -> ClientRequest? {
         if let failure { throw failure }
         guard hasChanges else { return nil }
         let id = commitID ?? CommitID(using: &SystemRandomNumberGenerator.shared)
         commitID = id
-        return request(under: id)
+        return request(under: id, acknowledgement)
     }
 
-    private func request(under id: CommitID) -> ClientRequest? {
+    private func request(under id: CommitID, _ acknowledgement: AcknowledgementLevel) -> ClientRequest? {
         let key = key
         if isDestroyed { return key.map { .destroy($0, id) } }
         return .commit(
             SessionCommit(
                 key: key, id: id, changes: changes, conditions: conditions, user: pendingUser, idleSeconds: pendingExpiry.idleSeconds,
-                absoluteSeconds: pendingExpiry.absoluteSeconds, isRolling: pendingExpiry.isRolling, regenerate: isRegenerating))
+                absoluteSeconds: pendingExpiry.absoluteSeconds, isRolling: pendingExpiry.isRolling, regenerate: isRegenerating,
+                acknowledgement: acknowledgement, isStrict: !conditions.isEmpty))
     }
 
     /// In the order of their names, so that equal changes are equal bytes.
@@ -372,17 +373,22 @@ extension SystemRandomNumberGenerator {
 public struct CommitOutcome: Sendable {
     /// To be sent to the browser with this response; nil when its cookie stays as it is.
     public var setCookie: SetCookie?
-    /// How many nodes hold the commit: 2, or 1 when nobody else is alive, or 0 when there was nothing to commit.
+    /// How many nodes hold the commit: 2, or 1 when nobody else is alive or a local acknowledgement was asked for, or 0 when there was
+    /// nothing to commit.
     public var copies: Int
+    /// Whether the mirror has it too, which only ``AcknowledgementLevel/mirrored`` waits for. When that did not answer within a second it is false,
+    /// and the commit stands.
+    public var isMirrored: Bool
     /// The counters and maxima that were changed, with everybody's changes.
     public var counters: [String: Int64]
 
     public subscript(_ counter: SessionCounter) -> Int64? { counters[counter.name] }
     public subscript(_ maximum: SessionMaximum) -> Int64? { counters[maximum.name] }
 
-    public init(setCookie: SetCookie? = nil, copies: Int = 0, counters: [String: Int64] = [:]) {
+    public init(setCookie: SetCookie? = nil, copies: Int = 0, isMirrored: Bool = false, counters: [String: Int64] = [:]) {
         self.setCookie = setCookie
         self.copies = copies
+        self.isMirrored = isMirrored
         self.counters = counters
     }
 }

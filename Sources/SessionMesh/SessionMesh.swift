@@ -65,19 +65,26 @@ public final class SessionMesh: Service, Sendable {
     ///
     /// Without changes nothing is sent. After an error that ``SessionError/isRetriable`` says may pass, committing the same value again
     /// counts once, even when the first attempt got through.
-    /// - Parameter isSecure: whether the visitor came over HTTPS; see ``SessionCookie/isSecure(forwardedProto:)``.
-    /// - Throws: `.notFound` when the session was destroyed or expired meanwhile; it is never brought back. `.conflict` when an update of
+    /// - Parameters:
+    ///   - acknowledgement: how far it is to get before this returns. A destroy and a regenerated id are always held twice.
+    ///   - isSecure: whether the visitor came over HTTPS; see ``SessionCookie/isSecure(forwardedProto:)``.
+    /// - Throws: `.notFound` when the session was destroyed or expired meanwhile; it is never brought back. `.invalid` when the mirror is to
+    ///   have it and there is none, or when a regenerated id is to be acknowledged otherwise. `.conflict` when an update of
     ///   this value, whose outcome was not known, turns out not to have been made.
-    public func commit(_ session: inout Session, isSecure: Bool = false) async throws(SessionError) -> CommitOutcome {
-        guard let outcome = try await attempt(&session, isSecure: isSecure) else {
+    public func commit(
+        _ session: inout Session, acknowledgement: AcknowledgementLevel = .replicated, isSecure: Bool = false
+    ) async throws(SessionError) -> CommitOutcome {
+        guard let outcome = try await attempt(&session, acknowledgement, isSecure: isSecure) else {
             throw SessionError(.conflict, "the field has another value by now, and nothing was changed; decide anew from what it is")
         }
         return outcome
     }
 
     /// Nil when a condition of the commit doesn't hold: nothing was changed, and the session has what is there.
-    private func attempt(_ session: inout Session, isSecure: Bool) async throws(SessionError) -> CommitOutcome? {
-        guard let request = try session.commitRequest() else {
+    private func attempt(
+        _ session: inout Session, _ acknowledgement: AcknowledgementLevel = .replicated, isSecure: Bool
+    ) async throws(SessionError) -> CommitOutcome? {
+        guard let request = try session.commitRequest(acknowledgement) else {
             // A new session that was destroyed again: nobody but the browser knows of it.
             guard !session.isDestroyed else { return CommitOutcome(setCookie: session.hasCookie ? expiry(isSecure: isSecure) : nil) }
             return CommitOutcome(setCookie: renewal(of: session, isSecure: isSecure))
@@ -92,7 +99,8 @@ public final class SessionMesh: Service, Sendable {
             for counter in receipt.counters { if case .integer(let value) = counter.value { counters[counter.name] = value } }
             let setCookie = receipt.cookie.map { configuration.cookie.setCookie($0, isSecure: isSecure) }
             return CommitOutcome(
-                setCookie: setCookie ?? renewal(of: session, isSecure: isSecure), copies: Int(receipt.copies), counters: counters)
+                setCookie: setCookie ?? renewal(of: session, isSecure: isSecure), copies: Int(receipt.copies),
+                isMirrored: receipt.isMirrored, counters: counters)
         case .conflict(let present):
             session.adopt(present)
             return nil
@@ -114,8 +122,9 @@ public final class SessionMesh: Service, Sendable {
     /// }
     /// ```
     ///
-    /// The answer rests on what the session's owner has, also when `body` changes nothing; in a network that is cut in two, on what the
-    /// owner of this side has. An increment needs none of this; see ``SessionCounter``.
+    /// The answer rests on what the session's owner has, also when `body` changes nothing, and on a majority's word that nobody else is owner: in
+    /// a network that is cut in two, one side at most updates, and the other is told `.unavailable`. An increment needs none of this; see
+    /// ``SessionCounter``.
     /// - Parameter body: gets the field's value, nil when there is none or it can't be read, and leaves what it is to be. Run at least once,
     ///   so it should do nothing else.
     /// - Returns: what `body` returned when its change was made, and what the commit brought about.

@@ -88,7 +88,7 @@ import Testing
             "move": .forward(
                 id: 6,
                 .move(try key(), SessionCommit(key: try key(), id: commit, user: "ann"), to: try other(), draw: 0x0102_0304_0506_0708)),
-            "answer": .answer(id: 5, .committed(copies: 2, counters: [.init(name: "count", value: .integer(2))])),
+            "answer": .answer(id: 5, .committed(CommitCopies(nodes: 2), counters: [.init(name: "count", value: .integer(2))])),
         ]
     }
 

@@ -78,8 +78,8 @@ import Testing
             return #expect(Bool(false))
         }
         play.world.pause(backup)
-        // Unavailable until the mesh is sure that the backup is gone; then the third holds the second copy.
-        while (try? play.increment(session, at: "n1", id: CommitID(upper: 1, lower: 1))) == nil {}
+        // The third node holds it as well.
+        #expect(try play.increment(session, at: "n1", id: CommitID(upper: 1, lower: 1)).copies == 2)
         play.world.wake(backup)
         try play.world.crash(NodeName("n1"))
         var shown: Set<Int64> = []
@@ -93,6 +93,100 @@ import Testing
             }
         }
         #expect(shown == [2])
+    }
+
+    @Test func aFrozenBackupHoldsNoCommitUp() throws {
+        var play = try Play(seed: 31, "n1", "n2", "n3")
+        let session = try play.create(at: "n1")
+        guard case .session(let snapshot?) = play.world.ask(try NodeName("n1"), .read(session.key)), let backup = snapshot.backup else {
+            return #expect(Bool(false))
+        }
+        play.world.pause(backup)
+        for number in 1...5 {
+            let changes = [FieldChange.increment("n", by: 1)]
+            let commit = SessionCommit(key: session.key, id: CommitID(upper: 2, lower: UInt64(number)), changes: changes)
+            let request = play.world.submit(.commit(commit), to: try NodeName("n1"))
+            let isAnswered = play.world.run(for: number == 1 ? .milliseconds(150) : .milliseconds(10)) { $0.hasResponse(request) }
+            #expect(isAnswered, "commit \(number)")
+        }
+        play.world.wake(backup)
+        try play.settle()
+        for name in ["n1", "n2", "n3"] { #expect(try play.count(session, at: name) == 5) }
+    }
+
+    @Test func ofTwoSidesOfAPartitionOnlyTheGreaterMakesStrictCommits() throws {
+        var play = try Play(seed: 32, "n1", "n2", "n3", "n4", "n5")
+        let sessions = try (0..<12).map { _ in try play.create(at: "n1") }
+        let names = play.world.running
+        let (fewer, more) = (Array(names.prefix(2)), Array(names.dropFirst(2)))
+        play.world.partition(fewer, from: more)
+        play.world.run(for: .seconds(6))
+        var isMade: [[Bool]] = []
+        for (number, session) in sessions.enumerated() {
+            isMade.append([])
+            for (side, name) in [fewer[0], more[0]].enumerated() {
+                let commit = SessionCommit(
+                    key: session.key, id: CommitID(upper: 3, lower: UInt64(number * 2 + side)), changes: [.set("by", [UInt8(side)])],
+                    conditions: [.isAbsent("by")], isStrict: true)
+                if case .committed = play.world.ask(name, .commit(commit)) {
+                    isMade[number].append(true)
+                } else {
+                    isMade[number].append(false)
+                }
+            }
+        }
+        #expect(isMade.allSatisfy { !$0[0] })
+        // Where the greater side has a copy.
+        #expect(isMade.contains { $0[1] })
+        play.world.heal()
+        try play.settle(within: .seconds(60))
+        for (number, session) in sessions.enumerated() where isMade[number][1] {
+            guard case .session(let snapshot?) = play.world.ask(more[0], .read(session.key)) else { return #expect(Bool(false)) }
+            #expect(snapshot.fields.first?.value == .bytes([1]))
+        }
+    }
+
+    @Test func twoHalvesOfAMeshMakeNoStrictCommitAndWhoIsLeftByTheDeadDoes() throws {
+        var play = try Play(seed: 33, "n1", "n2")
+        let session = try play.create(at: "n1")
+        let (first, second) = (try NodeName("n1"), try NodeName("n2"))
+        func strict(_ play: inout Play, _ number: UInt64, at name: NodeName) -> ClientResponse? {
+            let commit = SessionCommit(
+                key: session.key, id: CommitID(upper: 4, lower: number), changes: [.increment("n", by: 1)], isStrict: true)
+            return play.world.ask(name, .commit(commit))
+        }
+        play.world.partition([first], from: [second])
+        play.world.run(for: .seconds(6))
+        for name in [first, second] {
+            guard case .failure(let failure) = strict(&play, 1, at: name) else { return #expect(Bool(false)) }
+            #expect(failure.code == .unavailable)
+        }
+        play.world.heal()
+        try play.settle(within: .seconds(60))
+        guard case .committed = strict(&play, 2, at: first) else { return #expect(Bool(false)) }
+        // Nobody listens at its port any more: it is known to be gone.
+        play.world.crash(second)
+        play.world.run(for: .seconds(3))
+        guard case .committed = strict(&play, 3, at: first) else { return #expect(Bool(false)) }
+        #expect(try play.count(session, at: "n1") == 2)
+    }
+
+    @Test func aMirroredCommitOutlivesAllNodes() throws {
+        var settings = World.Configuration()
+        settings.mirrors = true
+        var play = try Play(seed: 34, "n1", "n2", "n3", with: settings)
+        let session = try play.create(at: "n1")
+        for number in 1...3 {
+            let commit = SessionCommit(
+                key: session.key, id: CommitID(upper: 5, lower: UInt64(number)), changes: [.increment("n", by: 1)],
+                acknowledgement: .mirrored)
+            #expect(try play.committed(at: "n2", commit).isMirrored)
+            for name in play.world.running { play.world.crash(name) }
+            play.world.run(for: .seconds(1))
+            for name in ["n1", "n2", "n3"] { try play.world.start(NodeName(name)) }
+            try play.settle()
+            #expect(try play.count(session, at: "n3") == Int64(number))
+        }
     }
 
     @Test func twoNodesOfThreeMayRestartOneAfterTheOther() throws {

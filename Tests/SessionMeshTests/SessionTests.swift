@@ -22,7 +22,7 @@ import Testing
     }
 
     static func commit(_ session: inout Session) throws -> SessionCommit {
-        guard case .commit(let commit)? = try session.commitRequest() else { throw SessionError(.invalid, "not a commit") }
+        guard case .commit(let commit)? = try session.commitRequest(.replicated) else { throw SessionError(.invalid, "not a commit") }
         return commit
     }
 
@@ -34,7 +34,7 @@ import Testing
         session.bind(user: nil)
         session.regenerate()
         #expect(!session.hasChanges)
-        #expect(try session.commitRequest() == nil)
+        #expect(try session.commitRequest(.replicated) == nil)
     }
 
     @Test func settingWhatIsThereAlreadyIsNoChange() throws {
@@ -141,7 +141,7 @@ import Testing
         struct Quoting: Error { let secret = "canary" }
         var session = try Self.loaded()
         session[SessionField<Int>("n", codec: FieldCodec(encode: { _ in throw Quoting() }, decode: { _ in throw Quoting() }))] = 1
-        let error = #expect(throws: SessionError.self) { try session.commitRequest() }
+        let error = #expect(throws: SessionError.self) { try session.commitRequest(.replicated) }
         #expect(error?.code == .invalid && error?.isRetriable == false)
         #expect(error?.description.contains("canary") == false && error?.description.contains("field n") == true)
     }
@@ -149,10 +149,10 @@ import Testing
     @Test func whatCanNotBeEncodedFailsTheCommit() throws {
         var session = try Self.loaded()
         session[SessionField<Double>("d")] = .nan
-        #expect(throws: SessionError.self) { try session.commitRequest() }
+        #expect(throws: SessionError.self) { try session.commitRequest(.replicated) }
         var full = try Self.loaded([.init(name: "visits", value: .integer(.max))])
         full.increment(Self.visits)
-        #expect(throws: SessionError.self) { try full.commitRequest() }
+        #expect(throws: SessionError.self) { try full.commitRequest(.replicated) }
     }
 
     @Test func everyTokenOfASessionIsAcceptedAndNoneShowsTheSecret() throws {
@@ -303,7 +303,7 @@ import Testing
         var session = Self.empty(cookie: "c")
         session[Self.theme] = "dark"
         session.destroy()
-        #expect(try session.commitRequest() == nil)
+        #expect(try session.commitRequest(.replicated) == nil)
     }
 }
 

@@ -59,11 +59,13 @@ extension AgentCore {
         guard round == housekeeping.round else { return }
         housekeeping.dueAt = .max
         if reachIsStale { reachChanged() }
+        giveUpMirrorWaits()
         expireOperations()
         expireInquiries()
         lookAfterWalks()
         if !apart.isEmpty { closeOldApart() }
         if configuration.role == .node {
+            takeSecondWays()
             retryParked()
             flushMirror()
             lookOverSlots()

@@ -136,6 +136,7 @@ extension AgentCore {
         endDoubts(inquiries.takeovers[round]?.slots ?? [], answeredBy: name)
         inquiries.answered(round, by: name)
         endInquiries()
+        assented(round, by: name)
     }
 
     mutating func expireInquiries() {

@@ -8,6 +8,8 @@ struct MirrorQueue: Sendable {
     var batches: [UInt64: Batch] = [:]
     /// One load a session, however many wait for it.
     var loads: [SessionKey: Load] = [:]
+    /// Commits that are answered once the mirror has them; as many as there are operations at most.
+    var waits: [SessionKey: [MirrorWait]] = [:]
     var isLost = false
     /// Sessions that the mirror would not take.
     var refused: UInt64 = 0
@@ -53,7 +55,10 @@ extension AgentCore {
     /// After a slot was given away: its owner writes now.
     mutating func forgetDirty(_ slot: Slot) {
         guard mirror != nil else { return }
-        for key in slots[Int(slot.rawValue)].sortedKeys { mirror?.queue.forget(key) }
+        for key in slots[Int(slot.rawValue)].sortedKeys {
+            mirror?.queue.forget(key)
+            moveMirrorWaits(of: key)
+        }
     }
 
     mutating func flushMirror() {
@@ -108,6 +113,7 @@ extension AgentCore {
         let index = Int(session.key.slot.rawValue)
         guard let known = slots[index].sessions[session.key]?.mirrored else { return }
         slots[index].sessions[session.key]?.mirrored = max(known, session.stamp)
+        settleMirrorWaits(of: session.key, upTo: session.stamp)
     }
 
     private mutating func record(_ outcome: CircuitBreaker.Outcome, of permit: CircuitBreaker.Permit, error: MirrorError? = nil) {
@@ -116,6 +122,7 @@ extension AgentCore {
         case .opened where mirror?.isLost == false:
             mirror?.isLost = true
             directives.append(.event(.mirrorLost(error?.description ?? "the mirror answers too slowly")))
+            giveUpMirrorWaits(all: true)
         case .closed:
             mirror?.isLost = false
             directives.append(.event(.mirrorBack))

@@ -70,12 +70,12 @@ extension AgentCore {
         let index = Int(key.slot.rawValue)
         if case .committed(let copies, let counters) = result, let before = slots[index].sessions[key]?.state {
             if before.isDestroyed {
-                finish(mover, .moved(to: move.to, draw: move.draw, copies: copies, counters: counters))
+                finish(mover, .moved(to: move.to, draw: move.draw, copies: copies.nodes, counters: counters))
             } else {
                 let ended = SessionState.Move(commit: move.commit.id, to: move.to, draw: move.draw)
                 let wall = wall
                 if let delta = slots[index].sessions[key]?.state.end(ended, wall: wall) {
-                    hold(mover, key, move.commit.id, delta, before: before, counters: counters, copiesMax: copies)
+                    hold(mover, key, move.commit.id, delta, before: before, counters: counters, copiesMax: copies.nodes)
                 }
             }
         } else {

@@ -13,6 +13,10 @@ struct Operation: Sendable {
     var sentTo: NodeName?
     /// Forwards so far; a wheel of hints is slowed down by it.
     var hops = 0
+    /// What its commit asks for.
+    let acknowledgement: AcknowledgementLevel
+    /// Set once a majority has assented to its strict commit in that tenure.
+    var assent: Tenure?
 
     enum Requester: Sendable {
         /// An application of ours. `cookie` is the value for a session made by this operation.
@@ -23,23 +27,6 @@ struct Operation: Sendable {
         /// The walk of that number, which ends sessions.
         case walk(UInt64)
     }
-}
-
-/// A change that this agent has made as owner and that waits for a second copy: mostly a commit.
-struct PendingCommit: Sendable {
-    /// Whoever asked for it: one, or more when it was sent again; nobody, when a former owner handed it in.
-    var operations: [UInt64]
-    let key: SessionKey
-    let commit: CommitID?
-    let delta: SessionState
-    /// The session without it; nil when it makes the session.
-    let before: SessionState?
-    let result: [SessionSnapshot.Field]
-    /// Whose word is missing.
-    var waiting: [MemberID]
-    /// Fewer than two when it rests on something that has fewer.
-    var copiesMax: UInt8
-    var held = 0
 }
 
 extension AgentCore {
@@ -82,6 +69,9 @@ extension AgentCore {
     }
 
     private mutating func receive(_ request: RequestID, _ commit: SessionCommit) {
+        if commit.regenerate, commit.acknowledgement != .replicated {
+            return reply(request, .failure(ClientFailure(.invalid, "REGENERATE takes no ACK; two nodes hold it before it is answered")))
+        }
         if cookies == nil, commit.key == nil || commit.regenerate {
             return reply(request, .failure(ClientFailure(.invalid, "this agent's key file holds no cookie key; add one with keygen")))
         }
@@ -136,7 +126,8 @@ extension AgentCore {
     mutating func begin(_ body: SessionOperation, for requester: Operation.Requester) {
         let number = nextNumber()
         operations[number] = Operation(
-            requester: requester, body: body, deadline: now.uptime + configuration.requestDeadline.nanoseconds)
+            requester: requester, body: body, deadline: now.uptime + configuration.requestDeadline.nanoseconds,
+            acknowledgement: body.commit?.acknowledgement ?? .replicated)
         guard operations.count <= Self.operationsMax else {
             return finish(number, .failed(ClientFailure(.full, "this agent has too many requests under way; try again shortly")))
         }
@@ -215,6 +206,7 @@ extension AgentCore {
 
     mutating func finish(_ number: UInt64, _ result: OperationResult) {
         guard let operation = operations.removeValue(forKey: number) else { return }
+        if !assents.isEmpty { assents[number] = nil }
         switch operation.requester {
         case .client(let request, let cookie): reply(request, response(to: operation.body, result, cookie: cookie))
         case .move(let key, let mover): moveWent(on: key, for: mover, result)
@@ -232,7 +224,10 @@ extension AgentCore {
         case (.conflict(let fields), _): .conflict(fields)
         case (.committed, .destroy): .done
         case (.committed(let copies, let counters), _):
-            body.key.map { .committed(CommitReceipt(key: $0, cookie: cookie, copies: copies, counters: counters)) } ?? .done
+            body.key.map { key in
+                .committed(
+                    CommitReceipt(key: key, cookie: cookie, copies: copies.nodes, isMirrored: copies.isMirrored, counters: counters))
+            } ?? .done
         case (.moved(let successor, let draw, let copies, let counters), .move(let key, let commit, _, _)):
             if let cookie = cookies?.value(ofSuccessor: successor, of: key, by: commit.id, draw: draw) {
                 .committed(CommitReceipt(key: successor, cookie: cookie, copies: copies, counters: counters))
@@ -252,6 +247,10 @@ extension AgentCore {
 
     private mutating func execute(_ number: UInt64) {
         guard let body = operations[number]?.body else { return }
+        if let commit = body.commit {
+            if commit.acknowledgement == .mirrored, mirror == nil { return finish(number, .failed(Self.noMirror)) }
+            if commit.isStrict, waitsForAssent(number, in: body.slot) { return }
+        }
         switch body {
         case .publish(let channel, let payload): publish(number, channel, payload)
         case .create(let key, let commit, let state): create(number, key, commit, state)
@@ -279,13 +278,17 @@ extension AgentCore {
         }
     }
 
+    private static var noMirror: ClientFailure {
+        ClientFailure(.invalid, "the agent that owns the session has no mirror to wait for; start agents with --mirror")
+    }
+
     var wall: Int64 { clock.wall(at: now) }
 
     /// The answer when a session is known not to be.
     private func absent(_ body: SessionOperation) -> OperationResult {
         switch body {
         case .open, .read: .session(nil)
-        case .destroy: .committed(copies: 0, counters: [])
+        case .destroy: .committed(CommitCopies(nodes: 0), counters: [])
         case .commit, .create, .move, .publish: .failed(Self.noSuchSession)
         }
     }
@@ -377,8 +380,7 @@ extension AgentCore {
     private mutating func confirm(_ number: UInt64, _ key: SessionKey, counters: [SessionSnapshot.Field]) {
         guard !waitsForCopies(number, of: key) else { return }
         touch(key)
-        let isAlone = slots[Int(key.slot.rawValue)].ownership?.synced.isEmpty ?? true
-        finish(number, .committed(copies: isAlone ? 1 : 2, counters: counters))
+        answerCommit(number, key, nodes: nodesHolding(key.slot), counters: counters)
     }
 
     /// Puts an operation whose answer would show what has no second copy yet behind those that make it.
@@ -406,73 +408,7 @@ extension AgentCore {
         return names.isEmpty ? [] : state.visibleFields.filter { names.contains($0.name) }
     }
 
-    // MARK: Second copies
-
-    /// Waits until the change is held twice, then answers.
-    mutating func hold(
-        _ number: UInt64?, _ key: SessionKey, _ commit: CommitID?, _ delta: SessionState, before: SessionState?,
-        counters: [SessionSnapshot.Field], copiesMax: UInt8 = 2
-    ) {
-        let ticket = nextNumber()
-        let index = Int(key.slot.rawValue)
-        markDirty(key)
-        let waiting = replicate(delta, of: key, ticket: ticket)
-        commits[ticket] = PendingCommit(
-            operations: number.map { [$0] } ?? [], key: key, commit: commit, delta: delta, before: before, result: counters,
-            waiting: waiting, copiesMax: copiesMax)
-        slots[index].pending.append(ticket)
-        slots[index].sessions[key]?.pending.append(ticket)
-        if waiting.isEmpty { settle(ticket) }
-    }
-
-    /// A commit that came twice is answered when the first is.
-    private mutating func joinCommit(_ number: UInt64, _ key: SessionKey, _ commit: CommitID, counters: [SessionSnapshot.Field]) {
-        guard let entry = slots[Int(key.slot.rawValue)].sessions[key], let ownership = slots[Int(key.slot.rawValue)].ownership else {
-            return
-        }
-        if let ticket = entry.pending.first(where: { commits[$0]?.commit == commit }) {
-            commits[ticket]?.operations.append(number)
-        } else if ownership.synced.isEmpty, !ownership.replicas.isEmpty {
-            // It came with the copy that we took over on, and may be nowhere else.
-            hold(number, key, commit, entry.state, before: entry.state, counters: counters)
-        } else {
-            finish(number, .committed(copies: ownership.synced.isEmpty ? 1 : 2, counters: counters))
-        }
-    }
-
-    /// Answers a commit whose copies are as many as can be had, or sends it on when those it waited for are gone.
-    ///
-    /// - Parameter member: who says that it holds it; nil when something else has changed.
-    mutating func settle(_ ticket: UInt64, heldBy member: MemberID? = nil) {
-        // Out of the table while it is changed: a copy of it would be one of all it holds.
-        guard var commit = commits.removeValue(forKey: ticket) else { return }
-        let slot = commit.key.slot
-        let replicas = slots[Int(slot.rawValue)].ownership?.replicas ?? []
-        if member != nil { commit.held += 1 }
-        commit.waiting.removeAll { waiting in waiting == member || !replicas.contains { $0.member == waiting } }
-        guard commit.waiting.isEmpty, commit.held > 0 || replicas.isEmpty else {
-            if commit.waiting.isEmpty { commit.waiting = replicate(commit.delta, of: commit.key, ticket: ticket) }
-            commits[ticket] = commit
-            return
-        }
-        let index = Int(slot.rawValue)
-        slots[index].pending.removeAll { $0 == ticket }
-        let readers = slots[index].sessions[commit.key]?.settled(ticket)
-        for number in commit.operations {
-            let copies = min(commit.copiesMax, commit.held > 0 ? 2 : 1)
-            if case .move(_, _, let successor, let draw) = operations[number]?.body {
-                finish(number, .moved(to: successor, draw: draw, copies: copies, counters: commit.result))
-            } else {
-                finish(number, .committed(copies: copies, counters: commit.result))
-            }
-        }
-        if let readers {
-            resumeMove(of: commit.key)
-            // By the front door: the slot may have changed hands, its owner be asking whether it still is that, or another commit be waiting.
-            for reader in readers { route(reader) }
-        }
-        if slots[index].pending.isEmpty { plan(slot) }
-    }
+    // MARK: Letting go
 
     mutating func remove(_ key: SessionKey) {
         let index = Int(key.slot.rawValue)

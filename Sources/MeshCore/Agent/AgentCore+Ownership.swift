@@ -90,19 +90,28 @@ extension AgentCore {
     private func isInLine(_ ownership: SlotState.Ownership, of slot: Slot) -> Bool {
         guard pullers.isEmpty || pullers[slot] == nil else { return false }
         let (first, second) = ranked(slot)
-        guard ownership.replicas.count == (first == nil ? 0 : 1) + (second == nil ? 0 : 1) else { return false }
-        return ownership.replicas.allSatisfy { $0.progress != .unsynced && ($0.member == first || $0.member == second) }
+        let aside = ownership.replicas.first { $0.progress == .aside }?.member
+        if let aside, slots[Int(slot.rawValue)].pending.isEmpty || aside == first || aside == second || !isReachable(aside) { return false }
+        let wanted = (first == nil ? 0 : 1) + (second == nil ? 0 : 1) + (aside == nil ? 0 : 1)
+        guard ownership.replicas.count == wanted else { return false }
+        return ownership.replicas.allSatisfy {
+            $0.progress != .unsynced && ($0.member == first || $0.member == second || $0.member == aside)
+        }
     }
 
     private mutating func chooseReplicas(of slot: Slot, besides present: SlotState.Ownership) {
         let index = Int(slot.rawValue)
         var ownership = SlotState.Ownership()
-        let wanted = replicasWanted(of: slot)
-        for replica in present.replicas {
+        let isLate = !slots[index].pending.isEmpty
+        let ranking = replicasWanted(of: slot)
+        let aside = present.replicas.filter { $0.progress == .aside && isLate && !ranking.contains($0.member) }.map(\.member)
+        let wanted = ranking + aside
+        for var replica in present.replicas {
             guard isReachable(replica.member) else {
                 peers[replica.member.name]?.syncStream.cancel(slot)
                 continue
             }
+            if replica.progress == .aside, ranking.contains(replica.member) { replica.progress = .unsynced }
             ownership.replicas.append(replica)
         }
         for member in wanted where !ownership.replicas.contains(where: { $0.member == member }) {
@@ -145,6 +154,7 @@ extension AgentCore {
             let replica = ownership.replicas.first(where: { $0.member == heir && $0.progress == .synced }), hasLink(to: heir)
         else { return }
         abandonMoves(in: slot)
+        abandonAssents(in: slot)
         let tenure = Tenure(term: slots[index].tenure.term + 1, owner: replica.member)
         slots[index].tenure = tenure
         slots[index].part = .replica(.init(isSynced: true))
@@ -347,7 +357,7 @@ extension AgentCore {
         let abandoned = slots[index].pending
         slots[index].pending = []
         for ticket in abandoned.reversed() {
-            guard let commit = commits.removeValue(forKey: ticket) else { continue }
+            guard let commit = commits.removeValue(forKey: ticket), !commit.isHeld, !commit.isPromised else { continue }
             for number in commit.operations { park(number) }
             guard let entry = slots[index].sessions[commit.key] else { continue }
             for reader in entry.readers { park(reader) }
@@ -359,6 +369,7 @@ extension AgentCore {
             }
         }
         abandonMoves(in: slot)
+        abandonAssents(in: slot)
         forgetDirty(slot)
         slots[index].part = .none
         guard !slots[index].sessions.isEmpty else { return }

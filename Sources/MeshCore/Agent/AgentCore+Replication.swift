@@ -33,13 +33,14 @@ struct SyncStream: Sendable {
 extension AgentCore {
     // MARK: The owner's side
 
-    /// Sends a change to every replica and gives those whose word is needed before it is acknowledged: all synced ones, or, when none is,
+    /// Sends a change to every replica and gives those whose word is waited for: the synced ones and whoever stands aside, or, when none is synced,
     /// all that could be reached with the whole session.
     mutating func replicate(_ delta: SessionState, of key: SessionKey, ticket: UInt64) -> [MemberID] {
         let index = Int(key.slot.rawValue)
         guard var ownership = slots[index].ownership, let whole = slots[index].sessions[key]?.state else { return [] }
         let slot = SlotTenure(slot: key.slot, tenure: slots[index].tenure)
         var synced: [MemberID] = []
+        var aside: [MemberID] = []
         var reached: [MemberID] = []
         for position in ownership.replicas.indices {
             let replica = ownership.replicas[position]
@@ -47,14 +48,18 @@ extension AgentCore {
             guard hasLink(to: replica.member),
                 send(.delta(slot, ticket: ticket, key, isSynced ? delta : whole, whole: !isSynced), to: replica.member.name)
             else {
-                ownership.replicas[position].progress = .unsynced
+                if replica.progress != .aside { ownership.replicas[position].progress = .unsynced }
                 continue
             }
             reached.append(replica.member)
-            if isSynced { synced.append(replica.member) }
+            switch replica.progress {
+            case .synced: synced.append(replica.member)
+            case .aside: aside.append(replica.member)
+            case .unsynced, .queued: break
+            }
         }
         slots[index].ownership = ownership
-        return synced.isEmpty ? reached : synced
+        return synced.isEmpty ? reached : synced + aside
     }
 
     /// Sends replicas the whole of a session that came by another way than a commit, and sees to it that it arrives.
@@ -165,6 +170,13 @@ extension AgentCore {
                 let position = ownership.replicas.firstIndex(where: { $0.member.name == name })
             else { continue }
             let member = ownership.replicas[position].member
+            for ticket in slots[index].pending where ownership.replicas[position].progress == .aside {
+                commits[ticket]?.waiting.removeAll { $0 == member }
+            }
+            guard ownership.replicas[position].progress != .aside else {
+                slots[index].ownership?.replicas.remove(at: position)
+                continue
+            }
             let missesWrites = slots[index].pending.contains { commits[$0]?.waiting.contains(member) ?? false }
             if ownership.replicas[position].progress == .queued || missesWrites {
                 ownership.replicas[position].progress = .unsynced

@@ -183,7 +183,7 @@ extension AgentCore {
     mutating func walkWent(on number: UInt64, _ result: OperationResult, in slot: Slot) {
         walks.given[number]?.ending -= 1
         switch result {
-        case .committed(let copies, _): if copies > 0 { walks.given[number]?.count += 1 }
+        case .committed(let copies, _): if copies.nodes > 0 { walks.given[number]?.count += 1 }
         default: walks.given[number]?.covered.remove(slot)
         }
     }

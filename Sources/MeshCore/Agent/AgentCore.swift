@@ -13,6 +13,8 @@
 /// - `+Replication`: second copies: deltas, syncs, what came from an owner
 /// - `+AtOnce`: reads that wait for nothing
 /// - `+Operations`: requests, where they go, and what an owner does with them
+/// - `+Commits`: what was changed, until as many hold it as its answer says
+/// - `+Assent`: strict commits
 /// - `+Moving`: a session that is given another id
 /// - `+Walking`: all sessions of the mesh gone through, to list or to end many
 /// - `+Mirroring`: the mirror behind: what is written to it, and what is loaded on a miss
@@ -90,6 +92,8 @@ public struct AgentCore: Sendable {
     var operations: [UInt64: Operation] = [:]
     var parked: [UInt64] = []
     var commits: [UInt64: PendingCommit] = [:]
+    /// Strict commits that wait for a majority, by their operations; see `+Assent`.
+    var assents: [UInt64: Assents] = [:]
     /// Sessions that are being given another id; see `+Moving`.
     var moves: [SessionKey: Move] = [:]
     var walks = Walks()

@@ -331,7 +331,9 @@ extension ByteWriter {
         if commit.absoluteSeconds != nil { flags |= 8 }
         if let isRolling = commit.isRolling { flags |= isRolling ? 16 : 32 }
         if commit.until != nil { flags |= 64 }
+        if commit.isStrict { flags |= 128 }
         write(flags)
+        write(commit.acknowledgement.rawValue)
         if let user = commit.user { write(text: user) }
         if let idle = commit.idleSeconds { write(idle) }
         if let absolute = commit.absoluteSeconds { write(absolute) }
@@ -393,7 +395,8 @@ extension ByteWriter {
             write(fields: counters)
         case .committed(let copies, let counters):
             write(UInt8(2))
-            write(copies)
+            write(copies.nodes)
+            write(UInt8(copies.isMirrored ? 1 : 0))
             write(fields: counters)
         case .published(let position):
             write(UInt8(3))
@@ -542,6 +545,9 @@ extension ByteReader {
     private mutating func readCommit(_ key: SessionKey) throws(WireError) -> SessionCommit {
         var commit = SessionCommit(key: key, id: try readCommitID())
         let flags: UInt8 = try read()
+        guard let level = AcknowledgementLevel(rawValue: try read()) else { throw .unknownValue }
+        commit.acknowledgement = level
+        commit.isStrict = flags & 128 != 0
         if flags & 1 != 0 { commit.user = try readText() }
         if flags & 2 != 0 { commit.idleSeconds = try read() }
         commit.makesSession = flags & 4 != 0
@@ -583,8 +589,9 @@ extension ByteReader {
             let copies: UInt8 = try read()
             return .moved(to: successor, draw: draw, copies: copies, counters: try readFields())
         case 2:
-            let copies: UInt8 = try read()
-            return .committed(copies: copies, counters: try readFields())
+            let nodes: UInt8 = try read()
+            let copies = CommitCopies(isMirrored: try read(UInt8.self) == 1, nodes: nodes)
+            return .committed(copies, counters: try readFields())
         case 3: return .published(ChannelPosition(epoch: try read(), offset: try read()))
         case 4:
             guard let code = ClientFailure.Code(rawValue: try readText()) else { throw .unknownValue }

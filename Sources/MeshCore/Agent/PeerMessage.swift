@@ -150,6 +150,14 @@ enum SessionOperation: Hashable, Sendable {
         }
     }
 
+    /// What is to be committed; nil when that is not asked.
+    var commit: SessionCommit? {
+        switch self {
+        case .move(_, let commit, _, _), .commit(_, let commit), .create(_, let commit, _): commit
+        case .open, .read, .destroy, .publish: nil
+        }
+    }
+
     /// The session it is about; nil for a channel.
     var key: SessionKey? {
         switch self {
@@ -159,11 +167,18 @@ enum SessionOperation: Hashable, Sendable {
     }
 }
 
+/// Who holds a commit.
+struct CommitCopies: Hashable, Sendable {
+    var isMirrored = false
+    /// Nodes.
+    var nodes: UInt8
+}
+
 enum OperationResult: Hashable, Sendable {
     case session(SessionSnapshot?)
     /// The id that it went to: the one that was asked for, or that of an earlier try.
     case moved(to: SessionKey, draw: UInt64, copies: UInt8, counters: [SessionSnapshot.Field])
-    case committed(copies: UInt8, counters: [SessionSnapshot.Field])
+    case committed(CommitCopies, counters: [SessionSnapshot.Field])
     case published(ChannelPosition)
     /// A condition doesn't hold.
     case conflict([SessionSnapshot.Field])

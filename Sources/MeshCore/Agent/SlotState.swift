@@ -6,7 +6,7 @@ struct SlotState: Sendable {
     var sessions: [SessionKey: SessionEntry] = [:] { didSet { keptDigest = nil } }
     /// Of the sessions as they are, once it was asked for; see `+AntiEntropy`.
     var keptDigest: UInt64?
-    /// Commits of this slot that wait for a second copy.
+    /// Commits of this slot that some replica has not confirmed, oldest first.
     var pending: [UInt64] = []
     /// Set while this agent has rank 0 and looks for who has the sessions.
     var claim: Claim?
@@ -52,6 +52,8 @@ struct SlotState: Sendable {
             /// Waits in the peer's sync stream, or is on its way.
             case queued
             case synced
+            /// Has none of the slot but single sessions, of which a synced copy is late; see `+Commits`.
+            case aside
         }
     }
 

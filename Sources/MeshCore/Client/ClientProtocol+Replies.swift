@@ -135,13 +135,17 @@ extension ClientProtocol {
     }
 
     private static func write(_ receipt: CommitReceipt, to bytes: inout [UInt8]) {
-        bytes.appendRESP(map: 4)
+        bytes.appendRESP(map: receipt.isMirrored ? 5 : 4)
         bytes.appendRESP(word: "key")
         bytes.appendRESP(receipt.key)
         bytes.appendRESP(word: "cookie")
         write(receipt.cookie, to: &bytes)
         bytes.appendRESP(word: "copies")
         bytes.appendRESP(integer: receipt.copies)
+        if receipt.isMirrored {
+            bytes.appendRESP(word: "mirrored")
+            bytes.appendRESP(integer: UInt8(1))
+        }
         bytes.appendRESP(word: "counters")
         write(receipt.counters, to: &bytes)
     }
@@ -296,7 +300,7 @@ extension ClientProtocol {
             return .committed(
                 CommitReceipt(
                     key: try map.key("key"), cookie: try map.optionalText("cookie"), copies: try map.small("copies"),
-                    counters: try fields(try map.value("counters"))))
+                    isMirrored: map.optional("mirrored") == .integer(1), counters: try fields(try map.value("counters"))))
         case .list:
             let map = try ReplyMap(value, "a page of sessions")
             var sessions: [SessionSummary] = []

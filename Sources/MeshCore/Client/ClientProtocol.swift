@@ -121,6 +121,12 @@ extension ClientProtocol {
         if let isRolling = commit.isRolling { words.append(.text(isRolling ? "ROLLING" : "FIXED")) }
         if let until = commit.until { words += [.text("UNTIL"), .text(String(until))] }
         if commit.regenerate { words.append(.text("REGENERATE")) }
+        if commit.isStrict { words.append(.text("STRICT")) }
+        switch commit.acknowledgement {
+        case .local: words += [.text("ACK"), .text("LOCAL")]
+        case .replicated: break
+        case .mirrored: words += [.text("ACK"), .text("MIRRORED")]
+        }
         return words
     }
 }
@@ -295,6 +301,15 @@ extension CommandWords {
         try nextText("the channel's name", bytes: 1...SessionLimits.channelNameBytesMax)
     }
 
+    private mutating func nextAcknowledgement() throws(ClientFailure) -> AcknowledgementLevel {
+        switch try nextWord("how far the commit is to get") {
+        case "LOCAL": return .local
+        case "REPLICATED": return .replicated
+        case "MIRRORED": return .mirrored
+        default: throw invalid("what follows ACK is not LOCAL, REPLICATED or MIRRORED")
+        }
+    }
+
     mutating func nextCommit() throws(ClientFailure) -> SessionCommit {
         let key = take("*") ? nil : try nextKey()
         var commit = SessionCommit(key: key, id: try nextCommitID())
@@ -318,6 +333,8 @@ extension CommandWords {
             case "FIXED": commit.isRolling = false
             case "UNTIL": commit.until = try nextInteger("the date in Unix milliseconds", in: 0...SessionLimits.dateMax)
             case "REGENERATE": commit.regenerate = true
+            case "STRICT": commit.isStrict = true
+            case "ACK": commit.acknowledgement = try nextAcknowledgement()
             case let other: throw invalid("\(other.printable) is no change or condition; Docs/PROTOCOL.md lists them all")
             }
             guard commit.changes.count <= SessionLimits.fieldsMax else { throw invalid("more than \(SessionLimits.fieldsMax) changes") }

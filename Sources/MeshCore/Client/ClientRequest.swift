@@ -43,6 +43,16 @@ public struct CommitID: Hashable, Comparable, Sendable {
     public static func < (lhs: CommitID, rhs: CommitID) -> Bool { (lhs.upper, lhs.lower) < (rhs.upper, rhs.lower) }
 }
 
+/// How far a commit has got when it is answered.
+public enum AcknowledgementLevel: UInt8, Hashable, Sendable, CaseIterable {
+    /// The primary has it. Should that be killed within the next round trip, it is lost; nobody else is shown it before a second node has it.
+    case local
+    /// Two nodes have it, so that one may be killed. The default.
+    case replicated
+    /// Two nodes and the mirror have it, so that all nodes may be killed: a round trip to the mirror more, a fifth of a second while it is busy.
+    case mirrored
+}
+
 /// The changes of one request to one session, applied together or not at all. Those that change nothing are not written anywhere.
 public struct SessionCommit: Hashable, Sendable {
     /// The session to change; nil creates one, under an id that the agent mints.
@@ -63,13 +73,19 @@ public struct SessionCommit: Hashable, Sendable {
     public var isRolling: Bool?
     /// Unix milliseconds at which the session expires whatever happens; 0 takes such a date away, nil leaves it as it is.
     public var until: Int64?
-    /// Moves everything to a new id and destroys the old one, as is due at every login.
+    /// Moves everything to a new id and destroys the old one, as is due at every login. It is always held by two nodes before it is answered.
     public var regenerate: Bool
+    /// ``AcknowledgementLevel/mirrored`` at an agent without a mirror is ``ClientFailure/Code/invalid``.
+    public var acknowledgement: AcknowledgementLevel
+    /// Makes no change unless more than half of the nodes say that nobody else answers for the session: in a mesh that is cut in two, at most
+    /// one side changes it. It costs a round trip to all nodes. A node counts until it is known to be gone; without a majority the answer is
+    /// ``ClientFailure/Code/unavailable``.
+    public var isStrict: Bool
 
     public init(
         key: SessionKey?, id: CommitID, changes: [FieldChange] = [], conditions: [FieldCondition] = [], makesSession: Bool = false,
         user: String? = nil, idleSeconds: UInt32? = nil, absoluteSeconds: UInt32? = nil, isRolling: Bool? = nil, until: Int64? = nil,
-        regenerate: Bool = false
+        regenerate: Bool = false, acknowledgement: AcknowledgementLevel = .replicated, isStrict: Bool = false
     ) {
         self.key = key
         self.id = id
@@ -82,6 +98,8 @@ public struct SessionCommit: Hashable, Sendable {
         self.isRolling = isRolling
         self.until = until
         self.regenerate = regenerate
+        self.acknowledgement = acknowledgement
+        self.isStrict = isStrict
     }
 }
 

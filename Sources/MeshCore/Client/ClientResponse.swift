@@ -108,15 +108,19 @@ public struct CommitReceipt: Hashable, Sendable {
     public var key: SessionKey
     /// The cookie value to send to the browser; nil when the id did not change.
     public var cookie: String?
-    /// How many nodes hold the commit: 2, or 1 when nobody else is alive.
+    /// How many nodes hold the commit: 2, or 1 when nobody else is alive or a local acknowledgement was asked for.
     public var copies: UInt8
+    /// Whether the mirror is known to hold it too. False also when it was asked for and the mirror did not answer in time: the commit
+    /// stands, and is written when the mirror is back.
+    public var isMirrored: Bool
     /// The values after the commit of the counters that it incremented, in the order of their names.
     public var counters: [SessionSnapshot.Field]
 
-    public init(key: SessionKey, cookie: String? = nil, copies: UInt8, counters: [SessionSnapshot.Field] = []) {
+    public init(key: SessionKey, cookie: String? = nil, copies: UInt8, isMirrored: Bool = false, counters: [SessionSnapshot.Field] = []) {
         self.key = key
         self.cookie = cookie
         self.copies = copies
+        self.isMirrored = isMirrored
         self.counters = counters
     }
 }

@@ -431,6 +431,12 @@ extension SWIM {
         find(name).map { records[$0].member }
     }
 
+    /// How long a member has been dead or gone; zero while it isn't.
+    func silence(of name: NodeName, at now: Moment) -> Duration {
+        let goneAt = find(name).flatMap { records[$0].goneAt }
+        return goneAt.map { .nanoseconds(now.uptime - $0) } ?? .zero
+    }
+
     /// All but ourselves, in the order of their names.
     public var others: [Member] {
         records.lazy.map(\.member).filter { $0.name != local.name }

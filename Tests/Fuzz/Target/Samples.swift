@@ -121,7 +121,7 @@ enum Samples {
             .grant([SlotGrant(slot: slot, synced: [member])]), .lead([slot]), .claim([slot.slot]),
             .claimAnswer(nothing: [slot.slot], held: [slot]),
             .forward(id: 1, .commit(key, commit)), .forward(id: 1, .publish(channel: "c", payload: [1, 2])),
-            .answer(id: 1, .session(snapshot)), .answer(id: 1, .conflict(fields)), .answer(id: 1, .committed(copies: 2, counters: fields)),
+            .answer(id: 1, .session(snapshot)), .answer(id: 1, .conflict(fields)), .answer(id: 1, .committed(CommitCopies(nodes: 2), counters: fields)),
             .mirrored([MirroredSession(key: key, stamp: Stamp(rawValue: 1))]),
             .message(ChannelMessage(channel: "c", position: ChannelPosition(epoch: 1, offset: 1), payload: [0])),
             .inquire(round: 3, isTakeover: true, [slot]), .inquired(round: 3), .whole([slot.slot]),

@@ -20,10 +20,13 @@ struct Dialogue {
     var dialled: [Endpoint] = []
     /// All that was said, and over which link.
     var log: [(link: LinkID, message: PeerMessage)] = []
+    /// What the mirror was asked and has not answered.
+    var mirrorRequests: [MirrorRequest] = []
 
-    init(role: Role = .node, sessionsMax: Int = 1_000_000) throws {
+    init(role: Role = .node, mirrors: Bool = false, sessionsMax: Int = 1_000_000) throws {
         var generator = SeededGenerator(seed: 1)
-        let configuration = AgentConfiguration(name: try NodeName("n1"), endpoint: Self.endpoint, role: role, sessionsMax: sessionsMax)
+        let configuration = AgentConfiguration(
+            name: try NodeName("n1"), endpoint: Self.endpoint, role: role, mirrors: mirrors, sessionsMax: sessionsMax)
         peer = MemberID(name: try NodeName("n2"), life: Life(rawValue: 1 << 40))
         core = try AgentCore(
             configuration: configuration, keys: KeyFile.generate(using: &generator), seed: 2, secretSeed: [UInt8](repeating: 3, count: 32),
@@ -46,6 +49,7 @@ struct Dialogue {
             case .reply(let request, let response): replies[request.number] = response
             case .closeLink(let link): closed.append(link)
             case .connect(let endpoint): dialled.append(endpoint)
+            case .mirror(let request): mirrorRequests.append(request)
             case .timer(.housekeeping(let round), _): houseRound = round
             default: break
             }
@@ -69,6 +73,16 @@ struct Dialogue {
     }
 
     mutating func hears(_ message: PeerMessage, over link: LinkID = Self.link) { step(.linkMessage(link, message.encoded)) }
+
+    /// The mirror takes what it was given, and has nothing of what it was asked for.
+    mutating func mirrorTakesAll() {
+        while !mirrorRequests.isEmpty {
+            switch mirrorRequests.removeFirst() {
+            case .merge(_, let ticket): step(.mirror(.merged(ticket: ticket)))
+            case .load(_, let ticket): step(.mirror(.loaded(ticket: ticket, nil)))
+            }
+        }
+    }
 
     /// The peer joins, serves, and takes every copy it is sent.
     mutating func join() throws {

@@ -38,7 +38,7 @@ import Testing
         ]
         let results: [OperationResult] = [
             .session(nil), .session(snapshot), .moved(to: key, draw: 6, copies: 2, counters: fields),
-            .committed(copies: 2, counters: fields),
+            .committed(CommitCopies(nodes: 2), counters: fields),
             .published(ChannelPosition(epoch: 1, offset: 2)), .failed(ClientFailure(.unavailable, "try again")), .elsewhere(nil),
             .elsewhere(member), .conflict(fields),
         ]

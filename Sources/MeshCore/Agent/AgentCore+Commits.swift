@@ -1,0 +1,211 @@
+// What an owner has changed, until as many hold it as its answer says.
+//
+// A change goes to every replica at once, and is held as soon as one of them has it: whoever takes over asks everybody first, so it doesn't
+// matter which. It is followed until all of them have it, for a copy that missed something is whole no more. A replica that says nothing for fifty
+// milliseconds, frozen or cut off and not yet found out, holds nobody up: its commits go a second way, to the next in rank, and so do all that follow
+// while it is late.
+
+/// A change that this agent has made as owner and that some replica has not confirmed: mostly a commit.
+struct PendingCommit: Sendable {
+    /// Whoever asked for it and is not answered: one, or more when it was sent again; nobody, when a former owner handed it in.
+    var operations: [UInt64]
+    let key: SessionKey
+    let commit: CommitID?
+    let delta: SessionState
+    /// The session without it; nil when it makes the session.
+    let before: SessionState?
+    let result: [SessionSnapshot.Field]
+    /// In uptime nanoseconds.
+    let sentAt: Int64
+    /// Whose word is missing.
+    var waiting: [MemberID]
+    /// Fewer than two when it rests on something that has fewer.
+    let copiesMax: UInt8
+    /// Whether somebody was told that it is done before a second node had it. It is not taken back when another turns out to be owner.
+    var isPromised = false
+    /// Whether it is held as it should be, and shown to readers.
+    var isHeld = false
+}
+
+/// Who waits for the mirror, with the answer that is due then.
+struct MirrorWait: Sendable {
+    let number: UInt64
+    /// What the mirror must have.
+    let stamp: Stamp
+    let nodes: UInt8
+    let counters: [SessionSnapshot.Field]
+    /// In uptime nanoseconds.
+    let until: Int64
+}
+
+extension AgentCore {
+    /// After so long without a replica's word a commit goes a second way: hundreds of round trips, and less than a person notices.
+    static let secondWayAfter: Duration = .milliseconds(50)
+    /// How long a commit waits for the mirror before it is answered without; less than a requester waits.
+    private static let mirrorPatience: Duration = .seconds(1)
+
+    // MARK: Held
+
+    /// Waits until the change is held twice, then answers.
+    mutating func hold(
+        _ number: UInt64?, _ key: SessionKey, _ commit: CommitID?, _ delta: SessionState, before: SessionState?,
+        counters: [SessionSnapshot.Field], copiesMax: UInt8 = 2
+    ) {
+        let ticket = nextNumber()
+        let index = Int(key.slot.rawValue)
+        markDirty(key)
+        let waiting = replicate(delta, of: key, ticket: ticket)
+        var pending = PendingCommit(
+            operations: number.map { [$0] } ?? [], key: key, commit: commit, delta: delta, before: before, result: counters,
+            sentAt: now.uptime, waiting: waiting, copiesMax: copiesMax)
+        if let number, operations[number]?.acknowledgement == .local {
+            pending.operations = []
+            pending.isPromised = true
+            finish(number, .committed(CommitCopies(nodes: 1), counters: counters))
+        }
+        commits[ticket] = pending
+        slots[index].pending.append(ticket)
+        slots[index].sessions[key]?.pending.append(ticket)
+        if waiting.isEmpty { settle(ticket) }
+    }
+
+    /// A commit that came twice is answered when the first is.
+    mutating func joinCommit(_ number: UInt64, _ key: SessionKey, _ commit: CommitID, counters: [SessionSnapshot.Field]) {
+        guard let entry = slots[Int(key.slot.rawValue)].sessions[key], let ownership = slots[Int(key.slot.rawValue)].ownership else {
+            return
+        }
+        if let ticket = entry.pending.first(where: { commits[$0]?.commit == commit }) {
+            commits[ticket]?.operations.append(number)
+        } else if ownership.synced.isEmpty, !ownership.replicas.isEmpty {
+            // It came with the copy that we took over on, and may be nowhere else.
+            hold(number, key, commit, entry.state, before: entry.state, counters: counters)
+        } else {
+            answerCommit(number, key, nodes: nodesHolding(key.slot), counters: counters)
+        }
+    }
+
+    /// Takes note that somebody holds a commit, or is not waited for any more: answers it once it is held, forgets it once nobody's word is
+    /// missing, and sends it on when those it waited for are gone.
+    ///
+    /// - Parameter member: who says that it holds it; nil when something else has changed.
+    mutating func settle(_ ticket: UInt64, heldBy member: MemberID? = nil) {
+        // Out of the table while it is changed: a copy of it would be one of all it holds.
+        guard var commit = commits.removeValue(forKey: ticket) else { return }
+        let index = Int(commit.key.slot.rawValue)
+        let replicas = slots[index].ownership?.replicas ?? []
+        commit.waiting.removeAll { waiting in waiting == member || !replicas.contains { $0.member == waiting } }
+        var readers: [UInt64]?
+        if !commit.isHeld, member != nil || replicas.isEmpty {
+            commit.isHeld = true
+            readers = slots[index].sessions[commit.key]?.settled(ticket)
+            answer(commit, nodes: min(commit.copiesMax, member == nil ? 1 : 2))
+            commit.operations = []
+        }
+        if commit.waiting.isEmpty, commit.isHeld {
+            slots[index].pending.removeAll { $0 == ticket }
+        } else {
+            if commit.waiting.isEmpty { commit.waiting = replicate(commit.delta, of: commit.key, ticket: ticket) }
+            commits[ticket] = commit
+        }
+        if let readers {
+            resumeMove(of: commit.key)
+            // By the front door: the slot may have changed hands, its owner be asking whether it still is that, or another commit be waiting.
+            for reader in readers { route(reader) }
+        }
+        if slots[index].pending.isEmpty { plan(commit.key.slot) }
+    }
+
+    private mutating func answer(_ commit: PendingCommit, nodes: UInt8) {
+        for number in commit.operations {
+            if case .move(_, _, let successor, let draw) = operations[number]?.body {
+                finish(number, .moved(to: successor, draw: draw, copies: nodes, counters: commit.result))
+            } else {
+                answerCommit(number, commit.key, nodes: nodes, counters: commit.result)
+            }
+        }
+    }
+
+    /// How many nodes hold all of a slot of ours that is not waiting.
+    func nodesHolding(_ slot: Slot) -> UInt8 { slots[Int(slot.rawValue)].ownership?.synced.isEmpty ?? true ? 1 : 2 }
+
+    // MARK: The second way
+
+    /// Sends what waits for a replica that says nothing to the next in rank as well.
+    mutating func takeSecondWays() {
+        let latest = now.uptime - Self.secondWayAfter.nanoseconds
+        let late = Set(commits.values.lazy.filter { !$0.isHeld && $0.sentAt <= latest }.map(\.key.slot))
+        for slot in late.sorted() { takeSecondWay(slot) }
+    }
+
+    private mutating func takeSecondWay(_ slot: Slot) {
+        let index = Int(slot.rawValue)
+        guard let ownership = slots[index].ownership, !ownership.replicas.contains(where: { $0.progress == .aside }),
+            let next = nextInRank(slot, besides: ownership)
+        else { return }
+        slots[index].ownership?.replicas.append(.init(member: next, progress: .aside))
+        let tenure = SlotTenure(slot: slot, tenure: slots[index].tenure)
+        for ticket in slots[index].pending {
+            guard let commit = commits[ticket], let whole = slots[index].sessions[commit.key]?.state,
+                send(.delta(tenure, ticket: ticket, commit.key, whole, whole: true), to: next.name)
+            else { continue }
+            commits[ticket]?.waiting.append(next)
+        }
+    }
+
+    /// The first in rank that there is a link to and that is no replica.
+    private func nextInRank(_ slot: Slot, besides ownership: SlotState.Ownership) -> MemberID? {
+        for name in table.ranking(of: slot) {
+            guard let member = swim.member(named: name)?.id, member != id, isReachable(member), hasLink(to: member),
+                !ownership.replicas.contains(where: { $0.member == member })
+            else { continue }
+            return member
+        }
+        return nil
+    }
+
+    // MARK: Mirrored
+
+    /// Answers a commit that the nodes hold; if that was asked for, once the mirror has it too.
+    mutating func answerCommit(_ number: UInt64, _ key: SessionKey, nodes: UInt8, counters: [SessionSnapshot.Field]) {
+        let entry = slots[Int(key.slot.rawValue)].sessions[key]
+        guard operations[number]?.acknowledgement == .mirrored, let entry, entry.mirrored < entry.state.latest, mirror?.isLost == false
+        else {
+            let isMirrored = mirror != nil && entry.map { $0.mirrored >= $0.state.latest } ?? false
+            return finish(number, .committed(CommitCopies(isMirrored: isMirrored, nodes: nodes), counters: counters))
+        }
+        let wait = MirrorWait(
+            number: number, stamp: entry.state.latest, nodes: nodes, counters: counters,
+            until: now.uptime + Self.mirrorPatience.nanoseconds)
+        mirror?.waits[key, default: []].append(wait)
+        markDirty(key)
+        flushMirror()
+    }
+
+    /// Answers who waited for the mirror to have a session, as far as it has.
+    mutating func settleMirrorWaits(of key: SessionKey, upTo stamp: Stamp) {
+        guard let waits = mirror?.waits[key] else { return }
+        let left = waits.filter { $0.stamp > stamp }
+        mirror?.waits[key] = left.isEmpty ? nil : left
+        for wait in waits where wait.stamp <= stamp { finish(wait, isMirrored: true) }
+    }
+
+    /// Answers who has waited for the mirror too long, or all when it is lost: the nodes hold what they committed.
+    mutating func giveUpMirrorWaits(all: Bool = false) {
+        guard let waits = mirror?.waits, !waits.isEmpty else { return }
+        for (key, waits) in waits.sorted(by: { $0.key < $1.key }) {
+            let left = all ? [] : waits.filter { $0.until > now.uptime }
+            guard left.count < waits.count else { continue }
+            mirror?.waits[key] = left.isEmpty ? nil : left
+            for wait in waits where all || wait.until <= now.uptime { finish(wait, isMirrored: false) }
+        }
+    }
+
+    /// Their slot changed hands: its new owner is asked.
+    mutating func moveMirrorWaits(of key: SessionKey) {
+        for wait in mirror?.waits.removeValue(forKey: key) ?? [] { park(wait.number) }
+    }
+
+    private mutating func finish(_ wait: MirrorWait, isMirrored: Bool) {
+        finish(wait.number, .committed(CommitCopies(isMirrored: isMirrored, nodes: wait.nodes), counters: wait.counters))
+    }
+}
