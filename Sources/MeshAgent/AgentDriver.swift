@@ -229,6 +229,10 @@ final class AgentDriver {
             if let verdict { metadata[LogKeys.reason] = "\(verdict.ground.rawValue), by \(verdict.decidedBy)" }
             logger.info("a member changed", metadata: metadata)
         case .serving: logger.info("this agent serves")
+        case .discarded(let sessions):
+            logger.warning(
+                "this agent was cut off from most of its mesh for too long, and begins anew without its sessions",
+                metadata: [LogKeys.sessions: "\(sessions)"])
         case .mirrorLost(let reason): logger.warning("the mirror stopped answering", metadata: [LogKeys.reason: "\(reason)"])
         case .mirrorBack: logger.info("the mirror answers again")
         case .instanceRefused(_, let reason):

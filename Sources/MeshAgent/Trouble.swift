@@ -75,4 +75,5 @@ enum LogKeys {
     static let status = "status"
     static let stage = "stage"
     static let reason = "reason"
+    static let sessions = "sessions"
 }

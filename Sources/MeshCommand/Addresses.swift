@@ -44,6 +44,16 @@ enum Values {
         }
         return .milliseconds(number * unit)
     }
+
+    /// `512MiB`, `2GiB`, or `1000000`, which is bytes.
+    @Sendable static func byteCount(_ text: String) throws -> Int {
+        let digits = text.prefix { $0.isASCII && $0.isNumber }
+        let units: [Substring: Int] = ["": 1, "KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30]
+        guard let number = Int(digits), let unit = units[text.dropFirst(digits.count)], number <= 1 << 30 else {
+            throw ValidationError("write an amount of memory such as 512MiB or 2GiB")
+        }
+        return number * unit
+    }
 }
 
 enum Addresses {

@@ -52,10 +52,10 @@ struct AgentCommand: AsyncParsableCommand {
 
     @Option(
         help: """
-            Sessions held at most, second copies included; more are refused, and none is dropped. A million small ones take about 1 GB. \
-            (default: 1000000)
-            """)
-    var sessionsMax = 1_000_000
+            Memory that sessions may take, second copies included, such as 512MiB; then new ones are refused, and none is dropped. \
+            A million small ones take half of the default. (default: 1GiB)
+            """, transform: Values.byteCount)
+    var memoryMax = 1 << 30
 
     @OptionGroup var log: LogOptions
 
@@ -66,7 +66,7 @@ struct AgentCommand: AsyncParsableCommand {
     func validate() throws {
         guard (1...16).contains(weight) else { throw ValidationError("--weight is a whole number from 1 to 16") }
         guard idleTimeout >= .seconds(1) else { throw ValidationError("--idle-timeout is one second or more") }
-        guard sessionsMax >= 1 else { throw ValidationError("--sessions-max is a whole number, one or more") }
+        guard memoryMax >= 1 << 20 else { throw ValidationError("--memory-max is 1MiB or more") }
         guard absoluteTimeout.map({ $0 >= .seconds(1) }) ?? true else { throw ValidationError("--absolute-timeout is one second or more") }
         guard Set(tag.map(\.name)).count == tag.count else { throw ValidationError("--tag has a name twice") }
         // By hand, because the parser would repeat the value, and a password with it.
@@ -92,7 +92,7 @@ struct AgentCommand: AsyncParsableCommand {
             agent: AgentConfiguration(
                 name: name, endpoint: bind, role: role == .node ? .node : .balancer, label: label,
                 tags: Dictionary(uniqueKeysWithValues: tag.map { ($0.name, $0.value) }), weight: weight, mirrors: mirror != nil,
-                expiry: ExpiryPolicy(idle: idleTimeout, absolute: absoluteTimeout, isRolling: !noRolling), sessionsMax: sessionsMax,
+                expiry: ExpiryPolicy(idle: idleTimeout, absolute: absoluteTimeout, isRolling: !noRolling), memoryMax: memoryMax,
                 swim: SWIM.Configuration(member.profile)),
             keys: keys, rereadKeys: member.rereadKeys(in: directory), mirror: mirror, logger: logger)
 

@@ -11,6 +11,7 @@ public struct World: Sendable {
         public var network = Network.Configuration()
         public var expiry = ExpiryPolicy()
         public var mirrors = false
+        public var swim = SWIM.Configuration()
         public init() {}
     }
 
@@ -103,6 +104,7 @@ public struct World: Sendable {
         var settings = AgentConfiguration(name: node ?? name, endpoint: hosts[host].endpoint, seeds: Self.seeds)
         settings.mirrors = configuration.mirrors
         settings.expiry = configuration.expiry
+        settings.swim = configuration.swim
         let secret = (0..<4).flatMap { _ in withUnsafeBytes(of: generator.next()) { Array($0) } }
         // The only throw is for tags and weight, which are left at their defaults.
         hosts[host].core = try? AgentCore(

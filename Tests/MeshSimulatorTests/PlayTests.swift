@@ -408,6 +408,80 @@ import Testing
         }
     }
 
+    /// What is asked of each node in turn is answered alike: whether the session is there.
+    private func isThere(_ session: CommitReceipt, in play: inout Play) throws -> Bool {
+        var words: Set<Bool> = []
+        for name in play.world.running {
+            guard case .session(let snapshot) = play.world.ask(name, .read(session.key)) else { throw Play.Unexpected(answer: nil) }
+            words.insert(snapshot != nil)
+        }
+        try #require(words.count == 1)
+        return words.contains(true)
+    }
+
+    @Test func whoWasAwayBeyondTheHorizonBringsNothingBack() throws {
+        var settings = World.Configuration()
+        settings.expiry.idle = .seconds(24 * 3600)
+        settings.swim.memory = .seconds(400)
+        for lengths in [(Duration.seconds(100), false), (.seconds(300), true), (.seconds(600), true)] {
+            var play = try Play(seed: 35, "n1", "n2", "n3", "n4", "n5", with: settings)
+            let old = try (0..<10).map { try play.create(at: "n\($0 % 5 + 1)") }
+            let names = play.world.running
+            // The names that come last are on the greater side.
+            let (fewer, more) = (Array(names.prefix(2)), Array(names.dropFirst(2)))
+            play.world.partition(fewer, from: more)
+            play.world.run(for: .seconds(10))
+            let madeAway = try (0..<6).map { try play.create(at: fewer[$0 % 2].description) }
+            let madeHere = try (0..<6).map { try play.create(at: more[$0 % 3].description) }
+            play.world.run(for: lengths.0)
+            play.world.heal()
+            try play.settle(within: .seconds(120))
+            let discarded = fewer.map { play.world.core(of: $0)?.status.sessionsDiscarded ?? 0 }
+            #expect(discarded.allSatisfy { ($0 > 0) == lengths.1 }, "\(lengths)")
+            for name in more { #expect(play.world.core(of: name)?.status.sessionsDiscarded == 0) }
+            for session in madeHere { #expect(try isThere(session, in: &play)) }
+            for session in madeAway { #expect(try isThere(session, in: &play) != lengths.1) }
+            // Of the old ones the greater side had a copy, or nobody on it can have.
+            let kept = try old.filter { try isThere($0, in: &play) }.count
+            #expect(lengths.1 ? kept >= 5 : kept == old.count)
+        }
+    }
+
+    @Test func ofTwoHalvesThatWereApartBeyondTheHorizonOneKeepsItsSessions() throws {
+        var settings = World.Configuration()
+        settings.expiry.idle = .seconds(24 * 3600)
+        settings.swim.memory = .seconds(400)
+        var play = try Play(seed: 36, "n1", "n2", with: settings)
+        let session = try play.create(at: "n2")
+        let names = play.world.running
+        play.world.partition([names[0]], from: [names[1]])
+        play.world.run(for: .seconds(300))
+        play.world.heal()
+        try play.settle(within: .seconds(120))
+        #expect(play.world.core(of: names[0])?.status.sessionsDiscarded == 0)
+        #expect(play.world.core(of: names[1])?.status.sessionsDiscarded == 1)
+        #expect(try isThere(session, in: &play))
+    }
+
+    @Test func whoHoldsTheOnlyCopiesOfAMeshThatWasRestartedKeepsThem() throws {
+        var settings = World.Configuration()
+        settings.expiry.idle = .seconds(24 * 3600)
+        settings.swim.memory = .seconds(400)
+        var play = try Play(seed: 37, "n1", "n2", "n3", with: settings)
+        let session = try play.create(at: "n3")
+        let names = play.world.running
+        // Both others are silent, and may be the greater side: it waits longer than the horizon for them. Then they come, having been restarted.
+        play.world.partition([names[2]], from: [names[0], names[1]])
+        play.world.run(for: .seconds(10))
+        for name in names.prefix(2) { play.world.crash(name) }
+        play.world.run(for: .seconds(290))
+        play.world.heal()
+        for name in names.prefix(2) { play.world.start(name) }
+        try play.settle(within: .seconds(120))
+        #expect(play.world.core(of: names[2])?.status.sessionsDiscarded == 0)
+        #expect(try isThere(session, in: &play))
+    }
+
     @Test func aUsersSessionsAreListedFromEveryNodeAndEndedEverywhereAlsoWhileSlotsChangeHands() throws {
         var play = try Play(seed: 17, "n1", "n2", "n3")
         let names = try ["n1", "n2", "n3"].map { try NodeName($0) }

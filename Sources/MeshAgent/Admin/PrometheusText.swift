@@ -51,6 +51,9 @@ extension AdminAnswer {
         var page = PrometheusText()
         page.add("ready", .gauge, "Whether this agent answers for the slots it ranks for.", status.isReady ? 1 : 0)
         page.add("sessions", .gauge, "Sessions held here, in either rank.", status.sessions)
+        page.add(
+            "sessions_discarded_total", .counter, "Sessions let go of after a cut that lasted too long for a merge.", status.sessionsDiscarded)
+        page.add("session_memory_bytes", .gauge, "About what they take of memory.", status.memoryBytes)
         page.add("slots", .gauge, "Slots held here.", label: "rank", [("primary", status.primarySlots), ("backup", status.backupSlots)])
         page.add("under_replicated_slots", .gauge, "Slots answered for here whose second copy is not whole.", status.underReplicatedSlots)
         page.add(

@@ -30,6 +30,7 @@ extension AgentNotice.Kind {
         case .agent(.member): "member"
         case .agent(.serving): "serving"
         case .agent(.mirrorLost): "mirror-lost"
+        case .agent(.discarded): "discarded"
         case .agent(.mirrorBack): "mirror-back"
         case .agent(.newLife): "new-life"
         case .agent(.instanceRefused): "instance-refused"
@@ -56,6 +57,7 @@ extension AgentNotice.Kind {
                 ("degraded", member.isDegraded ? .bool(true) : nil),
             ] + (verdict.map(JSON.grounds) ?? [])
         case .agent(.mirrorLost(let reason)): [("reason", .text(reason))]
+        case .agent(.discarded(let sessions)): [("sessions", .number(sessions))]
         case .agent(.newLife(let life)): [("life", .text(String(life.rawValue, radix: 16)))]
         case .agent(.instanceRefused(let number, let reason)):
             [("number", .number(Int64(number))), ("reason", .text("\(reason)"))]

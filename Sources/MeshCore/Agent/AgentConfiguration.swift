@@ -24,14 +24,15 @@ public struct AgentConfiguration: Sendable {
     /// How long a request waits for a primary in transition before it is answered `unavailable`. Default 3 seconds, so that a
     /// silent death is outlived, and more where such takes longer; see ``requestDeadline(under:)``. Longer holds a browser longer.
     public var requestDeadline: Duration
-    /// Sessions held at most, in either rank; beyond it new ones are refused and none is dropped. Default 1,000,000, about 1 GB of small ones.
-    public var sessionsMax: Int
+    /// Bytes that sessions may take of memory, in either rank, about. Beyond it new ones are refused and none is dropped; changes, second copies and
+    /// new ids are taken all the same, for their sessions live already. Default 1 GiB: two million small ones.
+    public var memoryMax: Int
     public var swim: SWIM.Configuration
 
     public init(
         name: NodeName, endpoint: Endpoint, role: Role = .node, seeds: [Endpoint] = [], label: String = "sessionmesh",
         tags: [String: String] = [:], weight: UInt8 = 1, mirrors: Bool = false, expiry: ExpiryPolicy = .init(),
-        requestDeadline: Duration? = nil, sessionsMax: Int = 1_000_000, swim: SWIM.Configuration = .init()
+        requestDeadline: Duration? = nil, memoryMax: Int = 1 << 30, swim: SWIM.Configuration = .init()
     ) {
         self.name = name
         self.endpoint = endpoint
@@ -43,7 +44,7 @@ public struct AgentConfiguration: Sendable {
         self.mirrors = mirrors
         self.expiry = expiry
         self.requestDeadline = requestDeadline ?? Self.requestDeadline(under: swim)
-        self.sessionsMax = sessionsMax
+        self.memoryMax = memoryMax
         self.swim = swim
     }
 

@@ -82,6 +82,7 @@ extension AgentCore {
         housekeeping.secondDueAt = now.uptime + 1_000_000_000
         tellTime()
         forgetFormerPullers()
+        lookForAbsence()
         lookAfterDoubts()
         compareCopies()
         if !silentNodes.isEmpty { housekeeping.remembersEndsUntil = now.uptime + Self.reunionTime.nanoseconds }
@@ -129,12 +130,16 @@ extension AgentCore {
 
     /// Only the owner lets go of a session for its age, and says so. Owner and replica each forget the commits of one at rest.
     private mutating func lookOverSessions(in index: Int) {
+        var bytes = slots[index].leftover?.sessions.values.reduce(0) { $0 + $1.state.memoryBytes } ?? 0
+        defer { memory.measured(bytes, in: index) }
         guard !slots[index].sessions.isEmpty else { return }
         let wall = wall
         let isOwner = slots[index].isOwner
         var expired: [SessionKey] = []
         var resting: [SessionKey] = []
-        for (key, entry) in slots[index].sessions where entry.pending.isEmpty {
+        for (key, entry) in slots[index].sessions {
+            bytes += entry.state.memoryBytes
+            guard entry.pending.isEmpty else { continue }
             if isOwner, mayForget(entry.state, wall: wall) {
                 expired.append(key)
             } else if entry.state.hasMarksAtRest(wall: wall) {
@@ -146,10 +151,10 @@ extension AgentCore {
     }
 
     /// A session's end is remembered for an hour; while a node is cut off, which may come back with a copy that lives, and until it has long
-    /// given what it held, as long as that node is remembered itself. Half of the places are for the living.
+    /// given what it held, as long as that node is remembered itself. Half of the memory is for the living.
     func mayForget(_ state: SessionState, wall: Int64) -> Bool {
         guard state.isExpired(wall: wall, policy: configuration.expiry) else { return false }
-        guard let destroyed = state.destroyed, now.uptime < housekeeping.remembersEndsUntil, sessionCount < configuration.sessionsMax / 2
+        guard let destroyed = state.destroyed, now.uptime < housekeeping.remembersEndsUntil, memory.bytes < configuration.memoryMax / 2
         else { return true }
         return destroyed.milliseconds + configuration.swim.memory.milliseconds <= wall
     }

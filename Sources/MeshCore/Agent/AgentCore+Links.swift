@@ -140,6 +140,7 @@ extension AgentCore {
         linkNames[link] = peer.name
         peers[peer.name, default: Peer(id: peer, links: [])].links.append(link)
         if gone.remove(peer) != nil { reachChanged() }
+        if let member = swim.member(named: peer.name), member.id == peer { meetAfterAbsence(member) }
         gossip(.linkUp(peer))
         guard peers[peer.name]?.links == [link] else { return }
         linkInUse(peer.name)

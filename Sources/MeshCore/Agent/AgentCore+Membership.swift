@@ -83,6 +83,7 @@ extension AgentCore {
                 if member.role == .node, member.status.isReachable, member.id != id { arrivals.note(at: now) }
                 welcome(member.id)
             }
+            if member.status.isReachable { meetAfterAbsence(member) }
         case .instancesChanged, .paused: break
         case .instanceRefused(let number, let refusal): directives.append(.event(.instanceRefused(number: number, refusal)))
         case .declaredDead: beginNewLife(after: nil)
@@ -102,7 +103,7 @@ extension AgentCore {
         }
     }
 
-    private mutating func beginNewLife(after known: Life?) {
+    mutating func beginNewLife(after known: Life?) {
         let isBalancer = configuration.role == .balancer
         perform(membership.beginNewLife(at: now, stage: isBalancer ? .serving : .syncing, after: known))
         stage = .syncing

@@ -330,15 +330,15 @@ extension AgentCore {
             return createAgain(number, key, commit, state)
         }
         // One that was given another id lives on: nobody is logged out at a login for want of a place.
-        guard state != nil || sessionCount < configuration.sessionsMax else {
-            let full = ClientFailure(
-                .full, "the agent \(id.name) holds \(configuration.sessionsMax) sessions, as many as it may; see --sessions-max")
+        guard state != nil || memory.bytes < configuration.memoryMax else {
+            let most = configuration.memoryMax >> 20
+            let full = ClientFailure(.full, "the sessions of agent \(id.name) take \(most) MiB, as much as they may; see --memory-max")
             return finish(number, .failed(full))
         }
         var fresh = SessionState(createdAt: wall)
         if let state { fresh.merge(state) }
         slots[index].sessions[key] = SessionEntry(state: fresh)
-        sessionCount += 1
+        memory.add(fresh, in: key.slot)
         apply(number, key, commit, before: nil)
     }
 
@@ -412,7 +412,7 @@ extension AgentCore {
 
     mutating func remove(_ key: SessionKey) {
         let index = Int(key.slot.rawValue)
-        if slots[index].sessions.removeValue(forKey: key) != nil { sessionCount -= 1 }
+        slots[index].sessions[key] = nil
         mirror?.queue.forget(key)
     }
 

@@ -350,7 +350,7 @@ extension AgentCore {
         return true
     }
 
-    private mutating func stepDown(_ slot: Slot) {
+    mutating func stepDown(_ slot: Slot) {
         let index = Int(slot.rawValue)
         // What has no second copy was never acknowledged. It is asked of the new owner again, under the same commit id, and
         // must not come back by another way as well: what is handed over is the session as it was before.
@@ -365,7 +365,6 @@ extension AgentCore {
                 slots[index].sessions[commit.key] = SessionEntry(state: before, mirrored: entry.mirrored)
             } else {
                 slots[index].sessions[commit.key] = nil
-                sessionCount -= 1
             }
         }
         abandonMoves(in: slot)
@@ -417,7 +416,6 @@ extension AgentCore {
         let index = Int(slot.rawValue)
         slots[index].leftover?.tickets.remove(ticket)
         if let leftover = slots[index].leftover, leftover.tickets.isEmpty {
-            sessionCount -= leftover.sessions.count
             slots[index].leftover = nil
             leftoverSlots.remove(slot)
         }
@@ -431,7 +429,6 @@ extension AgentCore {
         guard let leftover = slots[index].leftover else { return }
         slots[index].leftover = nil
         leftoverSlots.remove(slot)
-        sessionCount -= leftover.sessions.count
         for (key, entry) in leftover.sessions.sorted(by: { $0.key < $1.key }) {
             merge(SyncedSession(key: key, mirrored: entry.mirrored, state: entry.state))
         }
@@ -476,9 +473,7 @@ extension AgentCore {
     }
 
     mutating func clear(_ slot: Slot) {
-        let index = Int(slot.rawValue)
-        sessionCount -= slots[index].sessions.count
-        slots[index].sessions = [:]
+        slots[Int(slot.rawValue)].sessions = [:]
     }
 
     mutating func released(_ released: SlotTenure) {

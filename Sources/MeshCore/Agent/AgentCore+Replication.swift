@@ -223,7 +223,6 @@ extension AgentCore {
             if chunk.isLast {
                 for key in slots[index].sortedKeys where !replica.mentioned.contains(key) {
                     slots[index].sessions[key] = nil
-                    sessionCount -= 1
                 }
                 replica = .init(isSynced: true)
             }
@@ -264,7 +263,8 @@ extension AgentCore {
     /// Replaces what is held of a session.
     private mutating func put(_ key: SessionKey, _ state: SessionState, mirrored: Stamp) {
         let index = Int(key.slot.rawValue)
-        if slots[index].sessions.updateValue(SessionEntry(state: state, mirrored: mirrored), forKey: key) == nil { sessionCount += 1 }
+        let former = slots[index].sessions.updateValue(SessionEntry(state: state, mirrored: mirrored), forKey: key)
+        if former == nil { memory.add(state, in: key.slot) }
     }
 
     /// Merges into what is held of a session.

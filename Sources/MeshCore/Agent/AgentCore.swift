@@ -9,6 +9,7 @@
 /// - `+Ownership`: who answers for a slot: takeover, claims, grants, stepping down
 /// - `+Inquiries`: what is asked before an owner answers, after a takeover and after a pause
 /// - `+Doubt`: slots whose sessions may live out of reach
+/// - `+Horizon`: a side of the mesh that was away for too long
 /// - `+AntiEntropy`: copies that should be equal, compared
 /// - `+Replication`: second copies: deltas, syncs, what came from an owner
 /// - `+AtOnce`: reads that wait for nothing
@@ -86,7 +87,10 @@ public struct AgentCore: Sendable {
     var leftoverTickets: [UInt64: Slot] = [:]
     /// Slots in doubt; see `+Doubt`.
     var doubtedSlots: Set<Slot> = []
-    var sessionCount = 0
+    var memory = MemoryUse()
+    /// Set while this agent is on the smaller side of its mesh; see `+Horizon`.
+    var absence: Absence?
+    var sessionsDiscarded: UInt64 = 0
 
     // Requests.
     var operations: [UInt64: Operation] = [:]
@@ -188,13 +192,14 @@ public struct AgentCore: Sendable {
         // A balancer has nothing to sync: it serves from the start.
         let stage = configuration.role == .balancer ? swim.local.stage : stage
         var status = AgentStatus(
-            stage: stage, isReady: stage == .serving && inquiries.afterPause == nil, sessions: sessionCount, primarySlots: 0,
-            backupSlots: 0, underReplicatedSlots: 0, leftoverSlots: leftoverSlots.count, handOffSlots: 0, doubtedSlots: 0,
-            staleCopies: antiEntropy.staleCopies, isPlanned: !reachIsStale, isAlone: isAlone,
-            mirror: mirror.map { $0.isLost ? .lost : .connected } ?? .none,
-            mirrorDirty: mirror?.queue.count ?? 0, mirrorRefused: mirror?.refused ?? 0,
+            stage: stage, isReady: stage == .serving && inquiries.afterPause == nil, sessions: 0, sessionsDiscarded: sessionsDiscarded,
+            memoryBytes: memory.bytes, primarySlots: 0, backupSlots: 0, underReplicatedSlots: 0, leftoverSlots: leftoverSlots.count,
+            handOffSlots: 0, doubtedSlots: 0, staleCopies: antiEntropy.staleCopies, isPlanned: !reachIsStale, isAlone: isAlone,
+            mirror: mirror.map { $0.isLost ? .lost : .connected } ?? .none, mirrorDirty: mirror?.queue.count ?? 0,
+            mirrorRefused: mirror?.refused ?? 0,
             packetsDropped: membership.packetsDropped.merging(linkMessagesDropped, uniquingKeysWith: +), membership: swim.counters)
         for (slot, state) in zip(Slot.all, slots) {
+            status.sessions += state.sessions.count + (state.leftover?.sessions.count ?? 0)
             switch state.part {
             case .owner(let ownership):
                 status.primarySlots += 1

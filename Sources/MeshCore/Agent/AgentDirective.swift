@@ -54,6 +54,8 @@ public enum AgentEvent: Hashable, Sendable {
     case instanceRefused(number: UInt32, SWIM.InstanceRefusal)
     /// This run was believed dead, or another run took its name: it goes on as a new life and pulls its slots again.
     case newLife(Life)
+    /// This agent was cut off from most of its mesh for too long for what it holds to be merged. It begins anew, without any session.
+    case discarded(sessions: Int)
     /// Other gossip keys are accepted here, or another is used.
     case keys(KeyReport)
 }

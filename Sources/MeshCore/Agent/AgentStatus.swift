@@ -5,6 +5,10 @@ public struct AgentStatus: Hashable, Sendable {
     public var isReady: Bool
     /// Sessions held here, in either rank.
     public var sessions: Int
+    /// Sessions that were let go of since the start, because this agent had been cut off from most of its mesh for longer than the horizon.
+    public var sessionsDiscarded: UInt64
+    /// About what they take of memory.
+    public var memoryBytes: Int
     public var primarySlots: Int
     public var backupSlots: Int
     /// Slots this agent answers for whose second copy is not whole yet. 0 in quiet, and while nobody else is alive.

@@ -23,10 +23,10 @@ struct Dialogue {
     /// What the mirror was asked and has not answered.
     var mirrorRequests: [MirrorRequest] = []
 
-    init(role: Role = .node, mirrors: Bool = false, sessionsMax: Int = 1_000_000) throws {
+    init(role: Role = .node, mirrors: Bool = false, memoryMax: Int = 1 << 30) throws {
         var generator = SeededGenerator(seed: 1)
         let configuration = AgentConfiguration(
-            name: try NodeName("n1"), endpoint: Self.endpoint, role: role, mirrors: mirrors, sessionsMax: sessionsMax)
+            name: try NodeName("n1"), endpoint: Self.endpoint, role: role, mirrors: mirrors, memoryMax: memoryMax)
         peer = MemberID(name: try NodeName("n2"), life: Life(rawValue: 1 << 40))
         core = try AgentCore(
             configuration: configuration, keys: KeyFile.generate(using: &generator), seed: 2, secretSeed: [UInt8](repeating: 3, count: 32),

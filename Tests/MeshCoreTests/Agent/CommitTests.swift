@@ -107,14 +107,14 @@ import Testing
     }
 
     @Test func aFullAgentRefusesNewSessionsAndNobodyWhoHasOneIsLoggedOut() throws {
-        var play = try Dialogue(sessionsMax: 3)
+        var play = try Dialogue(memoryMax: 1000)
         let keys = try (0..<3).map { _ in
             play.pass(.milliseconds(50))
             return try play.made()
         }
         let fourth = play.ask(.commit(SessionCommit(key: nil, id: CommitID(upper: 2, lower: 1))))
         guard case .failure(let failure) = play.replies[fourth] else { return #expect(Bool(false)) }
-        #expect(failure.code == .full && failure.description.contains("--sessions-max"))
+        #expect(failure.code == .full && failure.description.contains("--memory-max"))
         let changed = play.ask(Self.commit(keys[0], 2, [.set("theme", [1])]))
         #expect(play.replies[changed] == Self.receipt(keys[0], copies: 1))
         let login = play.ask(.commit(SessionCommit(key: keys[1], id: CommitID(upper: 2, lower: 3), regenerate: true)))
@@ -123,6 +123,25 @@ import Testing
             let read = play.ask(.read(key))
             guard case .session(.some) = play.replies[read] else { return #expect(Bool(false)) }
         }
+    }
+
+    @Test func whatGrowsIsMeasuredWithinAMinuteAndRoomIsThereAgainWhenItIsGone() throws {
+        var play = try Dialogue(memoryMax: 20_000)
+        let keys = try (0..<3).map { number in
+            play.pass(.milliseconds(50))
+            let key = try play.made()
+            _ = play.ask(Self.commit(key, UInt64(number), [.set("big", [UInt8](repeating: 1, count: 8000))]))
+            return key
+        }
+        play.pass(.seconds(60))
+        let refused = play.ask(.commit(SessionCommit(key: nil, id: CommitID(upper: 2, lower: 1))))
+        guard case .failure(let failure) = play.replies[refused] else { return #expect(Bool(false)) }
+        #expect(failure.code == .full)
+        #expect((24_000...27_000).contains(play.core.status.memoryBytes))
+        for (number, key) in keys.enumerated() { _ = play.ask(.destroy(key, CommitID(upper: 3, lower: UInt64(number)))) }
+        play.pass(.seconds(60))
+        let made = play.ask(.commit(SessionCommit(key: nil, id: CommitID(upper: 2, lower: 2))))
+        guard case .committed = play.replies[made] else { return #expect(Bool(false)) }
     }
 
     @Test func aCommitOutOfBoundsIsRefusedEvenWhereItWouldChangeNothing() throws {
