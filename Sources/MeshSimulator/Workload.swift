@@ -279,7 +279,7 @@ public struct Workload: Sendable {
         let outcome = Self.outcome(response)
         let operation = history.operations[attempt.operation]
         switch (operation.action, response, outcome) {
-        case (.read, .session, _), (.destroy, .done, _): finish(index, outcome, at: now)
+        case (.read, .opened, _), (.read, .absent(.ended), _), (.destroy, .done, _): finish(index, outcome, at: now)
         case (.read, .failure(let failure), _) where failure.code == .unavailable || failure.code == .full: finish(index, outcome, at: now)
         case (.read, _, _), (.destroy, _, .done): unexpect(response, to: operation, index, at: now)
         case (_, .committed(let receipt), _):
@@ -346,11 +346,11 @@ public struct Workload: Sendable {
         switch response {
         case .done: .done(copies: 2)
         case .committed(let receipt): .done(copies: Int(receipt.copies))
-        case .session(let snapshot?): .shown(contents(of: snapshot))
-        case .session(nil): .absent
+        case .opened(let snapshot): .shown(contents(of: snapshot))
+        case .absent(.ended): .absent
         case .failure(let failure) where failure.code == .notFound: .absent
         case .failure(let failure): .failed("\(failure.code)")
-        case .conflict, .listed, .revoked, .published, .members, .placement: .failed("\(response)")
+        case .session, .absent, .conflict, .listed, .revoked, .published, .members, .placement: .failed("\(response)")
         }
     }
 

@@ -49,9 +49,10 @@ public struct Session: Sendable {
         var isRolling: Bool?
     }
 
-    init(_ snapshot: SessionSnapshot?, cookie: String?, meter: SessionMeter) {
+    init(_ snapshot: SessionSnapshot?, cookie: String?, absence: SessionAbsence? = nil, meter: SessionMeter) {
         self.snapshot = snapshot
         self.cookie = cookie
+        self.absence = absence
         self.meter = meter
         for field in snapshot?.fields ?? [] { fields[field.name] = field.value }
     }
@@ -61,6 +62,9 @@ public struct Session: Sendable {
     /// The node that holds the session, and the one that holds its second copy.
     public var primary: NodeName? { snapshot?.primary }
     public var backup: NodeName? { snapshot?.backup }
+    /// Why the browser's cookie opened no session; nil when it did, or there was none. A visitor whose session has ended may be told so:
+    /// `ended` rather than a first visit. The others are worth a look when there are many: somebody is guessing, or an agent lacks a key.
+    public let absence: SessionAbsence?
     /// Whether the browser has a cookie, be it of a live session or not.
     public var hasCookie: Bool { cookie != nil }
     /// Whom it is bound to; nil for nobody.

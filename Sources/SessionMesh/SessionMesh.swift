@@ -44,15 +44,18 @@ public final class SessionMesh: Service, Sendable {
 
     // MARK: Sessions
 
-    /// The session of a browser's cookie value. Without a cookie, or with one that the mesh doesn't know, it is a new session, which a
-    /// commit creates under a new id: an unknown id is never adopted.
+    /// The session of a browser's cookie value. Without a cookie, or with one that opens none, it is a new session, which a commit creates
+    /// under a new id: an unknown id is never adopted. ``Session/absence`` says why a cookie opened none.
     /// - Throws: `.unavailable` when the mesh can't tell whether there is such a session. Keep the cookie and answer 503.
     public func open(cookie: String?) async throws(SessionError) -> Session {
         guard let cookie else { return Session(nil, cookie: nil, meter: meter) }
         let bytes = Array(cookie.utf8)
-        guard bytes.count <= CookieCodec.valueBytesMax else { return Session(nil, cookie: cookie, meter: meter) }
-        guard case .session(let snapshot) = try await link.request(.open(cookie: bytes)) else { throw .unexpectedReply }
-        return Session(snapshot, cookie: cookie, meter: meter)
+        guard bytes.count <= CookieValue.bytesMax else { return Session(nil, cookie: cookie, absence: .malformed, meter: meter) }
+        return switch try await link.request(.open(cookie: bytes)) {
+        case .opened(let snapshot): Session(snapshot, cookie: cookie, meter: meter)
+        case .absent(let reason): Session(nil, cookie: cookie, absence: reason, meter: meter)
+        default: throw .unexpectedReply
+        }
     }
 
     /// The session of a key, as found in ``Session/key``; nil when a synced copy says that there is none.

@@ -157,9 +157,17 @@ import Testing
         #expect((read["fields"] as? [String: Any])?["visits"] as? Int == 5)
         #expect((read["fields"] as? [String: Any])?["theme"] as? String == "\"dark\"")
         let explained = try await json(["explain", "--cookie", cookie, "--json"], in: directory)
-        #expect(explained["primary"] as? String == "n1")
+        #expect(explained["owner"] as? String == "n1" && explained["copies"] as? Int == 1 && explained["key"] as? String == key)
+        let verdict = explained["cookie"] as? [String: any Sendable]
+        #expect(verdict?["verdict"] as? String == "opens" && verdict?["key"] as? Int == 1)
 
         _ = try await json(["session", "destroy", "--key", key, "--json"], in: directory)
+        for (value, reason) in [
+            (cookie, "ended"), (String(cookie.dropLast()), "malformed"), (cookie.replacing(".1.", with: ".7."), "unknownKey"),
+        ] {
+            let refused = try await json(["explain", "--cookie", value, "--json"], in: directory)
+            #expect((refused["cookie"] as? [String: any Sendable])?["verdict"] as? String == reason)
+        }
         let gone = try await CommandProcess.run(["session", "get", "--key", key], in: directory)
         #expect(gone.code == 1)
         #expect(gone.errors.contains("no such session"))

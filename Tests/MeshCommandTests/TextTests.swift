@@ -1,5 +1,6 @@
 import ArgumentParser
 import Foundation
+import MeshAgent
 import MeshCore
 import Testing
 
@@ -93,6 +94,37 @@ import Testing
         #expect(get?.client.json == true)
         let explain = try SessionMeshCommand.parseAsRoot(["explain", "--cookie", "-a.1.b"]) as? ExplainCommand
         #expect(explain?.cookie == "-a.1.b")
+    }
+
+    @Test func aCookieIsExplainedWithoutWhatItsSessionHolds() throws {
+        let key = try #require(SessionKey(bytes: [UInt8](repeating: 1, count: 32)))
+        let (n1, n2) = (try NodeName("n1"), try NodeName("n2"))
+        var cookie = ExplainedCookie(keyNumber: 3, key: key)
+        cookie.session = SessionSnapshot(
+            key: key, createdAt: 0, accessedAt: 0, idleSeconds: 1800, expiresAt: 1_767_227_550_000, user: "ann",
+            fields: [.init(name: "card", value: .bytes(Array("4711".utf8)))], primary: n2, backup: n1)
+        var found = ExplainCommand.Findings(
+            cookie: cookie, placement: PlacementAnswer(slot: key.slot, term: 7, ranking: [n2, n1]))
+        #expect(
+            found.text == """
+                the cookie opens a session; key 3 signed it
+                session \(key): owner n2, 2 copies (the second at n1), expires at 2026-01-01T00:32:30Z
+                slot 16, term 7
+                RANK  NODE  PART
+                0     n2    primary
+                1     n1    backup
+
+                """)
+        #expect(
+            JSON(found).line
+                == #"{"cookie":{"verdict":"opens","key":3},"key":"\#(key)","owner":"n2","backup":"n1","copies":2,"expiresAt":1767227550000,"#
+                + #""slot":16,"term":7,"ranking":["n2","n1"]}"#)
+        found = ExplainCommand.Findings(cookie: ExplainedCookie(absence: .ended, keyNumber: 3, key: key))
+        #expect(
+            found.text == "the cookie opens no session (ended): key 3 signed it, and there is no such session any more\nsession \(key)\n")
+        found = ExplainCommand.Findings(cookie: ExplainedCookie(absence: .unknownKey, keyNumber: 9))
+        #expect(found.text == "the cookie opens no session (unknownKey): the agent's key file has no cookie key 9\n")
+        #expect(JSON(found).line == #"{"cookie":{"verdict":"unknownKey","key":9}}"#)
     }
 
     @Test(arguments: ["", "m", "-1s", "1d", "1.5s", "99999999999999999999", "1 s"])

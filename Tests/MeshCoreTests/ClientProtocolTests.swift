@@ -76,7 +76,7 @@ import Testing
         var other = snapshot
         other.backup = n2
         let answers: [(ClientRequest.Kind, ClientResponse)] = [
-            (.ping, .done), (.subscribe, .done), (.open, .session(nil)), (.open, .session(snapshot)), (.read, .session(other)),
+            (.ping, .done), (.subscribe, .done), (.open, .opened(snapshot)), (.read, .session(nil)), (.read, .session(other)),
             (.commit, .committed(CommitReceipt(key: key, copies: 1))),
             (.commit, .committed(CommitReceipt(key: key, cookie: "c", copies: 2, counters: [.init(name: "n", value: .integer(4))]))),
             (.list, .listed(SessionPage(sessions: [], next: nil))),
@@ -86,6 +86,7 @@ import Testing
                     SessionPage(
                         sessions: [SessionSummary(key: key, createdAt: 1, accessedAt: 2, expiresAt: 3, fields: 4, bytes: 5)], next: key))
             ),
+            (.open, .absent(.malformed)), (.open, .absent(.unknownKey)), (.open, .absent(.badSignature)), (.open, .absent(.ended)),
             (.revoke, .revoked(7)), (.commit, .conflict([])), (.commit, .conflict([.init(name: "a", value: .bytes([1]))])),
             (.publish, .published(ChannelPosition(epoch: .max, offset: 0))), (.members, .members(MeshView())), (.members, .members(view)),
             (.placement, .placement(PlacementAnswer(slot: Slot(masking: 9), term: .max, ranking: [n2, n1]))),

@@ -96,7 +96,8 @@ public final class ScriptedAgent: Sendable {
         _ = serve(.publish(channel: channel, payload: payload), from: nil)
     }
 
-    public static func cookie(of key: SessionKey) -> String { "\(key).1.signed" }
+    public static func cookie(of key: SessionKey) -> String { "\(key)\(signature)" }
+    private static let signature = ".1.signed"
 
     // MARK: How it answers
 
@@ -144,7 +145,10 @@ public final class ScriptedAgent: Sendable {
         case .ping, .register: return (.done, [])
         case .open(let cookie):
             let text = String(decoding: cookie, as: UTF8.self)
-            return (.session(state.sessions.keys.first { Self.cookie(of: $0) == text }.flatMap { snapshot($0, state) }), [])
+            guard let key = text.hasSuffix(Self.signature) ? SessionKey(text: text.dropLast(Self.signature.count)) : nil else {
+                return (.absent(.malformed), [])
+            }
+            return (snapshot(key, state).map { .opened($0) } ?? .absent(.ended), [])
         case .read(let key): return (.session(snapshot(key, state)), [])
         case .commit(let commit): return (self.commit(commit, &state), [])
         case .destroy(let key, _):

@@ -91,10 +91,34 @@ import Testing
     func aCookieThatIsNoneIsAVisitorWithoutASessionAndNeverAnId(_ cookie: String) async throws {
         try await withLinkedMesh { mesh, agent in
             var session = try await mesh.open(cookie: cookie)
-            #expect(session.key == nil && session.hasCookie)
+            #expect(session.key == nil && session.hasCookie && session.absence == .malformed)
             session.increment(SessionCounter("c"))
             let created = try #require(try await mesh.commit(&session).setCookie?.value)
             #expect(created != cookie && agent.sessions.count == 1)
+        }
+    }
+
+    @Test(arguments: SessionAbsence.allCases)
+    func whyACookieOpensNoSessionIsToldAndTheVisitorStartsANewOne(_ reason: SessionAbsence) async throws {
+        try await withLinkedMesh { mesh, agent in
+            agent.script { $0.kind == .open ? .reply(.absent(reason)) : .serve }
+            var session = try await mesh.open(cookie: "x")
+            #expect(session.key == nil && session.absence == reason)
+            session.increment(SessionCounter("c"))
+            #expect(try await mesh.commit(&session).setCookie != nil)
+            #expect(try await mesh.open(cookie: nil).absence == nil)
+        }
+    }
+
+    @Test func aSessionThatEndedIsToldFromOneThatNeverWas() async throws {
+        try await withLinkedMesh { mesh, agent in
+            var session = try await mesh.open(cookie: nil)
+            session.increment(SessionCounter("c"))
+            let cookie = try #require(try await mesh.commit(&session).setCookie?.value)
+            #expect(try await mesh.open(cookie: cookie).absence == nil)
+            session.destroy()
+            _ = try await mesh.commit(&session)
+            #expect(try await mesh.open(cookie: cookie).absence == .ended)
         }
     }
 

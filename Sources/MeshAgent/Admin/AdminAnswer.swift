@@ -107,7 +107,7 @@ extension AdminAnswer {
         case .session(nil): AdminAnswer(AdminRefusal(404, "there is no such session"))
         case .failure(let failure):
             AdminAnswer(AdminRefusal(failure.code.httpStatus, failure.description))
-        case .done, .committed, .conflict, .listed, .revoked, .published, .members:
+        case .done, .opened, .absent, .committed, .conflict, .listed, .revoked, .published, .members:
             AdminAnswer(AdminRefusal(500, "the agent answered another question"))
         }
     }

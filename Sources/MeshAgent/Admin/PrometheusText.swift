@@ -52,7 +52,8 @@ extension AdminAnswer {
         page.add("ready", .gauge, "Whether this agent answers for the slots it ranks for.", status.isReady ? 1 : 0)
         page.add("sessions", .gauge, "Sessions held here, in either rank.", status.sessions)
         page.add(
-            "sessions_discarded_total", .counter, "Sessions let go of after a cut that lasted too long for a merge.", status.sessionsDiscarded)
+            "sessions_discarded_total", .counter, "Sessions let go of after a cut that lasted too long for a merge.",
+            status.sessionsDiscarded)
         page.add("session_memory_bytes", .gauge, "About what they take of memory.", status.memoryBytes)
         page.add("slots", .gauge, "Slots held here.", label: "rank", [("primary", status.primarySlots), ("backup", status.backupSlots)])
         page.add("under_replicated_slots", .gauge, "Slots answered for here whose second copy is not whole.", status.underReplicatedSlots)
@@ -78,6 +79,7 @@ extension AdminAnswer {
         page.add(
             "packets_dropped_total", .counter, "Gossip packets that were not accepted.", label: "reason",
             status.packetsDropped.sorted { $0.key < $1.key }.map { ($0.key, $0.value) })
+        page.addSessions(status.counters)
         page.addMembership(status.membership)
         page.add("troubles_total", .counter, "What went wrong at a socket.", label: "kind", figures.troubles)
         for metric in companion {
@@ -88,6 +90,18 @@ extension AdminAnswer {
 }
 
 extension PrometheusText {
+    /// What applications asked, and what became of it.
+    fileprivate mutating func addSessions(_ counters: AgentCounters) {
+        add(
+            "cookies_refused_total", .counter, "Cookies shown to this agent that opened no session.", label: "reason",
+            [
+                (SessionAbsence.malformed.rawValue, counters.cookiesMalformed),
+                (SessionAbsence.unknownKey.rawValue, counters.cookiesOfUnknownKeys),
+                (SessionAbsence.badSignature.rawValue, counters.cookiesOfBadSignature),
+                (SessionAbsence.ended.rawValue, counters.cookiesOfEndedSessions),
+            ])
+    }
+
     /// How the mesh is watched, and how often that went wrong.
     fileprivate mutating func addMembership(_ counters: SWIM.Counters) {
         add("probes_total", .counter, "Members probed: one a period.", counters.probes)

@@ -13,11 +13,12 @@ extension AgentCore {
         switch request {
         case .read(let read): (key, isOpened) = (read, false)
         case .open(let cookie):
-            guard let session = cookies?.id(in: cookie) else {
-                ClientProtocol.write(.session(nil), answering: .open, to: &reply)
+            switch verdict(of: cookie) {
+            case .signed(let session): (key, isOpened) = (SessionKey(of: session), true)
+            case .refused(let reason):
+                ClientProtocol.write(reason, to: &reply)
                 return true
             }
-            (key, isOpened) = (SessionKey(of: session), true)
         default: return false
         }
         self.now = now

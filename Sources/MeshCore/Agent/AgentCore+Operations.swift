@@ -57,8 +57,10 @@ extension AgentCore {
             channels.unsubscribe(request.client, from: channel)
             reply(request, .done)
         case .open(let cookie):
-            guard let session = cookies?.id(in: cookie) else { return reply(request, .session(nil)) }
-            begin(.open(SessionKey(of: session)), for: .client(request, cookie: nil))
+            switch verdict(of: cookie) {
+            case .signed(let session): begin(.open(SessionKey(of: session)), for: .client(request, cookie: nil))
+            case .refused(let reason): reply(request, .absent(reason))
+            }
         case .read(let key): begin(.read(key), for: .client(request, cookie: nil))
         case .destroy(let key, let commit): begin(.destroy(key, commit), for: .client(request, cookie: nil))
         case .publish(let channel, let payload): begin(.publish(channel: channel, payload: payload), for: .client(request, cookie: nil))
@@ -66,6 +68,13 @@ extension AgentCore {
         case .revoke(let user, let except): walk(request, for: .revoke(user: user, except: except))
         case .commit(let commit): receive(request, commit)
         }
+    }
+
+    /// Whether a cookie is ours, and if not, counted.
+    mutating func verdict(of cookie: [UInt8]) -> CookieVerdict {
+        let verdict = cookies?.verdict(of: cookie) ?? .refused(.unknownKey)
+        if case .refused(let reason) = verdict { counters.refused(reason) }
+        return verdict
     }
 
     private mutating func receive(_ request: RequestID, _ commit: SessionCommit) {
@@ -216,8 +225,15 @@ extension AgentCore {
         }
     }
 
-    private func response(to body: SessionOperation, _ result: OperationResult, cookie: String?) -> ClientResponse {
+    private mutating func response(to body: SessionOperation, _ result: OperationResult, cookie: String?) -> ClientResponse {
         switch (result, body) {
+        case (.session(let snapshot?), .open): return .opened(snapshot)
+        case (.session(nil), .open):
+            counters.refused(.ended)
+            return .absent(.ended)
+        default: break
+        }
+        return switch (result, body) {
         case (.session(let snapshot), _): .session(snapshot)
         case (.published(let position), _): .published(position)
         case (.failed(let failure), _): .failure(failure)

@@ -109,6 +109,7 @@ public struct AgentCore: Sendable {
 
     var housekeeping = Housekeeping()
     var antiEntropy = AntiEntropy()
+    var counters = AgentCounters()
     var departure: Departure?
 
     /// - Parameters:
@@ -197,7 +198,8 @@ public struct AgentCore: Sendable {
             handOffSlots: 0, doubtedSlots: 0, staleCopies: antiEntropy.staleCopies, isPlanned: !reachIsStale, isAlone: isAlone,
             mirror: mirror.map { $0.isLost ? .lost : .connected } ?? .none, mirrorDirty: mirror?.queue.count ?? 0,
             mirrorRefused: mirror?.refused ?? 0,
-            packetsDropped: membership.packetsDropped.merging(linkMessagesDropped, uniquingKeysWith: +), membership: swim.counters)
+            packetsDropped: membership.packetsDropped.merging(linkMessagesDropped, uniquingKeysWith: +), membership: swim.counters,
+            counters: counters)
         for (slot, state) in zip(Slot.all, slots) {
             status.sessions += state.sessions.count + (state.leftover?.sessions.count ?? 0)
             switch state.part {

@@ -33,6 +33,8 @@ public struct AgentStatus: Hashable, Sendable {
     public var packetsDropped: [String: UInt64]
     /// Of probes and suspicions, since the start.
     public var membership: SWIM.Counters
+    /// Of sessions and requests, since the start.
+    public var counters = AgentCounters()
 
     public enum MirrorState: String, Hashable, Sendable {
         case none, connected, lost

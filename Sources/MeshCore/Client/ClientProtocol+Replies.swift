@@ -29,7 +29,8 @@ extension ClientProtocol {
         switch response {
         case .done: bytes.appendRESP(kind == .ping ? "+PONG\r\n" : "+OK\r\n")
         case .session(nil): bytes.appendRESPNull()
-        case .session(let snapshot?): write(snapshot, to: &bytes)
+        case .session(let snapshot?), .opened(let snapshot): write(snapshot, to: &bytes)
+        case .absent(let reason): write(reason, to: &bytes)
         case .committed(let receipt): write(receipt, to: &bytes)
         case .conflict(let fields):
             bytes.appendRESP(map: 1)
@@ -75,6 +76,12 @@ extension ClientProtocol {
         bytes.appendRESP(bulk: message.payload)
         bytes.appendRESP(textOf: message.position.epoch)
         bytes.appendRESP(textOf: message.position.offset)
+    }
+
+    static func write(_ reason: SessionAbsence, to bytes: inout [UInt8]) {
+        bytes.appendRESP(map: 1)
+        bytes.appendRESP(word: "absent")
+        bytes.appendRESP(text: reason.rawValue)
     }
 
     private static func write(_ snapshot: SessionSnapshot, to bytes: inout [UInt8]) {
@@ -293,7 +300,11 @@ extension ClientProtocol {
                 throw ClientProtocolError("the agent did not answer OK or an error")
             }
             return .done
-        case .open, .read: return .session(value == .null ? nil : try snapshot(value))
+        case .open:
+            let map = try ReplyMap(value, "a session")
+            guard map.optional("absent") == nil else { return .absent(try map.word("absent", \.rawValue)) }
+            return .opened(try snapshot(value))
+        case .read: return .session(value == .null ? nil : try snapshot(value))
         case .commit:
             let map = try ReplyMap(value, "the receipt of a commit")
             if let present = map.optional("conflict") { return .conflict(try fields(present)) }

@@ -6,7 +6,7 @@ public enum ClientRequest: Hashable, Sendable {
     case ping
     /// Makes the application known to every balancer until its connection closes.
     case register(service: String, address: String, weight: UInt8, cookieName: String)
-    /// The session of a cookie value. An unsigned or unknown one is answered like no cookie: `session(nil)`.
+    /// The session of a cookie value, or why there is none.
     case open(cookie: [UInt8])
     /// The session of a key.
     case read(SessionKey)

@@ -2,8 +2,12 @@
 public enum ClientResponse: Hashable, Sendable {
     /// Done, with nothing more to say: ping, register, subscribe, unsubscribe, destroy.
     case done
-    /// Nil is a synced copy's word that there is no such session; not knowing is ``ClientFailure/Code/unavailable``.
+    /// The session of a key. Nil is a synced copy's word that there is none; not knowing is ``ClientFailure/Code/unavailable``.
     case session(SessionSnapshot?)
+    /// The session of a cookie.
+    case opened(SessionSnapshot)
+    /// A cookie opens no session.
+    case absent(SessionAbsence)
     case committed(CommitReceipt)
     /// A condition of the commit doesn't hold, and nothing was changed. What is there now of the fields that its conditions name.
     case conflict([SessionSnapshot.Field])

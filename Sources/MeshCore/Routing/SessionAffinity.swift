@@ -37,9 +37,9 @@ public struct SessionAffinity: Sendable {
     }
 
     private mutating func slot(of value: UnsafeRawBufferPointer) -> Slot? {
-        guard value.count <= CookieCodec.valueBytesMax, value.count >= 16 else { return nil }
+        guard value.count <= CookieValue.bytesMax, value.count >= 16 else { return nil }
         if let slot = memory.slot(of: value) { return slot }
-        guard let id = codec.id(in: value) else { return nil }
+        guard let id = codec.verdict(of: value).id else { return nil }
         let slot = SessionKey(of: id).slot
         memory.remember(slot, of: value)
         return slot

@@ -2,15 +2,11 @@ import Crypto
 
 /// Signs session ids into cookie values and takes them out again.
 ///
-/// A value is `id.keyid.hmac`: 43 characters of base64url for the 32-byte id, the key's number in decimal, and 43 characters for
-/// HMAC-SHA256 over `id.keyid`. A value whose signature fails never reaches a peer or a mirror, so guessing costs the mesh
-/// nothing but one HMAC. The newest key signs; every key of the ring verifies.
+/// A value whose signature fails never reaches a peer or a mirror, so guessing costs the mesh nothing but one HMAC. The newest key signs;
+/// every key of the ring verifies.
 public struct CookieCodec: Sendable {
     private let signing: CookieKey
     private let keys: [UInt16: SymmetricKey]
-
-    /// Longest value this codec writes: anything longer is refused before it is decoded.
-    public static let valueBytesMax = 43 + 1 + 5 + 1 + 43
 
     /// Nil for an empty ring: a mesh without a cookie key can't know its own cookies.
     public init?(ring: [CookieKey]) {
@@ -53,21 +49,24 @@ public struct CookieCodec: Sendable {
         return SessionID(bytes: Array(HMAC<SHA256>.authenticationCode(for: writer.bytes, using: secret)))
     }
 
-    /// The id inside a cookie value, or nil when it is malformed, of an unknown key, or not signed by us. The comparison takes the
-    /// same time wherever the first difference is.
-    public func id(in value: some Collection<UInt8>) -> SessionID? {
-        guard value.count <= Self.valueBytesMax else { return nil }
-        let value = Array(value)
-        guard let macDot = value.lastIndex(of: UInt8(ascii: ".")),
-            let keyDot = value[..<macDot].lastIndex(of: UInt8(ascii: ".")),
-            let number = UInt16(String(decoding: value[(keyDot + 1)..<macDot], as: UTF8.self)),
-            let key = keys[number],
-            let mac = Base64URL.decode(value[(macDot + 1)...]),
-            HMAC<SHA256>.isValidAuthenticationCode(mac, authenticating: value[..<macDot], using: key),
-            let id = Base64URL.decode(value[..<keyDot])
-        else { return nil }
-        return SessionID(bytes: id)
+    /// Whether a cookie value is ours. The comparison takes the same time wherever the first difference is.
+    public func verdict(of value: some Collection<UInt8>) -> CookieVerdict {
+        guard let value = CookieValue(parsing: value) else { return .refused(.malformed) }
+        guard let key = keys[value.keyNumber] else { return .refused(.unknownKey) }
+        guard HMAC<SHA256>.isValidAuthenticationCode(value.signature, authenticating: value.signed, using: key) else {
+            return .refused(.badSignature)
+        }
+        return .signed(value.id)
     }
+}
+
+/// What a cookie value turns out to be.
+public enum CookieVerdict: Hashable, Sendable {
+    /// Signed with a key of ours.
+    case signed(SessionID)
+    case refused(SessionAbsence)
+
+    public var id: SessionID? { if case .signed(let id) = self { id } else { nil } }
 }
 
 /// One key of the cookie ring.

@@ -184,11 +184,12 @@ struct Dialogue {
                     core.now = play.now.advanced(by: later)
                     guard let reading = core.readAtOnce(key, isOpened: isOpened) else { continue }
                     core.begin(isOpened ? .open(key) : .read(key), for: .client(request, cookie: nil))
-                    #expect(core.directives == [.reply(request, .session(reading.snapshot))])
+                    let answer: ClientResponse = isOpened ? .opened(reading.snapshot) : .session(reading.snapshot)
+                    #expect(core.directives == [.reply(request, answer)])
                     var atOnceBytes: [UInt8] = []
                     ClientProtocol.write(reading, to: &atOnceBytes)
                     var bytes: [UInt8] = []
-                    ClientProtocol.write(.session(reading.snapshot), answering: .read, to: &bytes)
+                    ClientProtocol.write(answer, answering: isOpened ? .open : .read, to: &bytes)
                     #expect(atOnceBytes == bytes)
                     atOnce += 1
                 }
@@ -392,6 +393,47 @@ struct Dialogue {
         _ = play.ask(.open(cookie: Array(cookie.utf8)))
         let opened = play.ask(.read(receipt.key))
         #expect(accessedAt(opened) == play.now.wall)
+    }
+
+    @Test func aCookieThatOpensNothingIsAnsweredWithTheReasonAndCounted() throws {
+        var play = try Dialogue()
+        func made(idle: UInt32? = nil) throws -> (key: SessionKey, cookie: [UInt8]) {
+            let id = CommitID(upper: 1, lower: UInt64(play.now.uptime))
+            play.pass(.milliseconds(50))
+            let commit = play.ask(.commit(SessionCommit(key: nil, id: id, idleSeconds: idle)))
+            guard case .committed(let receipt) = play.replies[commit] else { throw Dialogue.Unanswered() }
+            return (receipt.key, Array(try #require(receipt.cookie).utf8))
+        }
+        /// Both ways of asking, which must agree.
+        func open(_ cookie: [UInt8]) throws -> ClientResponse? {
+            let asked = play.ask(.open(cookie: cookie))
+            var reply: [UInt8] = []
+            if play.core.answerAtOnce(.open(cookie: cookie), at: play.now, to: &reply) {
+                let value = try #require(try RESPTests.parse(reply).first)
+                #expect(try ClientProtocol.decode(value, to: .open) == play.replies[asked])
+            }
+            return play.replies[asked]
+        }
+        let (live, destroyed, expired) = (try made(), try made(), try made(idle: 1))
+        _ = play.ask(.destroy(destroyed.key, CommitID(upper: 2, lower: 1)))
+        guard case .opened(let snapshot) = try open(live.cookie) else { return #expect(Bool(false)) }
+        #expect(snapshot.key == live.key)
+        #expect(try open(destroyed.cookie) == .absent(.ended))
+        play.pass(.seconds(60))
+        #expect(try open(expired.cookie) == .absent(.ended))
+
+        var forged = live.cookie
+        forged[3] = forged[3] == 0x41 ? 0x42 : 0x41
+        let unknown = live.cookie[..<44] + Array("9".utf8) + live.cookie[45...]
+        #expect(try open(forged) == .absent(.badSignature))
+        #expect(try open(Array(unknown)) == .absent(.unknownKey))
+        #expect(try open(Array(live.cookie.dropLast())) == .absent(.malformed))
+        #expect(try open([]) == .absent(.malformed))
+
+        let counters = play.core.status.counters
+        // What is refused without looking for a session was asked twice each.
+        #expect((counters.cookiesOfBadSignature, counters.cookiesOfUnknownKeys, counters.cookiesMalformed) == (2, 2, 4))
+        #expect(counters.cookiesOfEndedSessions == 2)
     }
 
     @Test func aBalancerHoldsNoSessions() throws {

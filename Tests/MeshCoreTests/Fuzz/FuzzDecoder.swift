@@ -33,7 +33,7 @@ enum FuzzDecoder: UInt8, CaseIterable {
         case .requestHead: readHead(bytes, isRequest: true)
         case .responseHead: readHead(bytes, isRequest: false)
         case .chunks: readChunks(bytes)
-        case .cookie: if let id = Fixture.cookies.id(in: bytes) { precondition(SessionID(bytes: id.bytes) == id) }
+        case .cookie: if let id = Fixture.cookies.verdict(of: bytes).id { precondition(SessionID(bytes: id.bytes) == id) }
         case .cookieField: readCookieField(bytes)
         case .endpoint: readEndpoint(bytes)
         case .name: if let name = NodeName(bytes: bytes[...]) { precondition(Array(name.description.utf8) == bytes) }

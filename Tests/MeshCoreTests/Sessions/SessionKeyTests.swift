@@ -49,27 +49,66 @@ import Testing
         #expect(try Self.codec(3).value(for: id) == Self.value)
         let rotated = try Self.codec(3, 4)
         #expect(rotated.value(for: id) != Self.value)
-        #expect(rotated.id(in: Self.value.utf8) == id)
-        #expect(rotated.id(in: rotated.value(for: id).utf8) == id)
-        #expect(try Self.codec(4).id(in: Self.value.utf8) == nil)
+        #expect(rotated.verdict(of: Self.value.utf8) == .signed(id))
+        #expect(rotated.verdict(of: rotated.value(for: id).utf8) == .signed(id))
+        #expect(try Self.codec(4).verdict(of: Self.value.utf8) == .refused(.unknownKey))
         #expect(CookieCodec(ring: []) == nil)
     }
 
-    @Test func anAlteredOrCutOrOversizedCookieIsNobodys() throws {
+    /// Why a value whose signature can't be right is refused, read off its form.
+    static func fault(of value: [UInt8], ring: Set<UInt16>) -> SessionAbsence {
+        // The last letter of 32 bytes has two bits to spare, which are zero.
+        let digest = #/[A-Za-z0-9_-]{42}[AEIMQUYcgkosw048]\.[1-9][0-9]{0,4}\.[A-Za-z0-9_-]{42}[AEIMQUYcgkosw048]/#
+        let text = String(decoding: value, as: UTF8.self)
+        guard value.allSatisfy({ $0 < 0x80 }), text.wholeMatch(of: digest) != nil, let number = UInt16(text.split(separator: ".")[1]) else {
+            return .malformed
+        }
+        return ring.contains(number) ? .badSignature : .unknownKey
+    }
+
+    @Test func anAlteredOrCutCookieIsNobodysAndTheReasonIsSaid() throws {
         let codec = try Self.codec(3, 4)
         let bytes = Array(Self.value.utf8)
+        var reasons: [SessionAbsence: Int] = [:]
+        func refuse(_ forged: [UInt8]) {
+            let reason = Self.fault(of: forged, ring: [3, 4])
+            #expect(codec.verdict(of: forged) == .refused(reason), "\(String(decoding: forged, as: UTF8.self))")
+            reasons[reason, default: 0] += 1
+        }
         for index in bytes.indices {
             for bit in 0..<8 {
                 var forged = bytes
                 forged[index] ^= 1 << UInt8(bit)
-                #expect(codec.id(in: forged) == nil)
+                refuse(forged)
             }
-            #expect(codec.id(in: bytes[..<index]) == nil)
+            refuse(Array(bytes[..<index]))
+            refuse(Array(bytes[index...].dropFirst()))
+            refuse(Array(bytes[..<index] + bytes[index...].dropFirst()))
+            refuse(bytes[..<index] + [0x41] + bytes[index...])
         }
-        #expect(codec.id(in: bytes + [0x41]) == nil)
-        #expect(codec.id(in: [UInt8](repeating: 0x41, count: 1 << 20)) == nil)
-        #expect(codec.id(in: Array("..".utf8)) == nil)
-        // The same key number, written in another way, is another text and was not signed.
-        #expect(codec.id(in: Array(Self.value.replacing(".3.", with: ".03.").utf8)) == nil)
+        #expect(Set(reasons.keys) == [.malformed, .unknownKey, .badSignature] && reasons.values.allSatisfy { $0 >= 3 })
+    }
+
+    @Test func whatIsNoCookieValueIsMalformed() throws {
+        let codec = try Self.codec(3, 4)
+        let texts = [
+            "", ".", "..", "...", "a.b.c", String(repeating: "A", count: CookieValue.bytesMax), String(repeating: ".", count: 91),
+            // The same key number, written in another way, is another text and was not signed.
+            Self.value.replacing(".3.", with: ".03."), Self.value.replacing(".3.", with: ".+3."), Self.value.replacing(".3.", with: ".0."),
+            Self.value.replacing(".3.", with: ".65536."), Self.value.replacing(".3.", with: ".99999."), Self.value + "A", " " + Self.value,
+        ]
+        for text in texts { #expect(codec.verdict(of: Array(text.utf8)) == .refused(.malformed), "\(text)") }
+        #expect(codec.verdict(of: [UInt8](repeating: 0x41, count: 1 << 20)) == .refused(.malformed))
+    }
+
+    @Test func aCookieOfAnotherMeshIsNamedAsSuch() throws {
+        let id = try #require(Self.id)
+        let stranger = try #require(CookieCodec(ring: [CookieKey(number: 3, secret: [UInt8](repeating: 99, count: 32))]))
+        let value = Array(stranger.value(for: id).utf8)
+        #expect(try Self.codec(3).verdict(of: value) == .refused(.badSignature))
+        #expect(try Self.codec(1, 2).verdict(of: value) == .refused(.unknownKey))
+        // Signed with our key 3, and said to be of our key 4.
+        let renamed = Array(Self.value.replacing(".3.", with: ".4.").utf8)
+        #expect(try Self.codec(3, 4).verdict(of: renamed) == .refused(.badSignature))
     }
 }
