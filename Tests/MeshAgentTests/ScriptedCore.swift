@@ -21,10 +21,9 @@ struct ScriptedCore: AgentStepping {
     let script: @Sendable (AgentInput) -> [AgentDirective]
 
     static let quiet: AgentStatus = AgentStatus(
-        stage: .serving, isReady: true, sessions: 0, primarySlots: 0, backupSlots: 0, underReplicatedSlots: 0, leftoverSlots: 0,
-        handOffSlots: 0, doubtedSlots: 0, staleCopies: 0, isPlanned: true, isAlone: true, mirror: .none, mirrorDirty: 0, mirrorRefused: 0,
-        packetsDropped: [:],
-        membership: .init())
+        stage: .serving, isReady: true, sessions: 0, sessionsDiscarded: 0, memoryBytes: 0, primarySlots: 0, backupSlots: 0,
+        underReplicatedSlots: 0, leftoverSlots: 0, handOffSlots: 0, doubtedSlots: 0, staleCopies: 0, isPlanned: true, isAlone: true,
+        mirror: .none, mirrorDirty: 0, mirrorRefused: 0, packetsDropped: [:], membership: .init())
 
     mutating func step(_ input: AgentInput, at now: Moment) -> [AgentDirective] {
         log.append(input)
