@@ -5,10 +5,10 @@ import MeshAgent
 struct KeysCommand: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "keys",
-        abstract: "Shows which gossip keys the members of the mesh accept and use, and has a member read its key file again.",
+        abstract: "Shows which keys the members of the mesh accept and use, and has a member read its key file again.",
         discussion: """
-            A member accepts a new key at once, uses it when all members accept it, and lets an old one go when nobody uses it. So key \
-            files may be changed one by one, in any order, under a mesh that runs.
+            A member accepts a new key at once, and uses it when all members accept it. An old gossip key goes when nobody uses it, a \
+            cookie key at once. So key files may be changed one by one, in any order, under a mesh that runs.
 
             Examples:
               sessionmesh keys                  who accepts which key
@@ -51,27 +51,54 @@ struct KeysCommand: AsyncParsableCommand {
     struct Report: Decodable {
         var summary: String
         var wanted: Key
-        var members: [Holder]
+        var members: [Member]
+        var cookies: Cookies?
 
         struct Key: Decodable { var number: Int }
 
-        struct Holder: Decodable {
+        struct Cookies: Decodable { var wanted: Key }
+
+        struct Member: Decodable {
             var name: String
+            var gossip: Ring
+            var cookies: Ring?
+
+            private enum CodingKeys: CodingKey {
+                case name, cookies
+            }
+
+            init(from decoder: any Decoder) throws {
+                let values = try decoder.container(keyedBy: CodingKeys.self)
+                name = try values.decode(String.self, forKey: .name)
+                cookies = try values.decodeIfPresent(Ring.self, forKey: .cookies)
+                gossip = try Ring(from: decoder)
+            }
+        }
+
+        /// What a member says of one of its rings.
+        struct Ring: Decodable {
             var acceptsWanted: Bool
             var accepts: [Key]
             var uses: Key?
         }
 
         var text: String {
-            var table = TextTable("MEMBER", "ACCEPTS", "USES", "")
-            for member in members {
-                let numbers = member.accepts.map(\.number)
-                let isAnother = !member.acceptsWanted && numbers.contains(wanted.number)
+            var text = Self.table("USES", wanted, members.map { ($0.name, $0.gossip) })
+            if let cookies { text += "\n" + Self.table("SIGNS WITH", cookies.wanted, members.map { ($0.name, $0.cookies) }) }
+            return text + summary.replacing("; cookie key", with: "\ncookie key") + "\n"
+        }
+
+        private static func table(_ use: String, _ wanted: Key, _ members: [(name: String, ring: Ring?)]) -> String {
+            var table = TextTable("MEMBER", "ACCEPTS", use, "")
+            for (name, ring) in members {
+                let numbers = ring?.accepts.map(\.number) ?? []
+                let acceptsWanted = ring?.acceptsWanted ?? false
+                let isAnother = !acceptsWanted && numbers.contains(wanted.number)
                 table.add(
-                    member.name, numbers.map(String.init).joined(separator: " "), member.uses.map { String($0.number) } ?? "",
-                    member.acceptsWanted ? "" : isAnother ? "another secret under \(wanted.number)" : "lacks \(wanted.number)")
+                    name, numbers.map(String.init).joined(separator: " "), (ring?.uses).map { String($0.number) } ?? "",
+                    acceptsWanted ? "" : isAnother ? "another secret under \(wanted.number)" : "lacks \(wanted.number)")
             }
-            return table.text + summary + "\n"
+            return table.text
         }
     }
 }

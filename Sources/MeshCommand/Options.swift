@@ -23,6 +23,8 @@ extension Logger.Level: @retroactive ExpressibleByArgument {}
 
 extension Profile: ExpressibleByArgument {}
 
+extension KeyRing: ExpressibleByArgument {}
+
 enum EventFormat: String, ExpressibleByArgument, CaseIterable {
     case json
 }

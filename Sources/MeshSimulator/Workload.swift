@@ -346,7 +346,7 @@ public struct Workload: Sendable {
         switch response {
         case .done: .done(copies: 2)
         case .committed(let receipt): .done(copies: Int(receipt.copies))
-        case .opened(let snapshot): .shown(contents(of: snapshot))
+        case .opened(let snapshot, _): .shown(contents(of: snapshot))
         case .absent(.ended): .absent
         case .failure(let failure) where failure.code == .notFound: .absent
         case .failure(let failure): .failed("\(failure.code)")

@@ -23,6 +23,8 @@ public struct Session: Sendable {
     var commitID: CommitID?
     /// What the browser sent, or was last sent.
     private(set) var cookie: String?
+    /// Whether the mesh has signed it anew, with the key in use now. Every answer to this request says so, so that one that is not lost does.
+    let isCookieRenewed: Bool
 
     /// Whether it was destroyed by this request.
     public private(set) var isDestroyed = false
@@ -49,9 +51,13 @@ public struct Session: Sendable {
         var isRolling: Bool?
     }
 
-    init(_ snapshot: SessionSnapshot?, cookie: String?, absence: SessionAbsence? = nil, meter: SessionMeter) {
+    /// - Parameter renewal: the cookie value that the browser should have instead of the one that it sent.
+    init(
+        _ snapshot: SessionSnapshot?, cookie: String?, renewal: String? = nil, absence: SessionAbsence? = nil, meter: SessionMeter
+    ) {
         self.snapshot = snapshot
-        self.cookie = cookie
+        self.cookie = renewal ?? cookie
+        isCookieRenewed = renewal != nil
         self.absence = absence
         self.meter = meter
         for field in snapshot?.fields ?? [] { fields[field.name] = field.value }

@@ -18,7 +18,7 @@ public struct SessionCookie: Hashable, Sendable {
     public enum Lifetime: Hashable, Sendable {
         /// Until the browser is closed: no `Max-Age`.
         case browser
-        /// So long from the moment it is set, which is at the first commit and at each new id.
+        /// So long from the moment it is set, which is at the first commit, at each new id, and once after a change of the mesh's cookie key.
         case fixed(Duration)
         /// So long from the last answer to a request that used the session: it is set with each of them.
         case rolling(Duration)

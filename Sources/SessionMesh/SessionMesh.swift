@@ -52,7 +52,7 @@ public final class SessionMesh: Service, Sendable {
         let bytes = Array(cookie.utf8)
         guard bytes.count <= CookieValue.bytesMax else { return Session(nil, cookie: cookie, absence: .malformed, meter: meter) }
         return switch try await link.request(.open(cookie: bytes)) {
-        case .opened(let snapshot): Session(snapshot, cookie: cookie, meter: meter)
+        case .opened(let snapshot, let renewal): Session(snapshot, cookie: cookie, renewal: renewal, meter: meter)
         case .absent(let reason): Session(nil, cookie: cookie, absence: reason, meter: meter)
         default: throw .unexpectedReply
         }
@@ -180,9 +180,11 @@ public final class SessionMesh: Service, Sendable {
         SetCookie(name: configuration.cookie.name, value: "", isSecure: isSecure, maxAge: .zero)
     }
 
-    /// The cookie again, when the browser is to keep it longer for having come.
+    /// The cookie again, when the browser is to keep it longer for having come, or is to have one that was signed by another key.
     private func renewal(of session: Session, isSecure: Bool) -> SetCookie? {
-        guard case .rolling = configuration.cookie.lifetime, session.key != nil, let cookie = session.cookie else { return nil }
+        guard session.key != nil, let cookie = session.cookie else { return nil }
+        let isRolling = if case .rolling = configuration.cookie.lifetime { true } else { false }
+        guard isRolling || session.isCookieRenewed else { return nil }
         return configuration.cookie.setCookie(cookie, isSecure: isSecure)
     }
 

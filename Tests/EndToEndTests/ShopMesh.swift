@@ -17,6 +17,8 @@ final class ShopMesh: Sendable {
         let agent: Program
         /// `unix:PATH` of its admin listener.
         let admin: String
+        /// `unix:PATH` of its listener for applications.
+        let client: String
         let mesh: SessionMesh
         let metrics: TestMetrics
         /// `127.0.0.1:PORT` of its application.
@@ -28,12 +30,14 @@ final class ShopMesh: Sendable {
     let nodes: [Node]
     /// `127.0.0.1:PORT` of the balancer.
     let address: String
+    let balancer: Program
     let balancerLog: String
     let gate: Gate
 
-    private init(nodes: [Node], address: String, balancerLog: String, gate: Gate) {
+    private init(nodes: [Node], address: String, balancer: Program, balancerLog: String, gate: Gate) {
         self.nodes = nodes
         self.address = address
+        self.balancer = balancer
         self.balancerLog = balancerLog
         self.gate = gate
     }
@@ -96,7 +100,10 @@ final class ShopMesh: Sendable {
                 try await awaiting("\(name)'s application listens") { port.withLock { $0 } != 0 }
                 let address = "127.0.0.1:\(port.withLock { $0 })"
                 try await mesh.register(service: "shop", address: address)
-                nodes.append(Node(name: name, agent: agent, admin: admin, mesh: mesh, metrics: metrics, app: address, log: log))
+                nodes.append(
+                    Node(
+                        name: name, agent: agent, admin: admin, client: "unix:\(socket)", mesh: mesh, metrics: metrics, app: address,
+                        log: log))
             }
             let balancerLog = directory.file("balancer.log")
             let balancer = try logged(
@@ -106,7 +113,7 @@ final class ShopMesh: Sendable {
             guard let address = try await event("ready", of: balancer)["listen"] as? String else {
                 throw Program.Failure(description: "no address of the balancer in \(balancer.lines)")
             }
-            let shop = ShopMesh(nodes: nodes, address: address, balancerLog: balancerLog, gate: gate)
+            let shop = ShopMesh(nodes: nodes, address: address, balancer: balancer, balancerLog: balancerLog, gate: gate)
             let outcome: Result<Void, any Error>
             do {
                 try await shop.waitUntilWhole()

@@ -167,10 +167,10 @@ import Testing
 
 extension KeysCommand.Report {
     fileprivate func accepts(_ number: Int, at name: String) -> Bool {
-        members.contains { $0.name == name && $0.accepts.contains { $0.number == number } }
+        members.contains { $0.name == name && $0.gossip.accepts.contains { $0.number == number } }
     }
 
     fileprivate func uses(_ number: Int, at name: String) -> Bool {
-        members.contains { $0.name == name && $0.uses?.number == number }
+        members.contains { $0.name == name && $0.gossip.uses?.number == number }
     }
 }

@@ -82,6 +82,29 @@ import Testing
                 """)
     }
 
+    @Test func bothRingsAreShown() throws {
+        let json = """
+            {"summary":"gossip key 1 is used; cookie key 2 is accepted by 1 of 2 members","wanted":{"number":1},"cookies":{"wanted":{"number":2}},
+            "members":[{"name":"n1","acceptsWanted":true,"accepts":[{"number":1}],"uses":{"number":1},
+            "cookies":{"acceptsWanted":true,"accepts":[{"number":2},{"number":1}],"uses":{"number":1}}},
+            {"name":"n2","acceptsWanted":true,"accepts":[{"number":1}],"uses":{"number":1},
+            "cookies":{"acceptsWanted":false,"accepts":[{"number":1}],"uses":{"number":1}}}]}
+            """
+        #expect(
+            try AdminClient.decode(KeysCommand.Report.self, from: Data(json.utf8)).text == """
+                MEMBER  ACCEPTS  USES
+                n1      1        1
+                n2      1        1
+
+                MEMBER  ACCEPTS  SIGNS WITH
+                n1      2 1      1
+                n2      1        1           lacks 2
+                gossip key 1 is used
+                cookie key 2 is accepted by 1 of 2 members
+
+                """)
+    }
+
     @Test(arguments: [("90", Duration.seconds(90)), ("1500ms", .milliseconds(1500)), ("30m", .seconds(1800)), ("12h", .seconds(43200))])
     func aTimeHasAUnit(text: String, duration: Duration) throws {
         #expect(try Values.duration(text) == duration)

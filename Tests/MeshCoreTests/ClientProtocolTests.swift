@@ -76,7 +76,8 @@ import Testing
         var other = snapshot
         other.backup = n2
         let answers: [(ClientRequest.Kind, ClientResponse)] = [
-            (.ping, .done), (.subscribe, .done), (.open, .opened(snapshot)), (.read, .session(nil)), (.read, .session(other)),
+            (.ping, .done), (.subscribe, .done), (.open, .opened(snapshot, cookie: nil)), (.open, .opened(snapshot, cookie: "c")),
+            (.read, .session(nil)), (.read, .session(other)),
             (.commit, .committed(CommitReceipt(key: key, copies: 1))),
             (.commit, .committed(CommitReceipt(key: key, cookie: "c", copies: 2, counters: [.init(name: "n", value: .integer(4))]))),
             (.list, .listed(SessionPage(sessions: [], next: nil))),

@@ -41,6 +41,13 @@ import Testing
             member.role = Role.allCases.randomElement(using: &random) ?? .node
             member.stage = Stage.allCases.randomElement(using: &random) ?? .serving
             member.weight = .random(in: 1...16, using: &random)
+            func marks(max: Int) -> [KeyMark] {
+                (0..<Int.random(in: 0...max, using: &random)).map {
+                    KeyMark(number: UInt16($0 + 1), check: UInt32.random(in: 0...UInt32.max, using: &random))
+                }
+            }
+            member.keys = marks(max: 3)
+            member.cookieKeys = marks(max: 3)
             for _ in 0..<Int.random(in: 0...3, using: &random) { member.tags[text(&random, max: 40)] = text(&random, max: 80) }
             return .member(member, goneFor: number / 3)
         case 1:
@@ -99,6 +106,8 @@ import Testing
         var member = Member(id: longest, endpoint: address)
         member.tags = ["a": String(repeating: "x", count: 253), "b": String(repeating: "x", count: 253)]
         #expect(!member.tagsFit || member.tags.count == 2)
+        member.keys = (1...Member.keysMax).map { KeyMark(number: UInt16($0), check: 0) }
+        member.cookieKeys = (1...Member.cookieKeysMax).map { KeyMark(number: UInt16($0), check: 0) }
         let texts = String(repeating: "t", count: Instance.textBytesMax)
         let facts: [Fact] = [
             .member(member), .instance(Instance(node: longest, number: 1, service: texts, address: texts, cookieName: texts), version: 1),

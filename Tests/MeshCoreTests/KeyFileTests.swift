@@ -83,24 +83,38 @@ import Testing
         let head = "# ours\ngossip 3 \(Self.secret) # old\r\n"
         let tail = "\ncookie 9 \(Self.secret)"
         var text = try KeyFileText(Array((head + tail).utf8))
-        #expect(try text.addGossipKey(using: &random) == 4)
+        #expect(try text.addKey(to: .gossip, using: &random) == 4)
         let changed = String(decoding: text.bytes, as: UTF8.self)
         #expect(changed.utf8.starts(with: (head + "gossip 4 ").utf8) && changed.hasSuffix("\n" + tail))
         let file = try KeyFile(parsing: text.bytes)
         #expect(file.gossip.sealing.number == 4 && file.gossip.keys.count == 2)
-        try text.dropGossipKey(4)
+        try text.dropKey(4, from: .gossip)
         #expect(text.bytes == Array((head + tail).utf8))
+    }
+
+    @Test func eachRingIsChangedByItself() throws {
+        var random = SeededGenerator(seed: 1)
+        let before = "cookie 9 \(Self.secret)\n# gossip\ngossip 3 \(Self.secret)\n"
+        var text = try KeyFileText(Array(before.utf8))
+        #expect(try text.addKey(to: .cookie, using: &random) == 10)
+        let file = try KeyFile(parsing: text.bytes)
+        #expect(file.cookie.map(\.number) == [9, 10] && file.gossip.keys.map(\.number) == [3])
+        #expect(file.cookie[1].secret != file.cookie[0].secret)
+        #expect(throws: KeyFileError(line: nil, problem: .noSuchKey(.cookie))) { try text.dropKey(3, from: .cookie) }
+        try text.dropKey(9, from: .cookie)
+        #expect(try KeyFile(parsing: text.bytes).cookie.map(\.number) == [10])
+        #expect(throws: KeyFileError(line: nil, problem: .noCookieKey)) { try text.dropKey(10, from: .cookie) }
     }
 
     @Test func aChangeThatWouldLeaveNoKeyFileIsRefused() throws {
         var random = SeededGenerator(seed: 1)
         let only = Array("gossip 65535 \(Self.secret)\ncookie 9 \(Self.secret)\n".utf8)
         var text = try KeyFileText(only)
-        #expect(throws: KeyFileError(line: nil, problem: .noGossipKey)) { try text.dropGossipKey(65535) }
-        #expect(throws: KeyFileError(line: nil, problem: .noSuchKey)) { try text.dropGossipKey(9) }
+        #expect(throws: KeyFileError(line: nil, problem: .noGossipKey)) { try text.dropKey(65535, from: .gossip) }
+        #expect(throws: KeyFileError(line: nil, problem: .noSuchKey(.gossip))) { try text.dropKey(9, from: .gossip) }
         #expect(text.bytes == only)
-        for number in 1..<GossipKeyRing.keysMax { #expect(try text.addGossipKey(using: &random) == UInt16(number)) }
-        #expect(throws: KeyFileError.self) { try text.addGossipKey(using: &random) }
+        for number in 1..<GossipKeyRing.keysMax { #expect(try text.addKey(to: .gossip, using: &random) == UInt16(number)) }
+        #expect(throws: KeyFileError.self) { try text.addKey(to: .gossip, using: &random) }
         #expect(!"\(text)".contains(Self.secret))
     }
 }

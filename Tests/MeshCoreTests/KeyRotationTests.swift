@@ -156,7 +156,7 @@ import Testing
         }
 
         mutating func load(_ ring: GossipKeyRing, at index: Int) throws {
-            perform(try members[index].load(ring, force: false, at: now), of: index)
+            perform(try members[index].load(ring, cookies: [], force: false, at: now), of: index)
         }
 
         mutating func run(for duration: Duration) {

@@ -32,7 +32,7 @@ import Testing
         let n1 = try id("n1", 1)
         let member = Member(
             id: n1, incarnation: 2, stage: .serving, endpoint: .loopback(port: 7946), weight: 1, tags: ["zone": "a"],
-            keys: [KeyMark(number: 1, check: 0x1A2B_3C4D)])
+            keys: [KeyMark(number: 1, check: 0x1A2B_3C4D)], cookieKeys: [KeyMark(number: 1, check: 0x5E6F_7A8B)])
         let instance = Instance(node: n1, number: 1, service: "shop", address: "127.0.0.1:3000")
         return GossipMessage(
             sender: n1, digest: 0x1122_3344_5566_7788, kind: .state(isLast: true, asking: true),

@@ -148,7 +148,7 @@ public final class ScriptedAgent: Sendable {
             guard let key = text.hasSuffix(Self.signature) ? SessionKey(text: text.dropLast(Self.signature.count)) : nil else {
                 return (.absent(.malformed), [])
             }
-            return (snapshot(key, state).map { .opened($0) } ?? .absent(.ended), [])
+            return (snapshot(key, state).map { .opened($0, cookie: nil) } ?? .absent(.ended), [])
         case .read(let key): return (.session(snapshot(key, state)), [])
         case .commit(let commit): return (self.commit(commit, &state), [])
         case .destroy(let key, _):

@@ -127,6 +127,20 @@ struct TestContext: SessionRequestContext {
         }
     }
 
+    @Test func aCookieThatWasSignedAnewIsSetByAPageThatOnlyReads() async throws {
+        try await Self.withClient { client, _, agent in
+            let first = try await client.execute(uri: "/count", method: .post) { $0 }
+            let cookie = try Self.cookie(first)
+            let snapshot = try #require(agent.sessions.values.first)
+            agent.script { $0.kind == .open ? .reply(.opened(snapshot, cookie: "renewed")) : .serve }
+            let read = try await client.execute(uri: "/read", method: .get, headers: [.cookie: cookie]) { $0 }
+            #expect(String(buffer: read.body) == "1")
+            #expect(try Self.cookie(read) == "sid=renewed" && read.headers[.cacheControl] == "private")
+            let untouched = try await client.execute(uri: "/static", method: .get, headers: [.cookie: cookie]) { $0 }
+            #expect(untouched.headers[.setCookie] == nil)
+        }
+    }
+
     @Test func aFirstWriteSetsTheCookieAndLaterOnesDoNot() async throws {
         try await Self.withClient { client, _, _ in
             let first = try await client.execute(uri: "/count", method: .post) { $0 }

@@ -81,6 +81,30 @@ import Testing
         }
     }
 
+    @Test func aCookieThatWasSignedAnewIsSetWithTheAnswerWhateverTheRequestDid() async throws {
+        try await withLinkedMesh { mesh, agent in
+            var made = try await mesh.open(cookie: nil)
+            made.increment(Self.visits)
+            _ = try await mesh.commit(&made)
+            let snapshot = try #require(agent.sessions.values.first)
+            agent.script { $0.kind == .open ? .reply(.opened(snapshot, cookie: "renewed")) : .serve }
+
+            var read = try await mesh.open(cookie: "old")
+            #expect(try await mesh.commit(&read).setCookie?.value == "renewed")
+            var changed = try await mesh.open(cookie: "old")
+            changed.increment(Self.visits)
+            #expect(try await mesh.commit(&changed).setCookie?.value == "renewed")
+            var moved = try await mesh.open(cookie: "old")
+            moved.regenerate()
+            let login = try #require(try await mesh.commit(&moved).setCookie?.value)
+            #expect(login != "renewed" && login != "old")
+            agent.serve()
+            var later = try await mesh.open(cookie: login)
+            #expect(later.key != nil)
+            #expect(try await mesh.commit(&later).setCookie == nil)
+        }
+    }
+
     @Test func unavailableIsNotAbsent() async throws {
         try await withLinkedMesh { mesh, agent in
             let absent = try await mesh.open(cookie: "unknown")

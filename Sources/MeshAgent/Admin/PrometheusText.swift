@@ -100,6 +100,7 @@ extension PrometheusText {
                 (SessionAbsence.badSignature.rawValue, counters.cookiesOfBadSignature),
                 (SessionAbsence.ended.rawValue, counters.cookiesOfEndedSessions),
             ])
+        add("cookies_renewed_total", .counter, "Cookies of an older key, answered with one of the key in use.", counters.cookiesRenewed)
     }
 
     /// How the mesh is watched, and how often that went wrong.

@@ -66,6 +66,7 @@ extension AgentNotice.Kind {
                 ("wanted", .number(Int64(report.wanted.number))),
                 ("used", .number(Int64(report.used.number))),
                 ("lacking", .array(report.lacking.map { .text($0.description) })),
+                ("cookies", JSON.cookies(of: report)),
             ]
         case .agent(.serving), .agent(.mirrorBack): []
         }

@@ -9,17 +9,31 @@ extension JSON {
             ("used", JSON(report.used)),
             ("kept", .array(report.kept.map(JSON.init))),
             ("lacking", .array(report.lacking.map { .text($0.description) })),
-            ("members", .array(report.members.map { JSON($0, wanted: report.wanted) })),
+            ("cookies", JSON.cookies(of: report)),
+            ("members", .array(report.members.map { JSON($0, in: report) })),
         ])
     }
 
-    private init(_ holder: KeyReport.Holder, wanted: KeyMark) {
-        self = .object([
-            ("name", .text(holder.name.description)),
-            ("acceptsWanted", .bool(holder.keys.contains(wanted))),
-            ("accepts", .array(holder.keys.map(JSON.init))),
-            ("uses", holder.keys.last.map(JSON.init)),
-        ])
+    /// Which cookie keys are wanted and used; nil for a member without any.
+    static func cookies(of report: KeyReport) -> JSON? {
+        report.cookies.map { cookies in
+            .object([
+                ("wanted", JSON(cookies.wanted)), ("used", JSON(cookies.used)),
+                ("lacking", .array(report.lackingCookie.map { .text($0.description) })),
+            ])
+        }
+    }
+
+    private init(_ holder: KeyReport.Holder, in report: KeyReport) {
+        let keys = Self.keys(holder.keys, wanted: report.wanted)
+        let cookies = report.cookies.map { Self.keys(holder.cookieKeys, wanted: $0.wanted) }
+        self = .object([("name", .text(holder.name.description))] + keys + [("cookies", cookies.map(JSON.object))])
+    }
+
+    private static func keys(_ keys: [KeyMark], wanted: KeyMark) -> [(String, JSON?)] {
+        [
+            ("acceptsWanted", .bool(keys.contains(wanted))), ("accepts", .array(keys.map(JSON.init))), ("uses", keys.last.map(JSON.init)),
+        ]
     }
 
     private init(_ mark: KeyMark) {

@@ -10,11 +10,14 @@ extension AgentCore {
     public mutating func answerAtOnce(_ request: ClientRequest, at now: Moment, to reply: inout [UInt8]) -> Bool {
         let key: SessionKey
         let isOpened: Bool
+        var renewal: String?
         switch request {
         case .read(let read): (key, isOpened) = (read, false)
         case .open(let cookie):
             switch verdict(of: cookie) {
-            case .signed(let session): (key, isOpened) = (SessionKey(of: session), true)
+            case .signed(let session, let number):
+                (key, isOpened) = (SessionKey(of: session), true)
+                renewal = cookies?.renewal(of: session, signedBy: number)
             case .refused(let reason):
                 ClientProtocol.write(reason, to: &reply)
                 return true
@@ -25,7 +28,8 @@ extension AgentCore {
         // What it finds to ask is said by the step that follows, for until that is answered nothing is answered at once.
         noticePause()
         guard let reading = readAtOnce(key, isOpened: isOpened) else { return false }
-        ClientProtocol.write(reading, to: &reply)
+        if renewal != nil { counters.cookiesRenewed += 1 }
+        ClientProtocol.write(reading, cookie: renewal, to: &reply)
         return true
     }
 

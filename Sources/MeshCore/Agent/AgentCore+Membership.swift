@@ -31,27 +31,29 @@ extension AgentCore {
         defer { isGossiping = false }
         while !gossipWaiting.isEmpty {
             let next = gossipWaiting.removeFirst()
-            let (epoch, ringCount) = (swim.epoch, membership.ringCount)
+            let (epoch, rings) = (swim.epoch, (membership.ringCount, membership.cookieRingCount))
             perform(membership.step(next, at: now))
-            if membership.ringCount != ringCount { ringChanged() }
+            ringsChanged(since: rings)
             if swim.epoch != epoch { viewChanged() }
         }
     }
 
-    /// The cookie ring is as the file has it from now on; the gossip ring follows as the members allow.
+    /// Both rings follow as the members allow.
     mutating func reload(_ keys: KeyFile, force: Bool) {
-        let (epoch, ringCount) = (swim.epoch, membership.ringCount)
-        do { perform(try membership.load(keys.gossip, force: force, at: now)) } catch {
+        let (epoch, rings) = (swim.epoch, (membership.ringCount, membership.cookieRingCount))
+        do { perform(try membership.load(keys.gossip, cookies: keys.cookie, force: force, at: now)) } catch {
             return directives.append(.keysReloaded(.refused(error)))
         }
-        cookies = CookieCodec(ring: keys.cookie)
-        if membership.ringCount != ringCount { ringChanged() }
+        ringsChanged(since: rings)
         if swim.epoch != epoch { viewChanged() }
         directives.append(.keysReloaded(.done(membership.keyReport)))
     }
 
-    private mutating func ringChanged() {
-        directives.append(.ring(membership.ring))
+    /// - Parameter former: how many rings had been in force, of gossip keys and of cookie keys.
+    private mutating func ringsChanged(since former: (gossip: UInt64, cookies: UInt64)) {
+        guard former != (membership.ringCount, membership.cookieRingCount) else { return }
+        if membership.ringCount != former.gossip { directives.append(.ring(membership.ring)) }
+        cookies = membership.cookieRotation.flatMap { CookieCodec(ring: $0.file, signing: $0.signing) }
         directives.append(.event(.keys(membership.keyReport)))
     }
 

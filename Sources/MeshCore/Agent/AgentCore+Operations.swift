@@ -19,7 +19,7 @@ struct Operation: Sendable {
     var assent: Tenure?
 
     enum Requester: Sendable {
-        /// An application of ours. `cookie` is the value for a session made by this operation.
+        /// An application of ours. `cookie` is the value for a session made by this operation, or opened by it under an older key.
         case client(RequestID, cookie: String?)
         case peer(LinkID, id: UInt64)
         /// The move of that session, which the operation of that number asked for.
@@ -58,7 +58,9 @@ extension AgentCore {
             reply(request, .done)
         case .open(let cookie):
             switch verdict(of: cookie) {
-            case .signed(let session): begin(.open(SessionKey(of: session)), for: .client(request, cookie: nil))
+            case .signed(let session, let number):
+                let renewal = cookies?.renewal(of: session, signedBy: number)
+                begin(.open(SessionKey(of: session)), for: .client(request, cookie: renewal))
             case .refused(let reason): reply(request, .absent(reason))
             }
         case .read(let key): begin(.read(key), for: .client(request, cookie: nil))
@@ -227,7 +229,9 @@ extension AgentCore {
 
     private mutating func response(to body: SessionOperation, _ result: OperationResult, cookie: String?) -> ClientResponse {
         switch (result, body) {
-        case (.session(let snapshot?), .open): return .opened(snapshot)
+        case (.session(let snapshot?), .open):
+            if cookie != nil { counters.cookiesRenewed += 1 }
+            return .opened(snapshot, cookie: cookie)
         case (.session(nil), .open):
             counters.refused(.ended)
             return .absent(.ended)

@@ -133,7 +133,7 @@ public struct AgentCore: Sendable {
         membership = try Gossip(
             local: member, seeds: configuration.seeds, seedsAreComplete: configuration.seedsAreComplete,
             remembered: configuration.remembered, seed: generator.next(), configuration: configuration.swim, ring: keys.gossip,
-            label: configuration.label, sid: sid)
+            cookies: keys.cookie, label: configuration.label, sid: sid)
         slots = configuration.role == .node ? Array(repeating: SlotState(), count: Slot.count) : []
         mirror = configuration.mirrors ? MirrorQueue(generator: SeededGenerator(seed: generator.next())) : nil
         self.generator = generator

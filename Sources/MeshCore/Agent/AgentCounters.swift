@@ -6,6 +6,9 @@ public struct AgentCounters: Hashable, Sendable {
     public var cookiesOfBadSignature: UInt64 = 0
     public var cookiesOfEndedSessions: UInt64 = 0
 
+    /// Cookies of an older key that were answered with one of the key in use.
+    public var cookiesRenewed: UInt64 = 0
+
     public init() {}
 
     mutating func refused(_ reason: SessionAbsence) {

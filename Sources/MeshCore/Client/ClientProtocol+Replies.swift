@@ -29,7 +29,8 @@ extension ClientProtocol {
         switch response {
         case .done: bytes.appendRESP(kind == .ping ? "+PONG\r\n" : "+OK\r\n")
         case .session(nil): bytes.appendRESPNull()
-        case .session(let snapshot?), .opened(let snapshot): write(snapshot, to: &bytes)
+        case .session(let snapshot?): write(snapshot, to: &bytes)
+        case .opened(let snapshot, let cookie): write(snapshot, cookie: cookie, to: &bytes)
         case .absent(let reason): write(reason, to: &bytes)
         case .committed(let receipt): write(receipt, to: &bytes)
         case .conflict(let fields):
@@ -84,14 +85,14 @@ extension ClientProtocol {
         bytes.appendRESP(text: reason.rawValue)
     }
 
-    private static func write(_ snapshot: SessionSnapshot, to bytes: inout [UInt8]) {
-        writeHead(of: snapshot, to: &bytes)
+    private static func write(_ snapshot: SessionSnapshot, cookie: String? = nil, to bytes: inout [UInt8]) {
+        writeHead(of: snapshot, cookie: cookie, to: &bytes)
         write(snapshot.fields, to: &bytes)
     }
 
     /// What ``write(_:answering:to:)`` writes of its snapshot.
-    static func write(_ reading: SessionReading, to bytes: inout [UInt8]) {
-        writeHead(of: reading.head, to: &bytes)
+    static func write(_ reading: SessionReading, cookie: String? = nil, to bytes: inout [UInt8]) {
+        writeHead(of: reading.head, cookie: cookie, to: &bytes)
         let fields = reading.state.fields
         bytes.appendRESP(map: fields.places.count(where: fields.isVisible))
         for place in fields.places where fields.isVisible(place) {
@@ -104,8 +105,12 @@ extension ClientProtocol {
         }
     }
 
-    private static func writeHead(of snapshot: SessionSnapshot, to bytes: inout [UInt8]) {
-        bytes.appendRESP(map: 9)
+    private static func writeHead(of snapshot: SessionSnapshot, cookie: String?, to bytes: inout [UInt8]) {
+        bytes.appendRESP(map: cookie == nil ? 9 : 10)
+        if let cookie {
+            bytes.appendRESP(word: "cookie")
+            bytes.appendRESP(text: cookie)
+        }
         bytes.appendRESP(word: "key")
         bytes.appendRESP(snapshot.key)
         bytes.appendRESP(word: "created")
@@ -303,7 +308,7 @@ extension ClientProtocol {
         case .open:
             let map = try ReplyMap(value, "a session")
             guard map.optional("absent") == nil else { return .absent(try map.word("absent", \.rawValue)) }
-            return .opened(try snapshot(value))
+            return .opened(try snapshot(value), cookie: try map.textIfSaid("cookie"))
         case .read: return .session(value == .null ? nil : try snapshot(value))
         case .commit:
             let map = try ReplyMap(value, "the receipt of a commit")
@@ -451,6 +456,11 @@ private struct ReplyMap {
     func optionalText(_ key: String) throws(ClientProtocolError) -> String? {
         let value = try value(key)
         return value == .null ? nil : try Self.text(value)
+    }
+
+    func textIfSaid(_ key: String) throws(ClientProtocolError) -> String? {
+        guard let value = optional(key) else { return nil }
+        return try Self.text(value)
     }
 
     func optionalName(_ key: String) throws(ClientProtocolError) -> NodeName? {

@@ -4,8 +4,8 @@ public enum ClientResponse: Hashable, Sendable {
     case done
     /// The session of a key. Nil is a synced copy's word that there is none; not knowing is ``ClientFailure/Code/unavailable``.
     case session(SessionSnapshot?)
-    /// The session of a cookie.
-    case opened(SessionSnapshot)
+    /// The session of a cookie; with the value that the browser should have in its place, when an older key signed it.
+    case opened(SessionSnapshot, cookie: String?)
     /// A cookie opens no session.
     case absent(SessionAbsence)
     case committed(CommitReceipt)

@@ -56,11 +56,8 @@ extension Fact {
             body.write(member.weight)
             body.write(member.endpoint)
             body.write(goneFor)
-            body.write(UInt8(member.keys.count))
-            for key in member.keys {
-                body.write(key.number)
-                body.write(key.check)
-            }
+            body.write(member.keys)
+            body.write(member.cookieKeys)
             for (key, value) in member.tags.sorted(by: { $0.key < $1.key }) {
                 body.write(text: key)
                 body.write(text: value)
@@ -117,7 +114,8 @@ extension Fact {
             guard (1...16).contains(weight) else { throw .unknownValue }
             let endpoint = try reader.readEndpoint()
             let goneFor = try reader.read(UInt32.self)
-            let keys = try Self.readKeys(from: &reader)
+            let keys = try reader.readKeyMarks(max: Member.keysMax)
+            let cookieKeys = try reader.readKeyMarks(max: Member.cookieKeysMax)
             guard reader.remaining <= Member.tagsBytesMax else { throw .tooLarge }
             var tags: [String: String] = [:]
             var last: String?
@@ -130,7 +128,7 @@ extension Fact {
             }
             let member = Member(
                 id: id, incarnation: incarnation, status: status, role: role, stage: stage, endpoint: endpoint, weight: weight, tags: tags,
-                keys: keys)
+                keys: keys, cookieKeys: cookieKeys)
             self = .member(member, goneFor: goneFor)
         case Tag.claim:
             let subject = try reader.readMemberID()
@@ -169,14 +167,26 @@ extension Fact {
         }
         try reader.finish()
     }
+}
 
-    private static func readKeys(from reader: inout ByteReader) throws(WireError) -> [KeyMark] {
-        let count = Int(try reader.read(UInt8.self))
-        guard count <= Member.keysMax else { throw .tooLarge }
-        guard reader.remaining >= count * KeyMark.bytes else { throw .truncated }
+extension ByteWriter {
+    fileprivate mutating func write(_ keys: [KeyMark]) {
+        write(UInt8(keys.count))
+        for key in keys {
+            write(key.number)
+            write(key.check)
+        }
+    }
+}
+
+extension ByteReader {
+    fileprivate mutating func readKeyMarks(max countMax: Int) throws(WireError) -> [KeyMark] {
+        let count = Int(try read(UInt8.self))
+        guard count <= countMax else { throw .tooLarge }
+        guard remaining >= count * KeyMark.bytes else { throw .truncated }
         var keys: [KeyMark] = []
         for _ in 0..<count {
-            let key = KeyMark(number: try reader.read(), check: try reader.read())
+            let key = KeyMark(number: try read(), check: try read())
             guard !keys.contains(where: { $0.number == key.number }) else { throw .unknownValue }
             keys.append(key)
         }

@@ -7,7 +7,7 @@ public struct Gossip: Sendable {
         case membership(SWIM.Input)
         /// A UDP packet, as it came.
         case packet([UInt8], from: Endpoint)
-        /// What the key file says now; see ``load(_:force:at:)``.
+        /// What the key file says of gossip keys now; see ``load(_:cookies:force:at:)``.
         case ring(GossipKeyRing)
     }
 
@@ -21,9 +21,14 @@ public struct Gossip: Sendable {
     public private(set) var swim: SWIM
     private var sealer: PacketSealer
     private var rotation: KeyRotation
+    /// Nil for who has no cookie keys.
+    public private(set) var cookieRotation: CookieRotation?
     private var consideredEpoch: UInt64 = 0
     /// Counts the rings that were put in force.
     public private(set) var ringCount: UInt64 = 0
+    /// The same of cookie keys, and how far members were told.
+    public private(set) var cookieRingCount: UInt64 = 0
+    private var cookieRingTold: UInt64 = 0
     /// Sealed by a member and yet no message, by what is wrong with it.
     private var undecodable: [WireError: UInt64] = [:]
 
@@ -31,13 +36,17 @@ public struct Gossip: Sendable {
     ///   - local, seeds, seedsAreComplete, remembered, seed, configuration: see
     ///     ``SWIM/init(local:seeds:seedsAreComplete:remembered:seed:configuration:)``.
     ///   - ring, label, sid: see ``PacketSealer/init(ring:label:sid:)``.
+    ///   - cookies: the cookie ring, of which members tell each other as of the gossip ring.
     public init(
         local: Member, seeds: [Endpoint], seedsAreComplete: Bool = true, remembered: [Member] = [], seed: UInt64,
-        configuration: SWIM.Configuration = .init(), ring: GossipKeyRing, label: String, sid: UInt64
+        configuration: SWIM.Configuration = .init(), ring: GossipKeyRing, cookies: [CookieKey] = [], label: String,
+        sid: UInt64
     ) throws(SWIM.InvalidLocalMember) {
+        rotation = KeyRotation(ring)
+        cookieRotation = CookieRotation(cookies)
         var local = local
         local.keys = ring.marks
-        rotation = KeyRotation(ring)
+        local.cookieKeys = cookieRotation?.marks ?? []
         swim = try SWIM(
             local: local, seeds: seeds, seedsAreComplete: seedsAreComplete, remembered: remembered, seed: seed, configuration: configuration
         )
@@ -57,7 +66,7 @@ public struct Gossip: Sendable {
         case .membership(let input): seal(swim.step(input, at: now), at: now) + considerKeys(at: now)
         case .packet(let packet, let source): receive(packet, from: source, at: now) + considerKeys(at: now)
         // The ring in force goes on if this one can't follow it.
-        case .ring(let ring): (try? load(ring, force: false, at: now)) ?? []
+        case .ring(let ring): (try? load(ring, cookies: cookieRotation?.file ?? [], force: false, at: now)) ?? []
         }
     }
 
@@ -66,9 +75,16 @@ public struct Gossip: Sendable {
     /// The keys in force.
     public var ring: GossipKeyRing { rotation.ring }
 
-    /// Takes what the key file says now, and follows it as far as the other members allow; see ``KeyRotation``.
-    public mutating func load(_ ring: GossipKeyRing, force: Bool, at now: Moment) throws(KeyRotation.Problem) -> [Directive] {
-        try rotation.load(ring, force: force)
+    /// Takes what the key file says now, and follows it as far as the other members allow; see ``KeyRotation`` and ``CookieRotation``. A file
+    /// that is refused changes nothing of either.
+    public mutating func load(
+        _ ring: GossipKeyRing, cookies: [CookieKey], force: Bool, at now: Moment
+    ) throws(KeyRotation.Problem) -> [Directive] {
+        var (nextRotation, nextCookies) = (rotation, cookieRotation)
+        try nextRotation.load(ring, force: force)
+        try nextCookies?.load(cookies, force: force)
+        if nextCookies != cookieRotation { cookieRingCount += 1 }
+        (rotation, cookieRotation) = (nextRotation, nextCookies)
         consideredEpoch = swim.epoch &- 1
         return considerKeys(at: now)
     }
@@ -76,17 +92,31 @@ public struct Gossip: Sendable {
     private mutating func considerKeys(at now: Moment) -> [Directive] {
         guard swim.epoch != consideredEpoch else { return [] }
         consideredEpoch = swim.epoch
-        guard rotation.hasChoice, rotation.consider(swim.others.filter(\.status.isReachable)) else { return [] }
-        ringCount += 1
-        sealer.replaceRing(rotation.ring)
-        return seal(swim.step(.setKeys(rotation.ring.marks), at: now), at: now)
+        var isNew = cookieRingCount != cookieRingTold
+        guard isNew || rotation.hasChoice || cookieRotation?.hasChoice ?? false else { return [] }
+        let others = swim.others.filter(\.status.isReachable)
+        if rotation.consider(others) {
+            isNew = true
+            ringCount += 1
+            sealer.replaceRing(rotation.ring)
+        }
+        if cookieRotation?.consider(others) ?? false {
+            isNew = true
+            cookieRingCount += 1
+        }
+        guard isNew else { return [] }
+        cookieRingTold = cookieRingCount
+        return seal(swim.step(.setKeys(rotation.ring.marks, cookies: cookieRotation?.marks ?? []), at: now), at: now)
     }
 
     public var keyReport: KeyReport {
         let holders = (swim.others.filter(\.status.isReachable) + [swim.local]).sorted { $0.name < $1.name }
         return KeyReport(
-            members: holders.map { KeyReport.Holder(name: $0.name, keys: $0.keys) }, wanted: rotation.file.sealing.mark,
-            used: rotation.ring.sealing.mark, kept: rotation.kept.map(\.mark))
+            members: holders.map { KeyReport.Holder(name: $0.name, keys: $0.keys, cookieKeys: $0.cookieKeys) },
+            wanted: rotation.file.sealing.mark, used: rotation.ring.sealing.mark, kept: rotation.kept.map(\.mark),
+            cookies: cookieRotation.flatMap { cookies in
+                cookies.file.last.map { KeyReport.Cookies(wanted: $0.mark, used: cookies.signing.mark) }
+            })
     }
 
     /// See ``SWIM/beginNewLife(at:stage:after:)``.

@@ -18,12 +18,18 @@ public struct KeyRotation: Sendable {
     public enum Problem: Error, Hashable, Sendable, CustomStringConvertible {
         /// The file gives the number of a key in force to another secret: packets name keys by number.
         case numberReused(UInt16)
+        /// The same of a cookie key: cookies name keys by number.
+        case cookieNumberReused(UInt16)
 
         public var description: String {
             switch self {
-            case .numberReused(let number):
-                "gossip key \(number) has another secret than the key \(number) in use: give a new key a new number (sessionmesh keygen --add)"
+            case .numberReused(let number): Self.reused("gossip", number)
+            case .cookieNumberReused(let number): Self.reused("cookie", number)
             }
+        }
+
+        private static func reused(_ ring: String, _ number: UInt16) -> String {
+            "\(ring) key \(number) has another secret than the key \(number) in use: give a new key a new number (sessionmesh keygen --add)"
         }
     }
 
@@ -80,21 +86,50 @@ public struct KeyReport: Hashable, Sendable {
     public var used: KeyMark
     /// Keys that are not in the file any more and are accepted because a member still seals with them.
     public var kept: [KeyMark]
+    /// Of the cookie ring; nil for who has none.
+    public var cookies: Cookies?
 
     public struct Holder: Hashable, Sendable {
         public var name: NodeName
         public var keys: [KeyMark]
+        /// The cookie keys it accepts, the one it signs with last.
+        public var cookieKeys: [KeyMark] = []
+    }
+
+    public struct Cookies: Hashable, Sendable {
+        /// The last cookie key of this member's file.
+        public var wanted: KeyMark
+        /// The one this member signs with.
+        public var used: KeyMark
     }
 
     /// Who doesn't accept the key that is wanted.
     public var lacking: [NodeName] { members.filter { !$0.keys.contains(wanted) }.map(\.name) }
 
+    /// Who doesn't accept the cookie key that is wanted.
+    public var lackingCookie: [NodeName] {
+        cookies.map { cookies in members.filter { !$0.cookieKeys.contains(cookies.wanted) }.map(\.name) } ?? []
+    }
+
     /// One line for a log, or for who asked for the reload.
-    public var summary: String {
+    public var summary: String { cookies.map { "\(gossipSummary); \(cookieSummary($0))" } ?? gossipSummary }
+
+    private func cookieSummary(_ cookies: Cookies) -> String {
+        let lacking = lackingCookie
+        guard cookies.used != cookies.wanted else { return "cookie key \(cookies.wanted.number) signs" }
+        return "cookie key \(cookies.wanted.number) is accepted by \(members.count - lacking.count) of \(members.count) members; "
+            + "key \(cookies.used.number) signs until all do" + Self.missing(lacking)
+    }
+
+    private static func missing(_ names: [NodeName]) -> String {
+        names.isEmpty ? "" : " (missing at \(names.prefix(8).map(\.description).joined(separator: ", ")))"
+    }
+
+    private var gossipSummary: String {
         let accepted = members.count - lacking.count
         var line = "gossip key \(wanted.number) is "
         line += used == wanted ? "used" : "accepted by \(accepted) of \(members.count) members; key \(used.number) is used until all do"
-        if !lacking.isEmpty { line += " (missing at \(lacking.prefix(8).map(\.description).joined(separator: ", ")))" }
+        line += Self.missing(lacking)
         if !kept.isEmpty { line += "; kept, as a member seals with it: \(kept.map { String($0.number) }.joined(separator: ", "))" }
         return line
     }

@@ -53,14 +53,19 @@ public struct Member: Hashable, Sendable {
     public var tags: [String: String]
     /// The gossip keys it accepts, at most ``keysMax``; the last is the one it seals with.
     public var keys: [KeyMark]
+    /// The cookie keys it accepts, at most ``cookieKeysMax``; the last is the one it signs with.
+    public var cookieKeys: [KeyMark]
 
     public static let tagsBytesMax = 512
     /// Of a full ring and one kept beside it.
     public static let keysMax = 2 * GossipKeyRing.keysMax
+    /// Of a full ring.
+    public static let cookieKeysMax = GossipKeyRing.keysMax
 
     public init(
         id: MemberID, incarnation: UInt32 = 0, status: Status = .alive, role: Role = .node, stage: Stage = .syncing,
-        endpoint: Endpoint, weight: UInt8 = 1, tags: [String: String] = [:], keys: [KeyMark] = []
+        endpoint: Endpoint, weight: UInt8 = 1, tags: [String: String] = [:], keys: [KeyMark] = [],
+        cookieKeys: [KeyMark] = []
     ) {
         self.id = id
         self.incarnation = incarnation
@@ -71,6 +76,7 @@ public struct Member: Hashable, Sendable {
         self.weight = weight
         self.tags = tags
         self.keys = keys
+        self.cookieKeys = cookieKeys
     }
 
     public var name: NodeName { id.name }

@@ -203,9 +203,10 @@ extension SWIM {
         announce()
     }
 
-    mutating func setKeys(_ keys: [KeyMark]) {
-        guard keys != local.keys, local.incarnation < .max else { return }
+    mutating func setKeys(_ keys: [KeyMark], cookies: [KeyMark]) {
+        guard keys != local.keys || cookies != local.cookieKeys, local.incarnation < .max else { return }
         local.keys = keys
+        local.cookieKeys = cookies
         if phase == .running { local.incarnation += 1 }
         announce()
     }
@@ -283,6 +284,7 @@ extension SWIM {
         var comparable = before
         comparable.incarnation = member.incarnation
         comparable.keys = member.keys
+        comparable.cookieKeys = member.cookieKeys
         if comparable != member { directives.append(.memberChanged(member, from: before.status)) }
     }
 

@@ -88,8 +88,8 @@ public struct SWIM: Sendable {
         case unregister(number: UInt32)
         /// Say goodbye; ``Directive/departed`` follows within 0.2 s.
         case leave
-        /// Other gossip keys are accepted here, or another is used; the last is the one used.
-        case setKeys([KeyMark])
+        /// Other keys are accepted here, or another is used; the last of each ring is the one used.
+        case setKeys([KeyMark], cookies: [KeyMark])
         /// What the seeds were found to stand for, in the place of what they stood for before. What is known of those that stay is kept.
         /// `isComplete` is false while one of them is yet to be looked up.
         case seeds([Endpoint], isComplete: Bool)
@@ -302,7 +302,7 @@ public struct SWIM: Sendable {
         case (.running, .linkDown(let peer, let refused)): linkDown(peer, refused: refused)
         case (.running, .leave): leave()
         case (.running, .setStage(let stage)), (.waiting, .setStage(let stage)): setStage(stage)
-        case (.running, .setKeys(let keys)), (.waiting, .setKeys(let keys)): setKeys(keys)
+        case (.running, .setKeys(let keys, let cookies)), (.waiting, .setKeys(let keys, let cookies)): setKeys(keys, cookies: cookies)
         case (.running, .seeds(let endpoints, let isComplete)), (.waiting, .seeds(let endpoints, let isComplete)):
             setSeeds(endpoints, isComplete: isComplete)
         case (.running, .syncOpened(let endpoint, let peer)): syncOpened(endpoint, peer: peer)

@@ -2,16 +2,20 @@ import Crypto
 
 /// Signs session ids into cookie values and takes them out again.
 ///
-/// A value whose signature fails never reaches a peer or a mirror, so guessing costs the mesh nothing but one HMAC. The newest key signs;
-/// every key of the ring verifies.
+/// A value whose signature fails never reaches a peer or a mirror, so guessing costs the mesh nothing but one HMAC. Every key of the ring
+/// verifies, and one signs; how that one is chosen: ``CookieRotation``.
 public struct CookieCodec: Sendable {
     private let signing: CookieKey
     private let keys: [UInt16: SymmetricKey]
+    /// The numbers of the keys that stand before the one that signs.
+    private let older: Set<UInt16>
 
-    /// Nil for an empty ring: a mesh without a cookie key can't know its own cookies.
-    public init?(ring: [CookieKey]) {
-        guard let newest = ring.last else { return nil }
-        signing = newest
+    /// - Parameter signing: one of the ring; nil for its last.
+    /// - Returns: nil for an empty ring: a mesh without a cookie key can't know its own cookies.
+    public init?(ring: [CookieKey], signing: CookieKey? = nil) {
+        guard let signing = signing ?? ring.last else { return nil }
+        self.signing = signing
+        older = Set(ring.prefix { $0 != signing }.map(\.number))
         keys = Dictionary(ring.map { ($0.number, SymmetricKey(data: $0.secret)) }, uniquingKeysWith: { $1 })
     }
 
@@ -56,32 +60,20 @@ public struct CookieCodec: Sendable {
         guard HMAC<SHA256>.isValidAuthenticationCode(value.signature, authenticating: value.signed, using: key) else {
             return .refused(.badSignature)
         }
-        return .signed(value.id)
+        return .signed(value.id, by: value.keyNumber)
+    }
+
+    /// The cookie value that is due instead of one which the key of that number signed; nil while that one is good enough.
+    public func renewal(of id: SessionID, signedBy number: UInt16) -> String? {
+        older.contains(number) ? value(for: id) : nil
     }
 }
 
 /// What a cookie value turns out to be.
 public enum CookieVerdict: Hashable, Sendable {
-    /// Signed with a key of ours.
-    case signed(SessionID)
+    /// Signed with the key of ours that has the number.
+    case signed(SessionID, by: UInt16)
     case refused(SessionAbsence)
 
-    public var id: SessionID? { if case .signed(let id) = self { id } else { nil } }
-}
-
-/// One key of the cookie ring.
-public struct CookieKey: Hashable, Sendable, CustomStringConvertible, CustomReflectable {
-    /// Names the key inside cookie values; rising, never used twice in a ring.
-    public let number: UInt16
-    /// 32 bytes.
-    public let secret: [UInt8]
-
-    public init(number: UInt16, secret: [UInt8]) {
-        self.number = number
-        self.secret = secret
-    }
-
-    /// Without the secret, so that a stray interpolation can't leak it.
-    public var description: String { "cookie key \(number)" }
-    public var customMirror: Swift.Mirror { Swift.Mirror(self, children: ["number": number]) }
+    public var id: SessionID? { if case .signed(let id, _) = self { id } else { nil } }
 }

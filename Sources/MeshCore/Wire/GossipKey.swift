@@ -1,6 +1,6 @@
 import Crypto
 
-/// Names a gossip key among members without giving it away: they tell each other which keys they accept.
+/// Names a key of a ring among members without giving it away: they tell each other which keys they accept.
 public struct KeyMark: Hashable, Sendable {
     public let number: UInt16
     /// Of the secret, so that two secrets that were given one number by mistake are not taken for one key.
@@ -9,6 +9,11 @@ public struct KeyMark: Hashable, Sendable {
     public init(number: UInt16, check: UInt32) {
         self.number = number
         self.check = check
+    }
+
+    init(number: UInt16, of secret: [UInt8], info: String) {
+        let check = HKDF<SHA256>.deriveKey(inputKeyMaterial: SymmetricKey(data: secret), info: Array(info.utf8), outputByteCount: 4)
+        self.init(number: number, check: check.withUnsafeBytes { $0.reduce(0) { $0 << 8 | UInt32($1) } })
     }
 
     static let bytes = 6
@@ -29,9 +34,7 @@ public struct GossipKey: Hashable, Sendable, CustomStringConvertible, CustomRefl
         guard secret.count == Self.secretBytes else { return nil }
         self.number = number
         self.secret = secret
-        let check = HKDF<SHA256>.deriveKey(
-            inputKeyMaterial: SymmetricKey(data: secret), info: Array("sessionmesh key check 1".utf8), outputByteCount: 4)
-        mark = KeyMark(number: number, check: check.withUnsafeBytes { $0.reduce(0) { $0 << 8 | UInt32($1) } })
+        mark = KeyMark(number: number, of: secret, info: "sessionmesh key check 1")
     }
 
     public var description: String { "gossip key \(number)" }

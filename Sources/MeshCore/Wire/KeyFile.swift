@@ -43,21 +43,21 @@ public struct KeyFile: Hashable, Sendable, CustomStringConvertible, CustomReflec
         var cookie: [CookieKey] = []
         for (index, line) in bytes.split(separator: UInt8(ascii: "\n"), omittingEmptySubsequences: false).enumerated() {
             let words = Self.words(of: line)
-            guard let ring = words.first else { continue }
+            guard let ring = words.first.map({ String(decoding: $0, as: UTF8.self) }) else { continue }
             func fail(_ problem: KeyFileError.Problem) -> KeyFileError { KeyFileError(line: index + 1, problem: problem) }
             guard words.count == 3 else { throw fail(.notThreeWords) }
             guard let number = UInt16(String(decoding: words[1], as: UTF8.self)), number > 0 else { throw fail(.badNumber) }
             guard let secret = Base64URL.decode(words[2]), let key = GossipKey(number: number, secret: secret) else {
                 throw fail(.badSecret)
             }
-            switch String(decoding: ring, as: UTF8.self) {
-            case "gossip":
+            switch KeyRing(rawValue: ring) {
+            case .gossip:
                 guard !gossip.contains(where: { $0.number == number }) else { throw fail(.numberTwice) }
                 gossip.append(key)
-            case "cookie":
+            case .cookie:
                 guard !cookie.contains(where: { $0.number == number }) else { throw fail(.numberTwice) }
                 cookie.append(CookieKey(number: number, secret: secret))
-            default: throw fail(.unknownRing)
+            case nil: throw fail(.unknownRing)
             }
             guard max(gossip.count, cookie.count) <= GossipKeyRing.keysMax else { throw fail(.tooManyKeys) }
         }
@@ -73,18 +73,26 @@ public struct KeyFile: Hashable, Sendable, CustomStringConvertible, CustomReflec
 
     /// What to write into a file of mode 0600. Holds the secrets.
     public var text: String {
-        func line(_ ring: String, _ number: UInt16, _ secret: [UInt8]) -> String {
-            "\(ring) \(number) \(String(decoding: Base64URL.encode(secret), as: UTF8.self))\n"
+        func line(_ ring: KeyRing, _ number: UInt16, _ secret: [UInt8]) -> String {
+            "\(ring.rawValue) \(number) \(String(decoding: Base64URL.encode(secret), as: UTF8.self))\n"
         }
         return "# Secrets of a mesh: the same file on every agent and balancer, readable by its user alone.\n"
             + "# In each ring the last key is used and all are accepted.\n"
-            + gossip.keys.map { line("gossip", $0.number, $0.secret) }.joined()
-            + cookie.map { line("cookie", $0.number, $0.secret) }.joined()
+            + gossip.keys.map { line(.gossip, $0.number, $0.secret) }.joined()
+            + cookie.map { line(.cookie, $0.number, $0.secret) }.joined()
     }
 
     /// Without the secrets, so that a stray interpolation can't leak them.
     public var description: String { "key file of \(gossip.keys.count) gossip and \(cookie.count) cookie keys" }
     public var customMirror: Swift.Mirror { Swift.Mirror(self, children: ["gossip": gossip.keys.count, "cookie": cookie.count]) }
+}
+
+/// What a key is for.
+public enum KeyRing: String, Hashable, Sendable, CaseIterable {
+    /// Seals packets and peer links.
+    case gossip
+    /// Signs session cookies.
+    case cookie
 }
 
 /// What is wrong with a key file, for the person who wrote it.
@@ -94,7 +102,8 @@ public struct KeyFileError: Error, Hashable, Sendable, CustomStringConvertible {
     public var problem: Problem
 
     public enum Problem: Hashable, Sendable {
-        case fileTooLarge, notThreeWords, unknownRing, badNumber, badSecret, numberTwice, tooManyKeys, noGossipKey, noCookieKey, noSuchKey
+        case fileTooLarge, notThreeWords, unknownRing, badNumber, badSecret, numberTwice, tooManyKeys, noGossipKey, noCookieKey
+        case noSuchKey(KeyRing)
     }
 
     public var description: String {
@@ -108,7 +117,7 @@ public struct KeyFileError: Error, Hashable, Sendable, CustomStringConvertible {
             case .numberTwice: "this number is in its ring already; give each new key a number of its own"
             case .tooManyKeys: "a ring holds at most \(GossipKeyRing.keysMax) keys; take retired ones out"
             case .noGossipKey: "there is no `gossip` line; make one with `sessionmesh keygen`"
-            case .noSuchKey: "there is no gossip key of that number in it"
+            case .noSuchKey(let ring): "there is no \(ring.rawValue) key of that number in it"
             case .noCookieKey: "there is no `cookie` line; make one with `sessionmesh keygen`"
             }
         return line.map { "key file, line \($0): \(advice)" } ?? "key file: \(advice)"

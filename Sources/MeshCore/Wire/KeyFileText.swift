@@ -9,25 +9,32 @@ public struct KeyFileText: Hashable, Sendable, CustomStringConvertible, CustomRe
         self.bytes = bytes
     }
 
-    /// Puts a new key behind the last of the gossip ring, so that it is the one to be used. `generator` must be the operating system's.
+    /// Puts a new key behind the last of a ring, so that it is the one to be used. `generator` must be the operating system's.
     /// - Returns: its number: one above the greatest, as a number that comes back with another secret is refused by whoever knows the first.
-    public mutating func addGossipKey(using generator: inout some RandomNumberGenerator) throws(KeyFileError) -> UInt16 {
-        let numbers = try KeyFile(parsing: bytes).gossip.keys.map(\.number)
+    public mutating func addKey(
+        to ring: KeyRing, using generator: inout some RandomNumberGenerator
+    ) throws(KeyFileError) -> UInt16 {
+        let file = try KeyFile(parsing: bytes)
+        let numbers =
+            switch ring {
+            case .gossip: file.gossip.keys.map(\.number)
+            case .cookie: file.cookie.map(\.number)
+            }
         let greatest = numbers.max() ?? 0
         let number = greatest < .max ? greatest + 1 : (1...UInt16.max).first { !numbers.contains($0) } ?? 1
         let secret = Base64URL.encode(KeyFile.newSecret(using: &generator))
         var lines = self.lines
-        let last = lines.lastIndex { Self.gossipNumber(of: $0) != nil } ?? lines.endIndex - 1
-        lines.insert((Array("gossip \(number) ".utf8) + secret)[...], at: last + 1)
+        let last = lines.lastIndex { Self.number(of: $0, in: ring) != nil } ?? lines.endIndex - 1
+        lines.insert((Array("\(ring.rawValue) \(number) ".utf8) + secret)[...], at: last + 1)
         try replace(with: lines)
         return number
     }
 
-    /// Takes one key out of the gossip ring.
-    public mutating func dropGossipKey(_ number: UInt16) throws(KeyFileError) {
+    /// Takes one key out of a ring.
+    public mutating func dropKey(_ number: UInt16, from ring: KeyRing) throws(KeyFileError) {
         let lines = self.lines
-        let rest = lines.filter { Self.gossipNumber(of: $0) != number }
-        guard rest.count < lines.count else { throw KeyFileError(line: nil, problem: .noSuchKey) }
+        let rest = lines.filter { Self.number(of: $0, in: ring) != number }
+        guard rest.count < lines.count else { throw KeyFileError(line: nil, problem: .noSuchKey(ring)) }
         try replace(with: rest)
     }
 
@@ -39,10 +46,10 @@ public struct KeyFileText: Hashable, Sendable, CustomStringConvertible, CustomRe
 
     private var lines: [ArraySlice<UInt8>] { bytes.split(separator: UInt8(ascii: "\n"), omittingEmptySubsequences: false) }
 
-    /// Nil for a line that holds no gossip key.
-    private static func gossipNumber(of line: ArraySlice<UInt8>) -> UInt16? {
+    /// Nil for a line that holds no key of that ring.
+    private static func number(of line: ArraySlice<UInt8>, in ring: KeyRing) -> UInt16? {
         let words = KeyFile.words(of: line)
-        return words.count == 3 && words[0].elementsEqual("gossip".utf8) ? UInt16(String(decoding: words[1], as: UTF8.self)) : nil
+        return words.count == 3 && words[0].elementsEqual(ring.rawValue.utf8) ? UInt16(String(decoding: words[1], as: UTF8.self)) : nil
     }
 
     public var description: String { "text of a key file" }

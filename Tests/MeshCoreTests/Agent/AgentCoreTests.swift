@@ -184,7 +184,7 @@ struct Dialogue {
                     core.now = play.now.advanced(by: later)
                     guard let reading = core.readAtOnce(key, isOpened: isOpened) else { continue }
                     core.begin(isOpened ? .open(key) : .read(key), for: .client(request, cookie: nil))
-                    let answer: ClientResponse = isOpened ? .opened(reading.snapshot) : .session(reading.snapshot)
+                    let answer: ClientResponse = isOpened ? .opened(reading.snapshot, cookie: nil) : .session(reading.snapshot)
                     #expect(core.directives == [.reply(request, answer)])
                     var atOnceBytes: [UInt8] = []
                     ClientProtocol.write(reading, to: &atOnceBytes)
@@ -416,7 +416,7 @@ struct Dialogue {
         }
         let (live, destroyed, expired) = (try made(), try made(), try made(idle: 1))
         _ = play.ask(.destroy(destroyed.key, CommitID(upper: 2, lower: 1)))
-        guard case .opened(let snapshot) = try open(live.cookie) else { return #expect(Bool(false)) }
+        guard case .opened(let snapshot, cookie: nil) = try open(live.cookie) else { return #expect(Bool(false)) }
         #expect(snapshot.key == live.key)
         #expect(try open(destroyed.cookie) == .absent(.ended))
         play.pass(.seconds(60))

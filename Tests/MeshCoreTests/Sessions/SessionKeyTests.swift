@@ -49,8 +49,9 @@ import Testing
         #expect(try Self.codec(3).value(for: id) == Self.value)
         let rotated = try Self.codec(3, 4)
         #expect(rotated.value(for: id) != Self.value)
-        #expect(rotated.verdict(of: Self.value.utf8) == .signed(id))
-        #expect(rotated.verdict(of: rotated.value(for: id).utf8) == .signed(id))
+        #expect(rotated.verdict(of: Self.value.utf8) == .signed(id, by: 3))
+        #expect(rotated.verdict(of: rotated.value(for: id).utf8) == .signed(id, by: 4))
+        #expect(rotated.renewal(of: id, signedBy: 3) == rotated.value(for: id) && rotated.renewal(of: id, signedBy: 4) == nil)
         #expect(try Self.codec(4).verdict(of: Self.value.utf8) == .refused(.unknownKey))
         #expect(CookieCodec(ring: []) == nil)
     }
