@@ -63,6 +63,8 @@ final class AgentDriver {
     var seedsMissing: [Endpoint] { core.seedsMissing }
     var keyReport: KeyReport { core.keyReport }
     var verdicts: [SWIM.Verdict] { core.verdicts }
+    var slotReports: [SlotReport] { core.slotReports() }
+    func end(of key: SessionKey) -> SessionEnd? { core.end(of: key) }
     var figures: AgentFigures {
         AgentFigures(
             status: core.status, view: core.view, troubles: troubles.counts.map { ($0.0.rawValue, $0.1) }, links: links?.count ?? 0,

@@ -15,6 +15,11 @@ public protocol AgentStepping: Sendable {
     /// The seeds that nobody within reach stands behind.
     var seedsMissing: [Endpoint] { get }
 
+    /// Nil when no end of that session is known here.
+    func end(of key: SessionKey) -> SessionEnd?
+    /// What is held of each slot.
+    mutating func slotReports() -> [SlotReport]
+
     mutating func step(_ input: AgentInput, at now: Moment) -> [AgentDirective]
 
     /// Writes the reply to a request that changes nothing and waits for nothing; false, and nothing is written, for one that is to be a step's

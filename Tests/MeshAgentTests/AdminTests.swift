@@ -39,6 +39,47 @@ import Testing
         }
     }
 
+    @Test func aSessionThatEndedIsToldFromOneThatNeverWas() async throws {
+        try await withAdmin { agent, address in
+            let key = try #require(SessionKey(bytes: Array(repeating: 5, count: 32)))
+            let gone = try await get("/v1/sessions/\(key)", at: address)
+            #expect(gone.hasPrefix("HTTP/1.1 410 Gone\r\n"), "\(gone)")
+            #expect(gone.contains(#"{"key":"\#(key)","slot":80,"ended":true,"how":"moved","endedAt":77}"#))
+        }
+    }
+
+    @Test func slotsAreShownWithWhatTwoHoldersCanCompare() async throws {
+        try await withAdmin { agent, address in
+            let answer = try await get("/v1/slots", at: address)
+            #expect(
+                answer.contains(
+                    #"{"slots":[{"slot":7,"part":"owner","term":3,"owner":"n1","sessions":2,"digest":"abc"},"#
+                        + #"{"slot":9,"part":"none","term":1,"owner":null,"sessions":1,"digest":null}]}"#), "\(answer)")
+        }
+    }
+
+    @Test func whatApplicationsAskAndWhatBecameOfItIsCounted() {
+        var status = ScriptedCore.quiet
+        status.counters.opens = 7
+        status.counters.commitsInConflict = 2
+        status.counters.unavailableInDoubt = 3
+        status.counters.expired = 4
+        status.counters.cookiesOfBadSignature = 5
+        status.counters.commitWaits.record(.microseconds(100))
+        let figures = AgentFigures(status: status, view: MeshView(), troubles: [], links: 0, clients: 0)
+        let lines = AdminAnswer.metrics(figures).body.split(separator: "\n").map(String.init)
+        let wanted = [
+            #"sessionmesh_session_reads_total{by="cookie"} 7"#,
+            #"sessionmesh_session_commits_total{outcome="conflict"} 2"#,
+            #"sessionmesh_session_unavailable_total{reason="doubt"} 3"#,
+            #"sessionmesh_session_events_total{event="expired"} 4"#,
+            #"sessionmesh_cookies_refused_total{reason="badSignature"} 5"#,
+            #"sessionmesh_commit_wait_seconds_bucket{le="0.000125"} 1"#,
+            "sessionmesh_commit_wait_seconds_sum 0.0001",
+        ]
+        for line in wanted { #expect(lines.contains(line), "\(line)") }
+    }
+
     @Test func aMemberIsShownWithHowItsSuspicionsEnded() async throws {
         try await withAdmin { agent, address in
             let living = try await get("/v1/members/n1", at: address)
@@ -209,6 +250,7 @@ import Testing
         configuration.admin = .tcp(.loopback(port: 0))
         let (n1, n2) = (try NodeName("n1"), try NodeName("n2"))
         let known = try #require(SessionKey(bytes: Array(repeating: 3, count: 32)))
+        let ended = try #require(SessionKey(bytes: Array(repeating: 5, count: 32)))
         let verdict = try SWIM.Verdict.ofADeath(of: member("n3", life: 9), by: "n1", confirmedBy: "n2", deniedBy: "n4")
         let seen = Member(id: try member("n1"), endpoint: .loopback(port: 7), tags: ["rack": "a"])
         return try await withAgent(
@@ -216,6 +258,11 @@ import Testing
             prepare: { core in
                 core.status.underReplicatedSlots = 3
                 core.verdicts = [verdict]
+                core.ends = [ended: SessionEnd(at: 77, isMoved: true)]
+                core.slots = [
+                    SlotReport(slot: Slot(masking: 7), part: .owner, term: 3, owner: n1, sessions: 2, digest: 0xABC),
+                    SlotReport(slot: Slot(masking: 9), part: .none, term: 1, owner: nil, sessions: 1, digest: nil),
+                ]
                 core.view = MeshView(epoch: 5, digest: 0xABC, members: [seen])
             },
             script: { input in

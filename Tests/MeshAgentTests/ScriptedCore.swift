@@ -17,6 +17,8 @@ struct ScriptedCore: AgentStepping {
         members: [], wanted: TestKeys.mesh.gossip.sealing.mark, used: TestKeys.mesh.gossip.sealing.mark, kept: [])
     var verdicts: [SWIM.Verdict] = []
     var seedsMissing: [Endpoint] = []
+    var ends: [SessionKey: SessionEnd] = [:]
+    var slots: [SlotReport] = []
     let log: InputLog
     let script: @Sendable (AgentInput) -> [AgentDirective]
 
@@ -29,6 +31,9 @@ struct ScriptedCore: AgentStepping {
         log.append(input)
         return script(input)
     }
+
+    func end(of key: SessionKey) -> SessionEnd? { ends[key] }
+    mutating func slotReports() -> [SlotReport] { slots }
 
     mutating func answerAtOnce(_ request: ClientRequest, at now: Moment, to reply: inout [UInt8]) -> Bool { false }
 }

@@ -79,6 +79,35 @@ extension AdminAnswer {
         }
     }
 
+    /// A session, or how it ended if that is known here: that is gone for good, where 404 is what this mesh knows nothing of.
+    static func session(_ key: SessionKey, _ response: ClientResponse, end: SessionEnd?) -> AdminAnswer {
+        guard response == .session(nil), let end else { return answer(response) }
+        return AdminAnswer(
+            410,
+            json: .object([
+                ("key", .text(key.description)),
+                ("slot", .number(Int64(key.slot.rawValue))),
+                ("ended", .bool(true)),
+                ("how", .text(end.isMoved ? "moved" : "destroyed")),
+                ("endedAt", .number(end.at)),
+            ]))
+    }
+
+    /// What this agent holds of each slot; two holders hold the same where the digests are equal.
+    static func slots(_ reports: [SlotReport]) -> AdminAnswer {
+        let slots = reports.map { report in
+            JSON.object([
+                ("slot", .number(Int64(report.slot.rawValue))),
+                ("part", .text(report.part.rawValue)),
+                ("term", .number(report.term)),
+                ("owner", report.owner.map { .text($0.description) } ?? .null),
+                ("sessions", .number(report.sessions)),
+                ("digest", report.digest.map { .text(String($0, radix: 16)) } ?? .null),
+            ])
+        }
+        return AdminAnswer(json: .object([("slots", .array(slots))]))
+    }
+
     /// The core's word on a slot or a session. Of a session only what is about it: never a value, and of a field no more than its size.
     static func answer(_ response: ClientResponse) -> AdminAnswer {
         switch response {
@@ -98,6 +127,7 @@ extension AdminAnswer {
                     ("accessedAt", .number(session.accessedAt)),
                     ("idleSeconds", .number(Int64(session.idleSeconds))),
                     ("expiresAt", .number(session.expiresAt)),
+                    ("ended", .bool(false)),
                     ("hasUser", .bool(!session.user.isEmpty)),
                     ("primary", .text(session.primary.description)),
                     ("backup", session.backup.map { .text($0.description) } ?? .null),

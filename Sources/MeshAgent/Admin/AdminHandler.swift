@@ -79,7 +79,9 @@ final class AdminHandler: ChannelInboundHandler {
         case .success(.readiness): respond(.readiness(driver.status, companionIsReady: companion?.isReady() ?? true))
         case .success(.metrics): respond(.metrics(driver.figures, companion: companion?.metrics() ?? []))
         case .success(.placement(let slot)): driver.ask(.placement(slot)) { self.respond(.answer($0)) }
-        case .success(.session(let key)): driver.ask(.read(key)) { self.respond(.answer($0)) }
+        case .success(.session(let key)):
+            driver.ask(.read(key)) { self.respond(.session(key, $0, end: self.driver.end(of: key))) }
+        case .success(.slots): respond(.slots(driver.slotReports))
         case .success(.drain):
             respond(AdminAnswer(202, json: .object([("draining", .bool(true))])))
             driver.leave()

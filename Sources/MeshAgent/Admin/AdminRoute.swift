@@ -9,6 +9,7 @@ enum AdminRoute: Hashable {
     case reloadKeys(force: Bool)
     case placement(Slot)
     case session(SessionKey)
+    case slots
     case drain
     case health
     case readiness
@@ -48,7 +49,7 @@ enum AdminRoute: Hashable {
     private var changes: Bool {
         switch self {
         case .drain, .reloadKeys: true
-        case .page, .members, .member, .keys, .placement, .session, .health, .readiness, .metrics: false
+        case .page, .members, .member, .keys, .placement, .session, .slots, .health, .readiness, .metrics: false
         }
     }
 
@@ -59,6 +60,7 @@ enum AdminRoute: Hashable {
         case ["v1", "members"]: return .success(.members)
         case ["v1", "drain"]: return .success(.drain)
         case ["v1", "keys"]: return .success(.keys)
+        case ["v1", "slots"]: return .success(.slots)
         case ["v1", "keys", "reload"]:
             switch query {
             case "": return .success(.reloadKeys(force: false))
@@ -83,7 +85,8 @@ enum AdminRoute: Hashable {
                 return .failure(AdminRefusal(400, "a session key is 43 characters of base64url, as in the logs; it is not the cookie"))
             }
             return .success(.session(key))
-        default: return .failure(AdminRefusal(404, "nothing is here: see /v1/members, /v1/keys, /healthz, /readyz, /metrics or /"))
+        default:
+            return .failure(AdminRefusal(404, "nothing is here: see /v1/members, /v1/keys, /v1/slots, /healthz, /readyz, /metrics or /"))
         }
     }
 

@@ -20,14 +20,14 @@ struct PrometheusText {
     }
 
     /// Buckets as Prometheus counts them, each with those below it.
-    mutating func add(_ name: String, _ help: String, _ roundTrips: SWIM.RoundTrips) {
+    mutating func add(_ name: String, _ help: String, _ histogram: DurationHistogram) {
         text += "# HELP sessionmesh_\(name) \(help)\n# TYPE sessionmesh_\(name) histogram\n"
         var below: UInt64 = 0
-        for (bound, count) in zip(SWIM.RoundTrips.bounds.map(Self.seconds) + ["+Inf"], roundTrips.counts) {
+        for (bound, count) in zip(DurationHistogram.bounds.map(Self.seconds) + ["+Inf"], histogram.counts) {
             below += count
             text += "sessionmesh_\(name)_bucket{le=\"\(bound)\"} \(below)\n"
         }
-        text += "sessionmesh_\(name)_sum \(Self.seconds(roundTrips.sum))\nsessionmesh_\(name)_count \(below)\n"
+        text += "sessionmesh_\(name)_sum \(Self.seconds(histogram.sum))\nsessionmesh_\(name)_count \(below)\n"
     }
 
     private static func seconds(_ duration: Duration) -> String { String(Double(duration.nanoseconds) / 1_000_000_000) }
@@ -92,6 +92,35 @@ extension AdminAnswer {
 extension PrometheusText {
     /// What applications asked, and what became of it.
     fileprivate mutating func addSessions(_ counters: AgentCounters) {
+        add(
+            "session_reads_total", .counter, "Sessions shown to applications of this agent.", label: "by",
+            [("cookie", counters.opens), ("key", counters.reads)])
+        add(
+            "session_commits_total", .counter, "Commits of applications of this agent, by how they were answered.", label: "outcome",
+            [
+                ("done", counters.commitsDone), ("conflict", counters.commitsInConflict), ("notfound", counters.commitsWithoutSession),
+                ("invalid", counters.commitsInvalid), ("full", counters.commitsRefusedAsFull),
+                ("unavailable", counters.commitsUnavailable),
+            ])
+        add("session_forwards_total", .counter, "Requests sent on to another agent.", counters.forwards)
+        add(
+            "session_unavailable_total", .counter, "Requests for which no copy of a session could be had, counted where that was found.",
+            label: "reason",
+            [
+                ("deadline", counters.unavailableAtDeadline), ("doubt", counters.unavailableInDoubt),
+                ("mirror", counters.unavailableWithoutMirror), ("assent", counters.unavailableWithoutAssent),
+                ("moving", counters.unavailableMoving),
+            ])
+        add(
+            "session_events_total", .counter, "What became of sessions that this agent owned.", label: "event",
+            [
+                ("created", counters.created), ("moved", counters.moved), ("destroyed", counters.destroyed),
+                ("expired", counters.expired),
+            ])
+        add("second_ways_total", .counter, "Times that a slot's late commits were sent to another node as well.", counters.secondWays)
+        add("commit_wait_seconds", "From a change to the word of its second copy.", counters.commitWaits)
+        add("slots_synced_total", .counter, "Slots sent whole, to make or mend a second copy.", counters.slotsSynced)
+        add("sessions_synced_total", .counter, "Sessions sent in whole slots.", counters.sessionsSynced)
         add(
             "cookies_refused_total", .counter, "Cookies shown to this agent that opened no session.", label: "reason",
             [

@@ -16,6 +16,7 @@ extension AgentCore {
             let names = absent.map(\.description).joined(separator: ", ")
             let failure = ClientFailure(
                 .unavailable, "a strict commit needs more than half of all nodes; out of reach: \(names); try again later")
+            counters.unavailableWithoutAssent += 1
             finish(number, .failed(failure))
             return true
         }

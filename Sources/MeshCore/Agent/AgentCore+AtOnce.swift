@@ -28,6 +28,7 @@ extension AgentCore {
         // What it finds to ask is said by the step that follows, for until that is answered nothing is answered at once.
         noticePause()
         guard let reading = readAtOnce(key, isOpened: isOpened) else { return false }
+        if isOpened { counters.opens += 1 } else { counters.reads += 1 }
         if renewal != nil { counters.cookiesRenewed += 1 }
         ClientProtocol.write(reading, cookie: renewal, to: &reply)
         return true

@@ -97,6 +97,7 @@ extension AgentCore {
         var readers: [UInt64]?
         if !commit.isHeld, member != nil || replicas.isEmpty {
             commit.isHeld = true
+            if member != nil { counters.commitWaits.record(.nanoseconds(now.uptime - commit.sentAt)) }
             readers = slots[index].sessions[commit.key]?.settled(ticket)
             answer(commit, nodes: min(commit.copiesMax, member == nil ? 1 : 2))
             commit.operations = []
@@ -143,6 +144,7 @@ extension AgentCore {
             let next = nextInRank(slot, besides: ownership)
         else { return }
         slots[index].ownership?.replicas.append(.init(member: next, progress: .aside))
+        counters.secondWays += 1
         let tenure = SlotTenure(slot: slot, tenure: slots[index].tenure)
         for ticket in slots[index].pending {
             guard let commit = commits[ticket], let whole = slots[index].sessions[commit.key]?.state,

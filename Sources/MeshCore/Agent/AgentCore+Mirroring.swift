@@ -139,14 +139,16 @@ extension AgentCore {
         } else if let (key, load) = mirror?.loads.first(where: { $0.value.ticket == ticket }) {
             mirror?.loads[key] = nil
             record(error.isFailureOfTheMirror ? .failed : .succeeded, of: load.permit, error: error)
-            for number in load.operations { finish(number, .failed(Self.mirrorAway)) }
+            for number in load.operations { mirrorIsAway(for: number) }
         }
     }
 
     // MARK: Loading on a miss
 
-    private static var mirrorAway: ClientFailure {
-        ClientFailure(.unavailable, "the session is not in memory and the mirror that may have it does not answer; try again")
+    private mutating func mirrorIsAway(for number: UInt64) {
+        counters.unavailableWithoutMirror += 1
+        let reason = "the session is not in memory and the mirror that may have it does not answer; try again"
+        finish(number, .failed(ClientFailure(.unavailable, reason)))
     }
 
     mutating func loadFromMirror(_ key: SessionKey, for number: UInt64) {
@@ -155,7 +157,7 @@ extension AgentCore {
             return
         }
         guard let count = mirror?.loads.count, count < MirrorQueue.loadsMax, let permit = mirror?.breaker.admit(at: now) else {
-            return finish(number, .failed(Self.mirrorAway))
+            return mirrorIsAway(for: number)
         }
         let ticket = nextNumber()
         mirror?.loads[key] = .init(ticket: ticket, permit: permit, operations: [number])
@@ -172,7 +174,7 @@ extension AgentCore {
         }
         if let record {
             guard record.key == key, let state = try? SessionState(record) else {
-                for number in load.operations { finish(number, .failed(Self.mirrorAway)) }
+                for number in load.operations { mirrorIsAway(for: number) }
                 return
             }
             if !state.isExpired(wall: wall, policy: configuration.expiry) {

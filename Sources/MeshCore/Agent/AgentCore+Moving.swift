@@ -75,6 +75,7 @@ extension AgentCore {
                 let ended = SessionState.Move(commit: move.commit.id, to: move.to, draw: move.draw)
                 let wall = wall
                 if let delta = slots[index].sessions[key]?.state.end(ended, wall: wall) {
+                    self.counters.moved += 1
                     hold(mover, key, move.commit.id, delta, before: before, counters: counters, copiesMax: copies.nodes)
                 }
             }

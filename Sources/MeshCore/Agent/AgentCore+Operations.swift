@@ -179,6 +179,7 @@ extension AgentCore {
         }
         operations[number]?.sentTo = name
         operations[number]?.hops += 1
+        counters.forwards += 1
     }
 
     mutating func answered(_ number: UInt64, _ result: OperationResult, by peer: MemberID) {
@@ -208,6 +209,7 @@ extension AgentCore {
     /// Fails what is past its deadline.
     mutating func expireOperations() {
         let expired = operations.filter { $0.value.deadline <= now.uptime }.keys.sorted()
+        counters.unavailableAtDeadline += UInt64(expired.count)
         for number in expired {
             finish(number, .failed(ClientFailure(.unavailable, "no node that holds this session could be reached in time; try again")))
         }
@@ -219,7 +221,14 @@ extension AgentCore {
         guard let operation = operations.removeValue(forKey: number) else { return }
         if !assents.isEmpty { assents[number] = nil }
         switch operation.requester {
-        case .client(let request, let cookie): reply(request, response(to: operation.body, result, cookie: cookie))
+        case .client(let request, let cookie):
+            let response = response(to: operation.body, result, cookie: cookie)
+            counters.answered(response, to: operation.body)
+            switch (result, response) {
+            case (.moved, .failure), (.elsewhere, .failure): counters.unavailableMoving += 1
+            default: break
+            }
+            reply(request, response)
         case .move(let key, let mover): moveWent(on: key, for: mover, result)
         case .walk(let walk): walkWent(on: walk, result, in: operation.body.slot)
         case .peer(let link, let id):
@@ -227,17 +236,10 @@ extension AgentCore {
         }
     }
 
-    private mutating func response(to body: SessionOperation, _ result: OperationResult, cookie: String?) -> ClientResponse {
+    private func response(to body: SessionOperation, _ result: OperationResult, cookie: String?) -> ClientResponse {
         switch (result, body) {
-        case (.session(let snapshot?), .open):
-            if cookie != nil { counters.cookiesRenewed += 1 }
-            return .opened(snapshot, cookie: cookie)
-        case (.session(nil), .open):
-            counters.refused(.ended)
-            return .absent(.ended)
-        default: break
-        }
-        return switch (result, body) {
+        case (.session(let snapshot?), .open): .opened(snapshot, cookie: cookie)
+        case (.session(nil), .open): .absent(.ended)
         case (.session(let snapshot), _): .session(snapshot)
         case (.published(let position), _): .published(position)
         case (.failed(let failure), _): .failure(failure)
@@ -289,6 +291,7 @@ extension AgentCore {
     mutating func isAbsent(_ number: UInt64) {
         guard let body = operations[number]?.body else { return }
         if let doubt = slots[Int(body.slot.rawValue)].doubt {
+            counters.unavailableInDoubt += 1
             let names = doubt.members.map(\.description).joined(separator: ", ")
             finish(number, .failed(ClientFailure(.unavailable, "who may hold the session is out of reach: \(names); try again later")))
         } else if case .commit(let key, let commit) = body, commit.makesSession {
@@ -331,6 +334,7 @@ extension AgentCore {
             if entry.state.hasApplied(commit) { return joinCommit(number, key, commit, counters: []) }
             let wall = wall
             guard let delta = slots[Int(key.slot.rawValue)].sessions[key]?.state.destroy(commit, wall: wall) else { return }
+            counters.destroyed += 1
             hold(number, key, commit, delta, before: entry.state, counters: [])
         case .publish: break
         }
@@ -360,6 +364,8 @@ extension AgentCore {
         slots[index].sessions[key] = SessionEntry(state: fresh)
         memory.add(fresh, in: key.slot)
         apply(number, key, commit, before: nil)
+        // Neither one that was refused nor one that was given another id.
+        if state == nil, slots[index].sessions[key] != nil { counters.created += 1 }
     }
 
     /// Another owner of the old id had begun to move it here. Something may have been committed to the old one since.
@@ -438,9 +444,12 @@ extension AgentCore {
 
     /// Lets go of a session of ours that expired, here and in every copy.
     mutating func drop(_ key: SessionKey) {
+        let index = Int(key.slot.rawValue)
+        // The end of one that was destroyed is forgotten at last.
+        if let state = slots[index].sessions[key]?.state, !state.isDestroyed { counters.expired += 1 }
         remove(key)
-        let slot = SlotTenure(slot: key.slot, tenure: slots[Int(key.slot.rawValue)].tenure)
-        for replica in slots[Int(key.slot.rawValue)].ownership?.replicas ?? [] where replica.progress != .unsynced {
+        let slot = SlotTenure(slot: key.slot, tenure: slots[index].tenure)
+        for replica in slots[index].ownership?.replicas ?? [] where replica.progress != .unsynced {
             tell(replica.member.name, DroppedSession(slot: slot, key: key), in: \.dropped)
         }
     }

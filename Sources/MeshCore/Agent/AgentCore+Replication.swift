@@ -116,6 +116,8 @@ extension AgentCore {
         let ticket = nextNumber()
         stream.finishing[ticket] = finished
         peers[name]?.syncStream = stream
+        counters.slotsSynced += UInt64(finished.count)
+        counters.sessionsSynced += UInt64(chunks.reduce(0) { $0 + $1.sessions.count })
         send(.sync(ticket: ticket, chunks), to: name)
         return true
     }
