@@ -269,42 +269,25 @@ import Testing
                 cookies.append(try #require(visitor.cookie))
                 let session = try await visitor.session()
                 #expect(session.items == [canary] && cookies[0] != cookies[1])
-                try await awaiting("the mirror has it") { contains(redis.files, Array(canary.utf8)) }
+                try await awaiting("the mirror has it") { Needle.isFound(canary, in: redis.files) }
 
                 let ids = try cookies.map { cookie in
                     String(try #require(cookie.firstMatch(of: /^sid=([A-Za-z0-9_-]{43})\./)?.1))
                 }
-                let needles = try ids.flatMap { id -> [[UInt8]] in
-                    let raw = try #require(Data(base64Encoded: id.replacing("-", with: "+").replacing("_", with: "/") + "="))
-                    return [Array(id.utf8), Array(raw), Array(raw.map { String(format: "%02x", $0) }.joined().utf8)]
-                }
+                let needles = try ids.flatMap { try Needle.forms(ofID: $0) }
                 let peer = try #require(shop.nodes.first { $0.name != session.primary })
-                var places = [("the mirror", redis.files), ("the balancer's log", read(shop.balancerLog))]
-                for node in shop.nodes { places.append(("the log of \(node.name)", read(node.log))) }
+                var places = [("the mirror", redis.files), ("the balancer's log", Needle.haystack(shop.balancerLog))]
+                for node in shop.nodes { places.append(("the log of \(node.name)", Needle.haystack(node.log))) }
                 let memory = try memory(of: peer.agent.pid)
                 // It holds the second copy, so what we look for would be found.
-                #expect(memory.contains { contains($0, Array(canary.utf8)) })
+                #expect(memory.contains { Needle.isFound(canary, in: $0) })
                 for part in memory { places.append(("the memory of \(peer.name)", part)) }
                 for (place, bytes) in places {
-                    for needle in needles { #expect(!contains(bytes, needle), "an id is in \(place)") }
+                    for needle in needles { #expect(!Needle.isFound(needle, in: bytes), "an id is in \(place)") }
                     if !place.hasPrefix("the memory"), place != "the mirror" {
-                        #expect(!bytes.isEmpty && !contains(bytes, Array(canary.utf8)), "\(place) shows what a session holds")
+                        #expect(!bytes.isEmpty && !Needle.isFound(canary, in: bytes), "\(place) shows what a session holds")
                     }
                 }
-            }
-        }
-
-        private func read(_ path: String) -> [UInt8] { FileManager.default.contents(atPath: path).map(Array.init) ?? [] }
-
-        private func contains(_ bytes: [UInt8], _ needle: [UInt8]) -> Bool {
-            bytes.withUnsafeBytes { bytes in
-                guard var rest = bytes.baseAddress, let first = needle.first else { return false }
-                let end = rest + bytes.count
-                while let found = memchr(rest, Int32(first), end - rest), end - UnsafeRawPointer(found) >= needle.count {
-                    if memcmp(found, needle, needle.count) == 0 { return true }
-                    rest = UnsafeRawPointer(found) + 1
-                }
-                return false
             }
         }
 

@@ -17,6 +17,8 @@ final class ShopMesh: Sendable {
         let agent: Program
         /// `unix:PATH` of its admin listener.
         let admin: String
+        /// Where others reach it.
+        let gossip: String
         /// `unix:PATH` of its listener for applications.
         let client: String
         let mesh: SessionMesh
@@ -102,7 +104,8 @@ final class ShopMesh: Sendable {
                 try await mesh.register(service: "shop", address: address)
                 nodes.append(
                     Node(
-                        name: name, agent: agent, admin: admin, client: "unix:\(socket)", mesh: mesh, metrics: metrics, app: address,
+                        name: name, agent: agent, admin: admin, gossip: gossip, client: "unix:\(socket)", mesh: mesh, metrics: metrics,
+                        app: address,
                         log: log))
             }
             let balancerLog = directory.file("balancer.log")
