@@ -82,7 +82,8 @@ let package = Package(
         ),
         // Reading the answers of name servers is not in glibc itself.
         .target(name: "CMeshSystem", linkerSettings: [.linkedLibrary("resolv")]),
-        .target(name: "MeshBalancer", dependencies: ["CMeshSystem", "MeshCore"], swiftSettings: settings),
+        .target(name: "MeshLoop", dependencies: ["CMeshSystem", "MeshCore"], swiftSettings: settings),
+        .target(name: "MeshBalancer", dependencies: ["CMeshSystem", "MeshCore", "MeshLoop"], swiftSettings: settings),
         .target(
             name: "SessionMesh",
             dependencies: [

@@ -17,6 +17,8 @@
 #include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -63,12 +65,23 @@ int mesh_epoll_add(int epoll, int fd, uint32_t events, uint64_t tag) {
     return epoll_ctl(epoll, EPOLL_CTL_ADD, fd, &event) < 0 ? -errno : 0;
 }
 
+int mesh_epoll_change(int epoll, int fd, uint32_t events, uint64_t tag) {
+    struct epoll_event event;
+    event.events = events;
+    event.data.u64 = tag;
+    return epoll_ctl(epoll, EPOLL_CTL_MOD, fd, &event) < 0 ? -errno : 0;
+}
+
 int mesh_epoll_remove(int epoll, int fd) {
     struct epoll_event event;
     return epoll_ctl(epoll, EPOLL_CTL_DEL, fd, &event) < 0 ? -errno : 0;
 }
 
 uint32_t mesh_epoll_edges(void) { return EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET; }
+
+uint32_t mesh_epoll_reading_edges(void) { return EPOLLIN | EPOLLRDHUP | EPOLLET; }
+
+uint32_t mesh_epoll_readable(void) { return EPOLLIN; }
 
 long mesh_epoll_event_size(void) { return sizeof(struct epoll_event); }
 
@@ -82,6 +95,12 @@ uint64_t mesh_epoll_event(const void *events, int index, uint32_t *flags) {
     *flags = event->events;
     return event->data.u64;
 }
+
+bool mesh_says_again(long result) { return result == -EAGAIN || result == -EWOULDBLOCK; }
+
+bool mesh_says_refused(int error) { return error == ECONNREFUSED; }
+
+const char *mesh_error_text(int error) { return strerror(error); }
 
 bool mesh_says_readable(uint32_t flags) { return flags & (EPOLLIN | EPOLLRDHUP | EPOLLHUP | EPOLLERR); }
 bool mesh_says_done(uint32_t flags) { return flags & (EPOLLRDHUP | EPOLLHUP | EPOLLERR); }
@@ -133,6 +152,52 @@ int mesh_probe(const struct mesh_address *address) {
     return result;
 }
 
+int mesh_bind(const struct mesh_address *address, int backlog) {
+    struct sockaddr_storage storage;
+    socklen_t length = mesh_sockaddr(address, &storage);
+    int fd = socket(storage.ss_family, (backlog ? SOCK_STREAM : SOCK_DGRAM) | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+    if (fd < 0) return -errno;
+    int one = 1;
+    if (backlog) setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof one);
+    if (bind(fd, (struct sockaddr *)&storage, length) < 0 || (backlog && listen(fd, backlog) < 0)) {
+        int error = errno;
+        close(fd);
+        return -error;
+    }
+    return fd;
+}
+
+static int mesh_path_socket(const char *path, struct sockaddr_un *address) {
+    memset(address, 0, sizeof *address);
+    address->sun_family = AF_UNIX;
+    if (strlen(path) >= sizeof address->sun_path) return -ENAMETOOLONG;
+    strcpy(address->sun_path, path);
+    int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+    return fd < 0 ? -errno : fd;
+}
+
+int mesh_bind_path(const char *path, unsigned int mode, int backlog) {
+    struct sockaddr_un address;
+    int fd = mesh_path_socket(path, &address);
+    if (fd < 0) return fd;
+    // Nobody can connect between bind and listen, so the mode is in force before the first connection.
+    if (bind(fd, (struct sockaddr *)&address, sizeof address) < 0 || chmod(path, mode) < 0 || listen(fd, backlog) < 0) {
+        int error = errno;
+        close(fd);
+        return -error;
+    }
+    return fd;
+}
+
+int mesh_probe_path(const char *path) {
+    struct sockaddr_un address;
+    int fd = mesh_path_socket(path, &address);
+    if (fd < 0) return fd;
+    int result = connect(fd, (struct sockaddr *)&address, sizeof address) < 0 ? -errno : 0;
+    close(fd);
+    return result;
+}
+
 int mesh_local_address(int fd, struct mesh_address *address) {
     struct sockaddr_storage storage;
     socklen_t length = sizeof storage;
@@ -152,14 +217,15 @@ int mesh_accept(int listener, struct mesh_address *peer) {
     return fd;
 }
 
-int mesh_connect(const struct mesh_address *address) {
-    struct sockaddr_storage storage;
+int mesh_connect(const struct mesh_address *address, const struct mesh_address *source) {
+    struct sockaddr_storage storage, from;
     socklen_t length = mesh_sockaddr(address, &storage);
     int fd = socket(storage.ss_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
     if (fd < 0) return -errno;
     int one = 1;
     setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one);
-    if (connect(fd, (struct sockaddr *)&storage, length) < 0 && errno != EINPROGRESS) {
+    if ((source && bind(fd, (struct sockaddr *)&from, mesh_sockaddr(source, &from)) < 0)
+        || (connect(fd, (struct sockaddr *)&storage, length) < 0 && errno != EINPROGRESS)) {
         int error = errno;
         close(fd);
         return -error;
@@ -186,6 +252,41 @@ long mesh_send(int fd, const void *bytes, long count) {
     while (n < 0 && errno == EINTR);
     return n < 0 ? -errno : n;
 }
+
+long mesh_recv_from(int fd, void *bytes, long count, struct mesh_address *source) {
+    struct sockaddr_storage storage;
+    socklen_t length = sizeof storage;
+    ssize_t n;
+    do n = recvfrom(fd, bytes, count, MSG_DONTWAIT | MSG_TRUNC, (struct sockaddr *)&storage, &length);
+    while (n < 0 && errno == EINTR);
+    if (n < 0) return -errno;
+    mesh_address_of(&storage, source);
+    return n;
+}
+
+long mesh_send_to(int fd, const void *bytes, long count, const struct mesh_address *target) {
+    struct sockaddr_storage storage;
+    socklen_t length = mesh_sockaddr(target, &storage);
+    ssize_t n;
+    do n = sendto(fd, bytes, count, MSG_DONTWAIT | MSG_NOSIGNAL, (struct sockaddr *)&storage, length);
+    while (n < 0 && errno == EINTR);
+    return n < 0 ? -errno : n;
+}
+
+void mesh_set_link_options(int fd, int unacknowledged_milliseconds) {
+    int one = 1;
+    unsigned int milliseconds = unacknowledged_milliseconds;
+    setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one);
+    setsockopt(fd, SOL_SOCKET, SO_KEEPALIVE, &one, sizeof one);
+    setsockopt(fd, IPPROTO_TCP, TCP_USER_TIMEOUT, &milliseconds, sizeof milliseconds);
+}
+
+void mesh_set_no_delay(int fd) {
+    int one = 1;
+    setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one);
+}
+
+void mesh_set_receive_buffer(int fd, int bytes) { setsockopt(fd, SOL_SOCKET, SO_RCVBUF, &bytes, sizeof bytes); }
 
 bool mesh_is_quiet(int fd) {
     char byte;

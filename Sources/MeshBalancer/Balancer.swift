@@ -1,7 +1,7 @@
 internal import CMeshSystem
 import Glibc
 public import MeshCore
-import Synchronization
+import MeshLoop
 
 /// The data path: takes requests in, gives each to an instance, brings the answer back.
 ///
@@ -10,9 +10,9 @@ import Synchronization
 public final class Balancer: Sendable {
     /// Where clients reach it: the configured address, with the port that the system chose.
     public let address: Endpoint
-    private let mailboxes: [Mailbox]
+    private let mailboxes: [Mailbox<LoopLetters>]
     private let loopCounters: [LoopCounters]
-    private let ending: Ending
+    private let ending: LoopEnding
 
     /// Binds and starts the threads.
     /// - Parameters:
@@ -27,98 +27,53 @@ public final class Balancer: Sendable {
         for _ in 0..<count {
             let listener = try Listener(listen)
             listen = listener.address
+            let mailbox: Mailbox<LoopLetters>
+            do { mailbox = try Mailbox(LoopLetters()) } catch {
+                throw BalancerError(.descriptors, error, "can't make an event descriptor")
+            }
             loops.append(
-                LoopStart(configuration: configuration, loops: count, table: table, listener: listener, mailbox: try Mailbox(), log: log))
+                LoopStart(configuration: configuration, loops: count, table: table, listener: listener, mailbox: mailbox, log: log))
         }
         address = listen
         mailboxes = loops.map(\.mailbox)
         loopCounters = loops.map(\.counters)
-        ending = Ending(running: count)
+        ending = LoopEnding(running: count)
         let ending = ending
-        do throws(BalancerError) {
+        do throws(SystemError) {
             for start in loops {
-                try Self.startThread {
+                try LoopThread.start {
                     BalancerLoop(start)?.run()
                     ending.oneEnded()
                 }
             }
         } catch {
-            for mailbox in mailboxes { mailbox.leave(stopBy: .min) }
-            throw error
+            stopLoops(by: .min)
+            throw BalancerError(.threads, error, "can't start a thread")
         }
     }
 
     deinit {
         // Nobody can call stop(drain:) any more.
-        for mailbox in mailboxes { mailbox.leave(stopBy: .min) }
+        stopLoops(by: .min)
     }
 
     /// Hands a new table to every loop. What is going on goes on; what comes is routed anew.
     public func update(_ table: RoutingTable) {
-        for mailbox in mailboxes { mailbox.leave(table: table) }
+        for mailbox in mailboxes { mailbox.leave { $0.table = table } }
     }
 
     /// Stops accepting, lets what is going on finish, and returns when all threads have ended.
     /// - Parameter drain: after that long everything still open is closed, tunnels too. 30 s is usual.
     public func stop(drain: Duration) async {
         let by = drain.nanoseconds.addingReportingOverflow(mesh_uptime())
-        for mailbox in mailboxes { mailbox.leave(stopBy: by.overflow ? .max : by.partialValue) }
+        stopLoops(by: by.overflow ? .max : by.partialValue)
         await ending.wait()
     }
 
     public var counters: BalancerCounters { BalancerCounters(of: loopCounters) }
 
-    private static func startThread(_ body: @escaping @Sendable () -> Void) throws(BalancerError) {
-        let box = Unmanaged.passRetained(ThreadBody(body))
-        var thread = pthread_t()
-        let error = pthread_create(
-            &thread, nil,
-            { argument in
-                if let argument { Unmanaged<ThreadBody>.fromOpaque(argument).takeRetainedValue().body() }
-                return nil
-            }, box.toOpaque())
-        guard error == 0 else {
-            box.release()
-            throw BalancerError(.threads, errno: error, "can't start a thread")
-        }
-        pthread_detach(thread)
-    }
-}
-
-private final class ThreadBody {
-    let body: @Sendable () -> Void
-    init(_ body: @escaping @Sendable () -> Void) { self.body = body }
-}
-
-/// Waits for the threads without holding one.
-private final class Ending: Sendable {
-    private struct State {
-        var running: Int
-        var waiting: [CheckedContinuation<Void, Never>] = []
-    }
-
-    private let state: Mutex<State>
-
-    init(running: Int) { state = Mutex(State(running: running)) }
-
-    func oneEnded() {
-        let done = state.withLock { state -> [CheckedContinuation<Void, Never>] in
-            state.running -= 1
-            guard state.running == 0 else { return [] }
-            defer { state.waiting = [] }
-            return state.waiting
-        }
-        for continuation in done { continuation.resume() }
-    }
-
-    func wait() async {
-        await withCheckedContinuation { continuation in
-            let isOver = state.withLock { state in
-                if state.running > 0 { state.waiting.append(continuation) }
-                return state.running == 0
-            }
-            if isOver { continuation.resume() }
-        }
+    private func stopLoops(by uptime: Int64) {
+        for mailbox in mailboxes { mailbox.leave { $0.stopBy = uptime } }
     }
 }
 
@@ -135,8 +90,8 @@ public struct BalancerError: Error, Hashable, Sendable, CustomStringConvertible 
     /// One line for a person.
     public var description: String
 
-    init(_ code: Code, errno: Int32, _ text: String) {
+    init(_ code: Code, _ reason: SystemError, _ text: String) {
         self.code = code
-        description = "\(text): \(String(cString: strerror(errno)))"
+        description = "\(text): \(reason)"
     }
 }

@@ -1,6 +1,7 @@
 internal import CMeshSystem
 import Glibc
 import MeshCore
+import MeshLoop
 
 /// What a loop is made from, on its way to its thread.
 struct LoopStart: Sendable {
@@ -9,9 +10,17 @@ struct LoopStart: Sendable {
     let loops: Int
     let table: RoutingTable
     let listener: Listener
-    let mailbox: Mailbox
+    let mailbox: Mailbox<LoopLetters>
     let log: @Sendable (String) -> Void
     let counters = LoopCounters()
+}
+
+/// What is wanted of a balancer's loop.
+struct LoopLetters: Sendable {
+    /// Only the newest table matters.
+    var table: RoutingTable?
+    /// Uptime in nanoseconds after which nothing is waited for.
+    var stopBy: Int64?
 }
 
 /// One thread's event loop and everything that its connections share.
@@ -46,9 +55,8 @@ final class BalancerLoop {
     let forwardedLines: [UInt8]
 
     private let listener: Listener
-    private let mailbox: Mailbox
-    private let epoll: Int32
-    private let events: UnsafeMutableRawPointer
+    private let mailbox: Mailbox<LoopLetters>
+    private let poll: Poll
     private var connections: [Connection?] = []
     private var generation: UInt64 = 0
     private var clientCount = 0
@@ -59,7 +67,6 @@ final class BalancerLoop {
     /// Taken off a full batch, so that one who always has more to read does not keep the rest waiting.
     private var postponed: [Connection] = []
 
-    private static let eventsMax: Int32 = 512
     private static let acceptsPerTurnMax = 64
 
     struct Scratch {
@@ -94,7 +101,12 @@ final class BalancerLoop {
 
     /// Nil when the system gives no epoll descriptor.
     init?(_ start: LoopStart) {
-        epoll = mesh_epoll_create()
+        guard let poll = try? Poll(), poll.add(start.mailbox.descriptor, Poll.readable, tag: UInt64(UInt32(start.mailbox.descriptor)))
+        else {
+            start.log("a balancer loop can't start: no epoll descriptor")
+            return nil
+        }
+        self.poll = poll
         configuration = start.configuration
         waits = Waits(start.configuration.timeouts)
         counters = start.counters
@@ -105,25 +117,18 @@ final class BalancerLoop {
         router = RequestRouter(table: start.table, algorithm: start.configuration.algorithm())
         silence = SilenceLimit(shortest: start.configuration.timeouts.silence)
         complaints = Complaints(log: start.log)
-        events = .allocate(byteCount: Int(Self.eventsMax) * mesh_epoll_event_size(), alignment: 16)
         forwardedLines = Array("X-Forwarded-Proto: http\r\nX-Forwarded-Port: \(start.listener.address.port)\r\n".utf8)
         let wanted = start.configuration.limits.clientConnectionsMax
         let derived = Int(clamping: mesh_descriptor_limit() / 2) - 64
         clientsMax = max(1, (wanted > 0 ? wanted : max(derived, 16)) / start.loops)
         postponed.reserveCapacity(64)
-        guard epoll >= 0, mesh_epoll_add(epoll, mailbox.descriptor, 1, UInt64(UInt32(mailbox.descriptor))) == 0 else {
-            start.log("a balancer loop can't start: no epoll descriptor")
-            return nil
-        }
         adopt(start.table)
     }
 
     deinit {
-        events.deallocate()
         scratch.start.deallocate()
         lines.release()
         buffers.releaseAll()
-        if epoll >= 0 { mesh_close(epoll) }
     }
 
     // MARK: Turning
@@ -132,9 +137,9 @@ final class BalancerLoop {
         while !(isDraining && (clientCount == 0 || now >= stopBy)) {
             keepAccepting()
             let wait = postponed.isEmpty ? millisecondsToWait() : 0
-            let count = mesh_epoll_wait(epoll, events, Self.eventsMax, wait)
+            let count = poll.wait(milliseconds: wait)
             now = mesh_uptime()
-            for index in 0..<max(0, count) { handleEvent(index) }
+            for index in 0..<count { handleEvent(index) }
             let again = postponed
             if !again.isEmpty {
                 postponed.removeAll(keepingCapacity: true)
@@ -149,8 +154,7 @@ final class BalancerLoop {
     }
 
     private func handleEvent(_ index: Int32) {
-        var flags: UInt32 = 0
-        let tag = mesh_epoll_event(events, index, &flags)
+        let (tag, flags) = poll.event(index)
         let descriptor = Int(UInt32(truncatingIfNeeded: tag))
         if tag >> 32 == 0 {
             if Int32(descriptor) == mailbox.descriptor { readMail() } else { acceptClients() }
@@ -204,7 +208,7 @@ final class BalancerLoop {
     func register<Made: Connection>(_ descriptor: Int32, _ make: (_ tag: UInt64) -> Made) -> Made? {
         generation = generation == UInt64(UInt32.max) ? 1 : generation + 1
         let tag = generation << 32 | UInt64(UInt32(descriptor))
-        guard mesh_epoll_add(epoll, descriptor, mesh_epoll_edges(), tag) == 0 else {
+        guard poll.add(descriptor, Poll.edges, tag: tag) else {
             mesh_close(descriptor)
             return nil
         }
@@ -237,9 +241,9 @@ final class BalancerLoop {
         let wanted = !isDraining && clientCount < clientsMax
         if wanted, !isAccepting, acceptAgainAt == .max || now >= acceptAgainAt {
             acceptAgainAt = .max
-            isAccepting = mesh_epoll_add(epoll, listener.descriptor, 1, UInt64(UInt32(listener.descriptor))) == 0
+            isAccepting = poll.add(listener.descriptor, Poll.readable, tag: UInt64(UInt32(listener.descriptor)))
         } else if !wanted, isAccepting {
-            _ = mesh_epoll_remove(epoll, listener.descriptor)
+            poll.remove(listener.descriptor)
             isAccepting = false
         }
     }
@@ -259,7 +263,7 @@ final class BalancerLoop {
             if descriptor == -Int32(EAGAIN) { return }
             // Out of descriptors: asking at once again would spin.
             complaints.complain(.descriptors, at: now, "can't accept clients: error \(-descriptor); raise the open files limit")
-            _ = mesh_epoll_remove(epoll, listener.descriptor)
+            poll.remove(listener.descriptor)
             isAccepting = false
             acceptAgainAt = deadline(after: 100_000_000)
             return
@@ -269,7 +273,7 @@ final class BalancerLoop {
     // MARK: Mail
 
     private func readMail() {
-        let letters = mailbox.collect()
+        let letters = mailbox.collect(leaving: LoopLetters())
         if let table = letters.table {
             router.replace(with: table)
             adopt(table)

@@ -131,7 +131,7 @@ extension ClientConnection {
             }
         }
         var address = pool.address
-        let descriptor = mesh_connect(&address)
+        let descriptor = mesh_connect(&address, nil)
         guard descriptor >= 0 else { return nil }
         loop.counters.upstreamsDialled.add()
         return loop.register(descriptor) { UpstreamConnection(descriptor: descriptor, tag: $0, pool: pool) }

@@ -1,5 +1,6 @@
 internal import CMeshSystem
 import MeshCore
+import MeshLoop
 
 /// A connection from a client: takes requests one after the other, and answers them in that order.
 final class ClientConnection: Connection {

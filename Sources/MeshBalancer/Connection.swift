@@ -1,6 +1,7 @@
 internal import CMeshSystem
 import Glibc
 import MeshCore
+import MeshLoop
 
 /// A socket in a loop: readiness, unsent output, one deadline.
 ///
@@ -12,12 +13,13 @@ class Connection {
     let tag: UInt64
     final private(set) var isClosed = false
 
-    /// There may be something to read.
-    final var isReadable = false
-    /// The peer has finished sending, or the connection is broken: read until the end shows.
-    final private(set) var isPeerDone = false
-    /// Reading or writing is certain to fail.
-    final private(set) var isBroken = false
+    private final var readiness = Readiness()
+    final var isReadable: Bool {
+        get { readiness.isReadable }
+        set { readiness.isReadable = newValue }
+    }
+    final var isPeerDone: Bool { readiness.isPeerDone }
+    final var isBroken: Bool { readiness.isBroken }
 
     /// A tunnel's peer has finished sending, and its end was passed on.
     final var hasFinished = false
@@ -41,11 +43,7 @@ class Connection {
     /// Gives back what a subclass holds. The descriptor is still open.
     func willClose(in loop: BalancerLoop) {}
 
-    final func note(_ flags: UInt32) {
-        if mesh_says_readable(flags) { isReadable = true }
-        if mesh_says_done(flags) { isPeerDone = true }
-        if mesh_says_broken(flags) { isBroken = true }
-    }
+    final func note(_ flags: UInt32) { readiness.note(flags) }
 
     final func setDeadline(_ deadline: Int64, in loop: BalancerLoop) {
         self.deadline = deadline
@@ -64,23 +62,8 @@ class Connection {
 
     // MARK: Reading
 
-    enum Received {
-        case bytes(Int)
-        case end
-        case nothing
-        case failure
-    }
-
-    /// One read. A short one means that the socket is empty, so no second call is made to hear it say so.
-    final func receive(into memory: UnsafeMutableRawPointer, _ room: Int) -> Received {
-        let count = mesh_recv(descriptor, memory, room)
-        if count > 0 {
-            if count < room && !isPeerDone { isReadable = false }
-            return .bytes(count)
-        }
-        isReadable = false
-        if count == 0 { return .end }
-        return count == -Int(EAGAIN) ? .nothing : .failure
+    final func receive(into memory: UnsafeMutableRawPointer, _ room: Int) -> Readiness.Received {
+        readiness.receive(from: descriptor, into: memory, room)
     }
 
     // MARK: Writing

@@ -1,5 +1,6 @@
 internal import CMeshSystem
 import MeshCore
+import MeshLoop
 import Synchronization
 
 /// A listening socket. Closed by the loop that accepts from it, or with its last owner.
@@ -15,7 +16,7 @@ final class Listener: Sendable {
         var raw = mesh_address(wanted)
         descriptor = mesh_listen(&raw, Self.backlog)
         guard descriptor >= 0 else {
-            throw BalancerError(.address, errno: -descriptor, "can't listen on \(wanted)")
+            throw BalancerError(.address, SystemError(number: -descriptor), "can't listen on \(wanted)")
         }
         address = mesh_local_address(descriptor, &raw) == 0 ? raw.endpoint ?? wanted : wanted
     }

@@ -1,4 +1,5 @@
 internal import CMeshSystem
+import MeshLoop
 
 /// Raw bytes between two connections, each way at the pace of its reader. One side may finish sending while the other goes on (half-close).
 extension Connection {

@@ -1,5 +1,6 @@
 internal import CMeshSystem
 import MeshCore
+import MeshLoop
 
 /// A connection to an instance.
 final class UpstreamConnection: Connection {

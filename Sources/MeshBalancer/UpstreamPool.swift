@@ -1,5 +1,6 @@
 internal import CMeshSystem
 import MeshCore
+import MeshLoop
 
 /// One loop's connections to one instance. The one used last is used next: it is the likeliest to be open, and what is not needed ages out.
 final class UpstreamPool {
@@ -49,17 +50,6 @@ final class UpstreamPool {
 }
 
 extension mesh_address {
-    init(_ endpoint: Endpoint) {
-        self.init()
-        length = UInt8(endpoint.address.count)
-        port = endpoint.port
-        withUnsafeMutableBytes(of: &bytes) { $0.copyBytes(from: endpoint.address) }
-    }
-
-    var endpoint: Endpoint? {
-        Endpoint(address: withUnsafeBytes(of: bytes) { Array($0.prefix(Int(length))) }, port: port)
-    }
-
     /// The address as text; an IPv4 client of an IPv6 listener is written as IPv4.
     var host: String {
         guard let endpoint else { return "unknown" }

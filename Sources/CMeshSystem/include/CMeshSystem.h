@@ -18,11 +18,20 @@ struct mesh_address {
 
 int mesh_epoll_create(void);
 int mesh_epoll_add(int epoll, int fd, uint32_t events, uint64_t tag);
+int mesh_epoll_change(int epoll, int fd, uint32_t events, uint64_t tag);
 int mesh_epoll_remove(int epoll, int fd);
 uint32_t mesh_epoll_edges(void);
+uint32_t mesh_epoll_reading_edges(void);
+uint32_t mesh_epoll_readable(void);
 long mesh_epoll_event_size(void);
 int mesh_epoll_wait(int epoll, void *events, int count, int milliseconds);
 uint64_t mesh_epoll_event(const void *events, int index, uint32_t *flags);
+// Whether a call of those below only had to wait.
+bool mesh_says_again(long result);
+// Whether a connection came to nothing because nobody listens there.
+bool mesh_says_refused(int error);
+// What an error means, for a person.
+const char *mesh_error_text(int error);
 bool mesh_says_readable(uint32_t flags);
 bool mesh_says_done(uint32_t flags);
 bool mesh_says_broken(uint32_t flags);
@@ -33,13 +42,27 @@ void mesh_eventfd_clear(int fd);
 int mesh_listen(const struct mesh_address *address, int backlog);
 // Whether somebody listens at an address already, whom a listener that shares its port would silently join: 0, or the error.
 int mesh_probe(const struct mesh_address *address);
+// A listener; with a backlog of 0 a socket for datagrams. That one does without SO_REUSEADDR: two processes could share the port, each hearing half.
+int mesh_bind(const struct mesh_address *address, int backlog);
+// A listener at a path, whose file has that mode before anybody can connect.
+int mesh_bind_path(const char *path, unsigned int mode, int backlog);
+// Whether somebody listens at a path: 0, or the error.
+int mesh_probe_path(const char *path);
 int mesh_local_address(int fd, struct mesh_address *address);
 int mesh_accept(int listener, struct mesh_address *peer);
-// A socket that is connecting: success or failure shows with writability. A failure that is known at once is returned.
-int mesh_connect(const struct mesh_address *address);
+// A socket that is connecting, from `source` when it isn't null: success or failure shows with writability. A failure that is known at once is returned.
+int mesh_connect(const struct mesh_address *address, const struct mesh_address *source);
 int mesh_socket_error(int fd);
 long mesh_recv(int fd, void *bytes, long count);
 long mesh_send(int fd, const void *bytes, long count);
+// A datagram and who sent it. One that is longer than the room for it is cut off, and its own length returned.
+long mesh_recv_from(int fd, void *bytes, long count, struct mesh_address *source);
+long mesh_send_to(int fd, const void *bytes, long count, const struct mesh_address *target);
+// TCP_NODELAY, SO_KEEPALIVE and TCP_USER_TIMEOUT (tcp(7)): how long what was sent may go unacknowledged.
+void mesh_set_link_options(int fd, int unacknowledged_milliseconds);
+void mesh_set_no_delay(int fd);
+// The kernel caps it.
+void mesh_set_receive_buffer(int fd, int bytes);
 // Whether an idle connection is as it should be: open, with nothing to read.
 bool mesh_is_quiet(int fd);
 void mesh_finish_writing(int fd);
