@@ -65,9 +65,7 @@ let package = Package(
         .target(
             name: "MeshAgent",
             dependencies: [
-                // Asks name servers for services. The agent does without elsewhere.
-                .target(name: "CMeshSystem", condition: .when(platforms: [.linux])),
-                "MeshCore", collections, logging, nioCore, nioHTTP1, nioPosix, serviceLifecycle,
+                "CMeshSystem", "MeshCore", "MeshLoop", collections, logging, nioCore, nioHTTP1, nioPosix, serviceLifecycle,
             ],
             swiftSettings: settings
         ),
@@ -132,7 +130,7 @@ let package = Package(
         .testTarget(
             name: "MeshAgentTests",
             dependencies: [
-                "LogCapture", "MeshAgent", "MeshCore", "TemporaryDirectory", logging, nioCore, nioPosix, serviceLifecycle,
+                "LogCapture", "MeshAgent", "MeshCore", "MeshLoop", "TemporaryDirectory", logging, nioCore, nioPosix, serviceLifecycle,
             ],
             swiftSettings: settings
         ),

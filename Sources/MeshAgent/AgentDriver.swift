@@ -1,44 +1,43 @@
 import DequeModule
 import Logging
 import MeshCore
-import NIOCore
 
-/// The core on its event loop, and the doors around it.
+/// The core on its thread, and the doors around it.
 ///
-/// Everything here happens on one loop: inputs come one at a time, each step's directives are carried out in their order, and what they
+/// Everything here happens on one thread: inputs come one at a time, each step's directives are carried out in their order, and what they
 /// cause at once (a link that is refused, a client that is closed) waits in `inbox` until they are through. Nothing is locked, and no
 /// input is ever seen while another is being handled.
 final class AgentDriver {
-    let loop: any EventLoop
+    let loop: AgentLoop
     let logger: Logger
     private let outlets: AgentOutlets
     private var core: any AgentStepping
     private var phase = Phase.opening
-    /// Empty between two turns of the loop, but for what comes while the listeners open; that is bounded by the doors' own limits.
+    /// What a step caused at once. Empty between two inputs.
     private var inbox: Deque<AgentInput> = []
     private var isStepping = false
     /// Doors that wrote something in this turn of the loop.
     private var unflushed: [any Flushing] = []
-    private var isFlushDue = false
-    private(set) var troubles: TroubleLedger
+    private let handle: AgentHandle
     private var questions = AdminQuestions()
     private let keyReader: KeyReader?
+    /// Who asked for the key file to be read again, in the order in which it is read.
+    private var keyReads: Deque<(force: Bool, answer: (KeyReloadResult) -> Void)> = []
     /// What the core was told to follow, and who wants to know what came of it, in the order they asked. Empty between two turns of the loop.
     private var keyReloads: Deque<(keys: KeyFile, answer: (KeyReloadResult) -> Void)> = []
 
     /// Those under way: as many as the core has set, which its own bounds limit.
-    private var timers: [AgentTimer: Scheduled<Void>] = [:]
+    private var timers: [AgentTimer: LoopTimer] = [:]
 
     private var gossip: GossipSocket?
     private var links: PeerLinks?
     private var clients: ClientTable?
-    private var admin: AdminTable?
-    private var seeds: SeedFinder?
-    private var snapshot: SnapshotKeeper?
-    private var listeners: [any Channel] = []
+    private(set) var seeds: SeedFinder?
+    private(set) var snapshot: SnapshotKeeper?
+    private var listeners: [LoopListener] = []
 
     enum Phase {
-        /// The listeners are being opened. Can transition to running, departed.
+        /// The doors are being opened. Can transition to running, departed.
         case opening
         /// Can transition to leaving, departed.
         case running
@@ -48,13 +47,13 @@ final class AgentDriver {
         case departed
     }
 
-    init(core: any AgentStepping, keyReader: KeyReader?, loop: any EventLoop, logger: Logger, outlets: AgentOutlets) {
+    init(core: any AgentStepping, keyReader: KeyReader?, loop: AgentLoop, handle: AgentHandle, logger: Logger, outlets: AgentOutlets) {
         self.core = core
         self.keyReader = keyReader
         self.loop = loop
+        self.handle = handle
         self.logger = logger
         self.outlets = outlets
-        troubles = TroubleLedger(logger: logger)
     }
 
     var view: MeshView { core.view }
@@ -67,7 +66,7 @@ final class AgentDriver {
     func end(of key: SessionKey) -> SessionEnd? { core.end(of: key) }
     var figures: AgentFigures {
         AgentFigures(
-            status: core.status, view: core.view, troubles: troubles.counts.map { ($0.0.rawValue, $0.1) }, links: links?.count ?? 0,
+            status: core.status, view: core.view, troubles: handle.troubles.counts.map { ($0.0.rawValue, $0.1) }, links: links?.count ?? 0,
             clients: clients?.count ?? 0)
     }
 
@@ -75,43 +74,39 @@ final class AgentDriver {
 
     /// The doors exist before they are open, so that what comes through one at once finds the others.
     func equip(
-        gossip: GossipSocket, links: PeerLinks, clients: ClientTable?, admin: AdminTable?, seeds: SeedFinder?, snapshot: SnapshotKeeper?
+        gossip: GossipSocket, links: PeerLinks, clients: ClientTable?, seeds: SeedFinder?, snapshot: SnapshotKeeper?,
+        listeners: [LoopListener]
     ) {
         self.seeds = seeds
         self.snapshot = snapshot
         self.gossip = gossip
         self.links = links
         self.clients = clients
-        self.admin = admin
-    }
-
-    func opened(_ listener: any Channel) {
-        if phase == .departed { listener.close(promise: nil) } else { listeners.append(listener) }
+        self.listeners = listeners
     }
 
     /// All doors are open.
     func start() {
         guard phase == .opening else { return }
         phase = .running
-        inbox.prepend(.start)
-        drain()
+        feed(.start)
         seeds?.start()
         snapshot?.start()
     }
 
     func feed(_ input: AgentInput) {
         guard phase != .departed else { return }
-        if phase == .opening, case .datagram = input { return }
         // Mostly nothing waits, and to queue it would copy it twice.
-        guard phase != .opening, !isStepping else { return inbox.append(input) }
+        guard !isStepping else { return inbox.append(input) }
         isStepping = true
         take(input)
-        drain()
+        while let input = inbox.popFirst() { take(input) }
+        isStepping = false
     }
 
     /// Writes the reply to a request that needs no step; false for any other, which is to be fed.
     func answerAtOnce(_ request: ClientRequest, to reply: inout [UInt8]) -> Bool {
-        guard phase == .running, !isStepping, inbox.isEmpty else { return false }
+        guard phase == .running, !isStepping else { return false }
         return core.answerAtOnce(request, at: SystemClock.now(), to: &reply)
     }
 
@@ -137,13 +132,12 @@ final class AgentDriver {
     /// Reads the key file again, off the loop, and tells the core what it says now. What came of it is logged, whoever asked.
     func reloadKeys(force: Bool, then answer: @escaping (KeyReloadResult) -> Void = { _ in }) {
         guard let keyReader else { return keysStay(because: .notAFile, answer) }
-        let bound = NIOLoopBound((driver: self, answer: answer), eventLoop: loop)
-        keyReader.read { result in
-            bound.eventLoop.execute { bound.value.driver.load(result, force: force, then: bound.value.answer) }
-        }
+        keyReads.append((force, answer))
+        keyReader.read { [handle] result in handle.execute { $0.load(result) } }
     }
 
-    private func load(_ read: Result<KeyFile, KeyReloadFailure>, force: Bool, then answer: @escaping (KeyReloadResult) -> Void) {
+    private func load(_ read: Result<KeyFile, KeyReloadFailure>) {
+        guard let (force, answer) = keyReads.popFirst() else { return }
         guard phase == .running else { return keysStay(because: .notRunning, answer) }
         switch read {
         case .success(let keys):
@@ -151,12 +145,6 @@ final class AgentDriver {
             feed(.reloadKeys(keys, force: force))
         case .failure(let failure): keysStay(because: failure, answer)
         }
-    }
-
-    private func drain() {
-        isStepping = true
-        while let input = inbox.popFirst() { take(input) }
-        isStepping = false
     }
 
     private func take(_ input: AgentInput) {
@@ -172,7 +160,7 @@ final class AgentDriver {
         case .linkMessage(let link, let message): links?.send(message, over: link)
         case .closeLink(let link): links?.close(link)
         case .timer(let timer, let delay): schedule(timer, after: delay)
-        case .cancelTimer(let timer): timers.removeValue(forKey: timer)?.cancel()
+        case .cancelTimer(let timer): if let timer = timers.removeValue(forKey: timer) { loop.cancel(timer) }
         case .reply(let request, let response):
             if request.client == AdminQuestions.client {
                 questions.take(request)?(response)
@@ -192,25 +180,15 @@ final class AgentDriver {
         }
     }
 
-    /// A timeout is judged only after everything that the kernel already received was heard, or a busy agent would suspect the living.
-    private func schedule(_ timer: AgentTimer, after delay: Duration, postponed: Int = 0) {
-        let delay = TimeAmount.nanoseconds(min(delay.nanoseconds, Self.timerNanosecondsMax))
-        timers[timer] = loop.assumeIsolated().scheduleTask(in: delay) { [weak self] in
-            guard let self else { return }
-            timers[timer] = nil
-            if postponed < Self.postponementsMax, gossip?.mayHoldMore ?? false {
-                schedule(timer, after: .milliseconds(1), postponed: postponed + 1)
-            } else {
-                feed(.timer(timer))
-            }
+    private func schedule(_ timer: AgentTimer, after delay: Duration) {
+        timers[timer] = loop.schedule(after: delay) { [weak self] in
+            self?.timers[timer] = nil
+            self?.feed(.timer(timer))
         }
     }
 
-    /// A century: NIO adds the delay to its clock, and a configured duration without end must not overflow there.
-    private static let timerNanosecondsMax: Int64 = 100 * 365 * 86_400 * 1_000_000_000
-
-    /// Under a flood that never ends, time goes on all the same: 8 turns of 64 datagrams, then the timer counts.
-    private static let postponementsMax = 8
+    /// Whether the kernel may hold gossip that was received before a timer that is due now.
+    var mayHearMore: Bool { gossip?.mayHoldMore ?? false }
 
     private func ask(_ request: MirrorRequest) {
         let ticket = request.ticket
@@ -266,6 +244,7 @@ final class AgentDriver {
         phase = .departed
         inbox.removeAll()
         questions.failAll(ClientFailure(.unavailable, "the agent has left the mesh"))
+        while let read = keyReads.popFirst() { read.answer(.failure(.notRunning)) }
         while let reload = keyReloads.popFirst() { reload.answer(.failure(.notRunning)) }
         outlets.signals.yield(signal)
     }
@@ -273,43 +252,37 @@ final class AgentDriver {
     /// Closes every door. What was said before, the last words of a leaving agent included, has been handed to the kernel.
     func close() {
         depart()
-        for listener in listeners { listener.close(promise: nil) }
-        listeners = []
+        for listener in listeners { listener.close() }
         gossip?.close()
         links?.closeAll()
         clients?.closeAll()
-        admin?.closeAll()
         seeds?.close()
         snapshot?.close()
         // The doors hold the driver; without this neither would ever go.
-        (gossip, links, clients, admin, seeds, snapshot) = (nil, nil, nil, nil, nil, nil)
+        (gossip, links, clients, seeds, snapshot, listeners) = (nil, nil, nil, nil, nil, [])
+        unflushed = []
     }
 
     // MARK: For the doors
 
-    func note(_ trouble: Trouble, _ detail: @autoclosure () -> String) {
-        troubles.note(trouble, at: SystemClock.now(), detail())
-    }
+    func note(_ trouble: Trouble, _ detail: @autoclosure () -> String) { handle.troubles.note(trouble, detail()) }
+
+    /// Has `body` run here, some time soon, from any other thread.
+    var executor: AgentHandle { handle }
 
     /// Whoever has something to write asks for a flush at the end of the loop's turn, once.
     ///
-    /// The loop runs what it is told to execute when everything that was readable has been read. So what many connections asked in one turn is
-    /// answered at its end, one write a connection: each write wakes who reads there, and one woken in the middle would only compete for the CPU.
-    func willFlush(_ door: any Flushing) {
-        unflushed.append(door)
-        guard !isFlushDue else { return }
-        isFlushDue = true
-        loop.assumeIsolated().execute { self.flushAll() }
-    }
+    /// So what many connections asked in one turn is answered at its end, one write a connection: each write wakes who reads there, and one woken
+    /// in the middle would only compete for the CPU.
+    func willFlush(_ door: any Flushing) { unflushed.append(door) }
 
-    private func flushAll() {
+    func flushAll() {
         // A flush that fails closes its door, of which the core is told at once; what it says of it goes out with the rest.
         while !unflushed.isEmpty {
             let waiting = unflushed
             unflushed.removeAll(keepingCapacity: true)
             for door in waiting { door.flush() }
         }
-        isFlushDue = false
     }
 }
 

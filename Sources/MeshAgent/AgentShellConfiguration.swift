@@ -57,7 +57,7 @@ public struct AgentShellConfiguration: Sendable {
 
 /// What runs beside an agent in one process, such as a balancer, and shows through the agent's admin listener.
 ///
-/// Both are asked on the agent's event loop and must not wait.
+/// Both are asked on the agent's thread and must not wait.
 public struct AgentCompanion: Sendable {
     /// Asked at each scrape of `/metrics`, which shows them after the agent's own.
     public var metrics: @Sendable () -> [Metric]

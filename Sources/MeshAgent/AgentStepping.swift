@@ -2,7 +2,7 @@ public import MeshCore
 
 /// What the shell drives: ``MeshCore/AgentCore``, or a test's script in its place.
 ///
-/// The shell calls it on one event loop, one step at a time, and carries out the directives in their order.
+/// The shell calls it on one thread, one step at a time, and carries out the directives in their order.
 public protocol AgentStepping: Sendable {
     /// This run of the agent, as peer links introduce it. Changes when the core takes a new life.
     var id: MemberID { get }

@@ -1,16 +1,10 @@
+internal import CMeshSystem
+import Glibc
 import MeshCore
-import NIOCore
+import MeshLoop
 
-#if canImport(Glibc)
-    import Glibc
-#else
-    import Darwin
-#endif
-
-/// A socket that is bound, and listening when it is a stream, before the event loop gets it.
-///
-/// Bound here rather than by NIO for three reasons: every mistake of a configuration is found before anything runs and becomes one clear
-/// ``AgentStartError``; a Unix socket gets its mode before anybody can connect; and the gossip socket outlives a channel that fails.
+/// A socket that is bound, and listening when it is a stream, before a loop gets it. So every mistake of a configuration is found before anything runs
+/// and becomes one clear ``AgentStartError``.
 struct BoundSocket {
     let descriptor: CInt
     /// The port that the system chose, when it was asked to; 0 for a Unix socket.
@@ -21,12 +15,11 @@ struct BoundSocket {
     private static let backlog: CInt = 256
 
     static func listener(on endpoint: Endpoint) throws(AgentStartError) -> BoundSocket {
-        try bound(endpoint, kind: stream, isReused: true) { descriptor in listen(descriptor, backlog) }
+        try bound(endpoint, backlog: backlog)
     }
 
-    /// Without `SO_REUSEADDR`: on Linux it would let two agents share the port, each hearing half of the gossip.
     static func datagram(on endpoint: Endpoint) throws(AgentStartError) -> BoundSocket {
-        try bound(endpoint, kind: datagram, isReused: false) { _ in 0 }
+        try bound(endpoint, backlog: 0)
     }
 
     /// A gossip socket and a peer listener on one port. When the system chooses, it knows of only one of the two, so a clash is tried again.
@@ -47,92 +40,51 @@ struct BoundSocket {
     static func listener(onPath path: String) throws(AgentStartError) -> BoundSocket {
         try ListenAddress.check(path: path)
         try SocketFile.removeStale(path)
-        guard let address = try? SocketAddress(unixDomainSocketPath: path) else {
-            throw AgentStartError(.socketPath, "\(path) can't name a Unix socket: choose another path")
-        }
-        let descriptor = try open(AF_UNIX, stream)
-        do throws(AgentStartError) {
-            // Nobody can connect between bind and listen, so the mode is in force before the first connection.
-            guard address.withSockAddr({ bind(descriptor, $0, socklen_t($1)) }) == 0, chmod(path, 0o600) == 0,
-                listen(descriptor, backlog) == 0
-            else { throw SocketFile.error(path, errno) }
-            return BoundSocket(descriptor: descriptor, port: 0, file: SocketFile(path: path))
-        } catch {
-            _ = systemClose(descriptor)
-            throw error
-        }
+        let descriptor = mesh_bind_path(path, 0o600, backlog)
+        guard descriptor >= 0 else { throw SocketFile.error(path, SystemError(number: -descriptor)) }
+        return BoundSocket(descriptor: descriptor, port: 0, file: SocketFile(path: path))
     }
 
-    /// Another descriptor of the same socket, to give away; nil when the process has no descriptors left.
-    func duplicate() -> CInt? {
-        let copy = fcntl(descriptor, F_DUPFD_CLOEXEC, 0)
-        return copy < 0 ? nil : copy
-    }
-
-    /// For a socket that the event loop did not get.
+    /// For a socket that no loop got.
     func close() {
-        _ = systemClose(descriptor)
+        mesh_close(descriptor)
         file?.remove()
     }
 
-    private static func bound(
-        _ endpoint: Endpoint, kind: CInt, isReused: Bool, _ finish: (CInt) -> CInt
-    ) throws(AgentStartError) -> BoundSocket {
-        guard let address = endpoint.socketAddress else { throw AgentStartError(.invalidAddress, "\(endpoint) is not an address") }
-        let descriptor = try open(endpoint.address.count == 4 ? AF_INET : AF_INET6, kind)
-        var yes: CInt = 1
-        if isReused { setsockopt(descriptor, SOL_SOCKET, SO_REUSEADDR, &yes, socklen_t(MemoryLayout<CInt>.size)) }
-        guard address.withSockAddr({ bind(descriptor, $0, socklen_t($1)) }) == 0, finish(descriptor) == 0,
-            let port = port(of: descriptor)
-        else {
-            let number = errno
-            _ = systemClose(descriptor)
-            throw error(endpoint, number)
+    private static func bound(_ endpoint: Endpoint, backlog: CInt) throws(AgentStartError) -> BoundSocket {
+        var address = mesh_address(endpoint)
+        let descriptor = mesh_bind(&address, backlog)
+        guard descriptor >= 0 else { throw error(endpoint, SystemError(number: -descriptor)) }
+        let result = mesh_local_address(descriptor, &address)
+        guard result == 0 else {
+            mesh_close(descriptor)
+            throw error(endpoint, SystemError(number: -result))
         }
-        return BoundSocket(descriptor: descriptor, port: port, file: nil)
+        return BoundSocket(descriptor: descriptor, port: address.port, file: nil)
     }
 
-    private static func open(_ family: CInt, _ kind: CInt) throws(AgentStartError) -> CInt {
-        let descriptor = socket(family, kind, 0)
-        guard descriptor >= 0 else {
-            throw AgentStartError(.addressUnavailable, "no socket can be opened (\(reason(errno))): raise the limit of open files")
-        }
-        _ = fcntl(descriptor, F_SETFD, FD_CLOEXEC)
-        return descriptor
-    }
-
-    /// The port stands in the same place for both families.
-    private static func port(of descriptor: CInt) -> UInt16? {
-        var storage = sockaddr_storage()
-        var length = socklen_t(MemoryLayout<sockaddr_storage>.size)
-        return withUnsafeMutablePointer(to: &storage) { storage in
-            storage.withMemoryRebound(to: sockaddr.self, capacity: 1) { getsockname(descriptor, $0, &length) == 0 }
-                ? UInt16(bigEndian: UnsafeRawPointer(storage).load(fromByteOffset: 2, as: UInt16.self)) : nil
-        }
-    }
-
-    private static func error(_ endpoint: Endpoint, _ number: CInt) -> AgentStartError {
-        switch number {
+    private static func error(_ endpoint: Endpoint, _ reason: SystemError) -> AgentStartError {
+        switch reason.number {
         case EADDRINUSE:
             AgentStartError(.addressInUse, "\(endpoint) is in use: stop the process that listens there, or choose another port")
         case EADDRNOTAVAIL:
             AgentStartError(.addressUnavailable, "this machine has no address \(endpoint.host): bind one of its own, or 0.0.0.0")
         case EACCES:
             AgentStartError(.addressUnavailable, "port \(endpoint.port) is not for this user: choose one from 1024 up")
+        case EMFILE, ENFILE: .noSocket(reason)
         default:
-            AgentStartError(.addressUnavailable, "\(endpoint) can't be bound (\(reason(number))): choose another address")
+            AgentStartError(.addressUnavailable, "\(endpoint) can't be bound (\(reason)): choose another address")
         }
     }
+}
 
-    static func reason(_ number: CInt) -> String { String(cString: strerror(number)) }
+extension AgentStartError {
+    static func noSocket(_ reason: SystemError) -> AgentStartError {
+        AgentStartError(.addressUnavailable, "no socket can be opened (\(reason)): raise the limit of open files")
+    }
 
-    #if canImport(Glibc)
-        private static let stream = CInt(SOCK_STREAM.rawValue)
-        private static let datagram = CInt(SOCK_DGRAM.rawValue)
-    #else
-        private static let stream = SOCK_STREAM
-        private static let datagram = SOCK_DGRAM
-    #endif
+    /// The one limit that epoll has of its own (epoll(7)).
+    static let unwatched = AgentStartError(.addressUnavailable, "no more sockets can be watched: raise fs.epoll.max_user_watches")
 }
 
 /// The file that a Unix socket is found by.
@@ -171,12 +123,13 @@ struct SocketFile {
         unlink(path)
     }
 
-    static func error(_ path: String, _ number: CInt) -> AgentStartError {
+    static func error(_ path: String, _ reason: SystemError) -> AgentStartError {
         let directory = path.lastIndex(of: "/").map { $0 == path.startIndex ? "/" : String(path[..<$0]) } ?? "."
-        return switch number {
+        return switch reason.number {
         case ENOENT, ENOTDIR: AgentStartError(.socketPath, "\(path) can't be made because \(directory) is no directory: create it first")
         case EACCES, EPERM, EROFS: AgentStartError(.socketPath, "\(path) can't be made: let this user write to \(directory)")
-        default: AgentStartError(.socketPath, "\(path) can't be made (\(BoundSocket.reason(number))): choose another path")
+        case EMFILE, ENFILE: .noSocket(reason)
+        default: AgentStartError(.socketPath, "\(path) can't be made (\(reason)): choose another path")
         }
     }
 
@@ -188,23 +141,10 @@ struct SocketFile {
 
     /// Nil when we may not ask. A full backlog is an answer too: somebody holds it.
     private static func answers(_ path: String) -> Bool? {
-        guard let address = try? SocketAddress(unixDomainSocketPath: path) else { return nil }
-        #if canImport(Glibc)
-            let descriptor = socket(AF_UNIX, CInt(SOCK_STREAM.rawValue), 0)
-        #else
-            let descriptor = socket(AF_UNIX, SOCK_STREAM, 0)
-        #endif
-        guard descriptor >= 0 else { return nil }
-        defer { _ = systemClose(descriptor) }
-        _ = fcntl(descriptor, F_SETFL, O_NONBLOCK)
-        if address.withSockAddr({ connect(descriptor, $0, socklen_t($1)) }) == 0 { return true }
-        switch errno {
+        switch -mesh_probe_path(path) {
+        case 0, EAGAIN, EINPROGRESS: return true
         case ECONNREFUSED, ENOENT: return false
-        case EAGAIN, EINPROGRESS: return true
         default: return nil
         }
     }
 }
-
-/// Under a name of its own, since the types here have a `close` too.
-private func systemClose(_ descriptor: CInt) -> CInt { close(descriptor) }

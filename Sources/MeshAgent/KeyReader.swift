@@ -1,7 +1,7 @@
 import Dispatch
 import MeshCore
 
-/// The key file of an agent that runs, read again off its event loop. One read at a time, so that what was asked for last also counts last.
+/// The key file of an agent that runs, read again off its thread. One read at a time, so that what was asked for last also counts last.
 struct KeyReader: Sendable {
     private let body: @Sendable () throws -> KeyFile
     private let queue = DispatchQueue(label: "sessionmesh.keys")

@@ -1,5 +1,6 @@
+internal import CMeshSystem
 public import MeshCore
-import NIOCore
+import MeshLoop
 
 /// Where one of an agent's own listeners is: `unix:PATH` or `HOST:PORT`.
 public enum ListenAddress: Hashable, Sendable, CustomStringConvertible {
@@ -25,7 +26,7 @@ public enum ListenAddress: Hashable, Sendable, CustomStringConvertible {
         }
     }
 
-    /// The kernel keeps the path in 108 bytes, a zero among them (104 on Darwin).
+    /// The kernel keeps the path in 108 bytes, a zero among them.
     static let pathBytesMax = 103
 
     static func check(path: String) throws(AgentStartError) {
@@ -80,29 +81,19 @@ extension Endpoint {
         return (String(host), port)
     }
 
-    /// An IPv4 address that came in through an IPv6 socket is taken for the IPv4 address that it is, so that a member has one endpoint.
-    init?(_ address: SocketAddress) {
-        // Where the address stands in `sockaddr_in` and `sockaddr_in6`, the same everywhere.
-        let place: Range<Int>
-        switch address {
-        case .v4: place = 4..<8
-        case .v6: place = 8..<24
-        case .unixDomainSocket: return nil
-        }
-        guard let port = address.port.flatMap(UInt16.init(exactly:)) else { return nil }
-        let bytes = address.withSockAddr { Array(UnsafeRawBufferPointer(start: $0, count: $1)[place]) }
-        self.init(address: bytes.starts(with: Self.mappedPrefix) ? Array(bytes[12...]) : bytes, port: port)
+    /// Nil for a Unix socket's. An IPv4 address that came in through an IPv6 socket is taken for the IPv4 address that it is, so that a member has one
+    /// endpoint.
+    init?(_ address: mesh_address) {
+        guard let endpoint = address.endpoint else { return nil }
+        let isMapped = endpoint.address.count == 16 && endpoint.address.starts(with: Self.mappedPrefix)
+        self.init(address: isMapped ? Array(endpoint.address[12...]) : endpoint.address, port: endpoint.port)
     }
 
     /// The address to give to a socket of the family of `local`; nil when such a socket can't reach it.
-    func socketAddress(fromSocketBoundTo local: Endpoint) -> SocketAddress? {
-        if local.address.count == address.count { return socketAddress }
+    func systemAddress(fromSocketBoundTo local: Endpoint) -> mesh_address? {
+        if local.address.count == address.count { return mesh_address(self) }
         guard local.address.count == 16, local.isUnspecified else { return nil }
-        return Endpoint(address: Self.mappedPrefix + address, port: port)?.socketAddress
-    }
-
-    var socketAddress: SocketAddress? {
-        try? SocketAddress(packedIPAddress: ByteBuffer(bytes: address), port: Int(port))
+        return Endpoint(address: Self.mappedPrefix + address, port: port).map { mesh_address($0) }
     }
 
     /// Reached from this machine alone.

@@ -1,9 +1,7 @@
 import MeshCore
-import NIOCore
-import NIOHTTP1
-import NIOPosix
+import MeshLoop
 
-/// The agent's sockets, bound and not yet on the event loop: all of them or none.
+/// The agent's sockets, bound and not yet in a loop: all of them or none.
 struct Listeners {
     let peers: BoundSocket
     let gossip: BoundSocket
@@ -38,8 +36,9 @@ struct Listeners {
         self.configuration = configuration
     }
 
-    func close() {
-        for socket in [peers, gossip, client, admin] { socket?.close() }
+    /// - Parameter exceptAdmin: when its socket is another's already.
+    func close(exceptAdmin: Bool = false) {
+        for socket in [peers, gossip, client, exceptAdmin ? nil : admin] { socket?.close() }
     }
 
     /// Where the gossip socket is bound, which is not always what is advertised.
@@ -87,96 +86,31 @@ extension ListenAddress {
     }
 }
 
-// MARK: Onto the loop
+// MARK: Into the loop
 
 extension AgentDriver {
-    /// Opens every door of `listeners` on the loop; when all are open, the core starts.
-    func open(_ listeners: Listeners, keys: GossipKeyRing, configuration: AgentShellConfiguration) -> EventLoopFuture<Void> {
+    /// Opens every door of `listeners` but the admin one, which is another thread's.
+    ///
+    /// - Throws: when the kernel can't watch another socket. All are the caller's still.
+    func open(_ listeners: Listeners, keys: GossipKeyRing, configuration: AgentShellConfiguration) throws(AgentStartError) {
         let gossip = GossipSocket(driver: self, socket: listeners.gossip, local: listeners.local)
         let links = PeerLinks(
             driver: self, keys: keys, label: configuration.label, local: listeners.local, endpoint: listeners.addresses.endpoint,
             pendingBytesMax: configuration.linkPendingBytesMax)
-        let token = configuration.client?.isLocalSocket == false ? configuration.clientToken.map { Array($0.utf8) } : nil
+        let isLocal = configuration.client?.isLocalSocket ?? true
+        let token = isLocal ? nil : configuration.clientToken.map { Array($0.utf8) }
         let clients = listeners.client.map { _ in ClientTable(driver: self, token: token, clientsMax: configuration.clientsMax) }
-        let admin = configuration.admin.map {
-            AdminTable(driver: self, isLocalSocket: $0.isLocalSocket, companion: configuration.companion)
-        }
         let seeds =
             configuration.seeds.isEmpty
             ? nil
             : SeedFinder(
                 driver: self, seeds: configuration.seeds, interval: configuration.seedInterval, lookup: configuration.seedLookup)
         let snapshot = configuration.snapshot.map { SnapshotKeeper(driver: self, file: $0) }
-        equip(gossip: gossip, links: links, clients: clients, admin: admin, seeds: seeds, snapshot: snapshot)
-
-        var opening = [gossip.open(), accept(on: listeners.peers) { try $0.addPeerLink(links) }]
-        if let socket = listeners.client, let clients { opening.append(accept(on: socket) { try $0.addClient(clients) }) }
-        if let socket = listeners.admin, let admin { opening.append(accept(on: socket) { try $0.addAdmin(admin) }) }
-        return EventLoopFuture.andAllSucceed(opening, on: loop).assumeIsolated().map { self.start() }.nonisolated()
-    }
-
-    private func accept(on socket: BoundSocket, _ prepare: @escaping (any Channel) throws -> Void) -> EventLoopFuture<Void> {
-        let bound = NIOLoopBound((driver: self, prepare: prepare), eventLoop: loop)
-        return ServerBootstrap(group: loop)
-            .serverChannelInitializer { channel in
-                channel.eventLoop.makeCompletedFuture {
-                    // First in line, so that the backoff sees an accept that failed for want of descriptors.
-                    try channel.pipeline.syncOperations.addHandler(AcceptBackoffHandler())
-                    try channel.pipeline.syncOperations.addHandler(AcceptTroubleHandler(driver: bound.value.driver))
-                }
-            }
-            .childChannelInitializer { channel in
-                channel.eventLoop.makeCompletedFuture { try bound.value.prepare(channel) }
-            }
-            .withBoundSocket(socket.descriptor)
-            .map { bound.value.driver.opened($0) }
-    }
-}
-
-/// The connection gets no handler: there is no room for it, and that has been noted.
-private struct NoRoom: Error {}
-
-extension Channel {
-    fileprivate func addPeerLink(_ links: PeerLinks) throws {
-        guard let handler = links.accept(from: remoteAddress) else { throw NoRoom() }
-        try setPeerLinkOptions()
-        try pipeline.syncOperations.addHandler(handler)
-    }
-
-    fileprivate func addClient(_ clients: ClientTable) throws {
-        guard let handler = clients.accept() else {
-            return try pipeline.syncOperations.addHandler(TurnAwayHandler(clientsMax: clients.clientsMax))
+        var opened = [LoopListener(listeners.peers, driver: self) { links.accept($0, from: $1) }]
+        if let socket = listeners.client, let clients {
+            opened.append(LoopListener(socket, driver: self) { descriptor, _ in clients.accept(descriptor, isLocal: isLocal) })
         }
-        // Answers leave in batches already; waiting for more would only add to their time.
-        if localAddress?.protocol != .unix { try syncOptions?.setOption(.tcpOption(.tcp_nodelay), value: 1) }
-        try pipeline.syncOperations.addHandler(handler)
-    }
-
-    fileprivate func addAdmin(_ admin: AdminTable) throws {
-        guard let handler = admin.accept() else { throw NoRoom() }
-        // A whole request has some hundred bytes.
-        var limits = NIOHTTPDecoderLimitConfiguration()
-        limits.maxHeaderFieldSize = 2048
-        limits.maxHeaderListSize = 8192
-        limits.maxHeaderFieldCount = 64
-        try pipeline.syncOperations.configureHTTPServerPipeline(
-            withEncoderConfiguration: .init(), withDecoderLimitConfiguration: limits)
-        try pipeline.syncOperations.addHandler(handler)
-    }
-}
-
-/// Connections that could not be taken are noted; the listener goes on.
-private final class AcceptTroubleHandler: ChannelInboundHandler {
-    typealias InboundIn = any Channel
-
-    private let driver: AgentDriver
-
-    init(driver: AgentDriver) {
-        self.driver = driver
-    }
-
-    func errorCaught(context: ChannelHandlerContext, error: any Error) {
-        guard !(error is NoRoom) else { return }
-        driver.note(.acceptFailed, "a connection could not be accepted: \(error)")
+        guard gossip.open(), opened.allSatisfy({ $0.open() }) else { throw .unwatched }
+        equip(gossip: gossip, links: links, clients: clients, seeds: seeds, snapshot: snapshot, listeners: opened)
     }
 }

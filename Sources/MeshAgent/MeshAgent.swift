@@ -1,13 +1,12 @@
 public import Logging
 public import MeshCore
-public import NIOCore
-public import NIOPosix
+import MeshLoop
 public import ServiceLifecycle
 import Synchronization
 
 /// One agent of the mesh, with its sockets: gossip, peer links, applications, admin.
 ///
-/// It decides nothing. Everything that comes in is told to the core, on one event loop and one thing at a time; what the core wants done is done.
+/// It decides nothing. Everything that comes in is told to the core, on a thread of its own and one thing at a time; what the core wants done is done.
 public final class MeshAgent: Service {
     public static let version = "0.1.0"
 
@@ -24,23 +23,22 @@ public final class MeshAgent: Service {
     private let keyReader: KeyReader?
     private let mirror: (any Mirror)?
     private let logger: Logger
-    private let loop: any EventLoop
     private let makeCore: @Sendable (Endpoint, Moment) throws -> any AgentStepping
     private let outlets: AgentOutlets
     private let signals: AsyncStream<AgentSignal>
     private let mirrorRequests: AsyncStream<MirrorRequest>
-    private let driver = Mutex<NIOLoopBound<AgentDriver>?>(nil)
+    /// While it runs.
+    private let handle = Mutex<AgentHandle?>(nil)
 
     /// - Parameters:
     ///   - keys: the mesh's key file; peer links are sealed with its gossip ring.
     ///   - rereadKeys: reads them again for ``reloadKeys(force:)`` and `POST /v1/keys/reload`, on a thread that may wait; what it throws is
     ///     told as one line. Nil when they can't be had a second time.
     ///   - mirror: run by the agent from start to end; nil when there is none.
-    ///   - eventLoop: where the core and all sockets live. Default: one of the process' shared loops.
     ///   - makeCore: makes the core once the sockets are bound, given what other members are to dial.
     public init(
         configuration: AgentShellConfiguration, keys: KeyFile, rereadKeys: (@Sendable () throws -> KeyFile)? = nil,
-        mirror: (any Mirror)? = nil, logger: Logger, eventLoop: any EventLoop = MultiThreadedEventLoopGroup.singleton.next(),
+        mirror: (any Mirror)? = nil, logger: Logger,
         makeCore: @escaping @Sendable (Endpoint, Moment) throws -> any AgentStepping
     ) {
         self.configuration = configuration
@@ -49,7 +47,6 @@ public final class MeshAgent: Service {
         self.mirror = mirror
         self.logger = logger
         self.makeCore = makeCore
-        loop = eventLoop
         let (views, viewsContinuation) = AsyncStream.makeStream(of: MeshView.self, bufferingPolicy: .bufferingNewest(1))
         let (keyFiles, keyFilesContinuation) = AsyncStream.makeStream(of: KeyFile.self, bufferingPolicy: .bufferingNewest(1))
         let (notices, noticesContinuation) = AsyncStream.makeStream(of: AgentNotice.self, bufferingPolicy: .bufferingNewest(1024))
@@ -71,8 +68,7 @@ public final class MeshAgent: Service {
     /// the seeds of both are one list.
     public convenience init(
         configuration: AgentShellConfiguration, agent: AgentConfiguration, keys: KeyFile,
-        rereadKeys: (@Sendable () throws -> KeyFile)? = nil, mirror: (any Mirror)? = nil, logger: Logger,
-        eventLoop: any EventLoop = MultiThreadedEventLoopGroup.singleton.next()
+        rereadKeys: (@Sendable () throws -> KeyFile)? = nil, mirror: (any Mirror)? = nil, logger: Logger
     ) {
         var configuration = configuration
         configuration.seeds += agent.seeds.map { .endpoint($0) }
@@ -81,7 +77,7 @@ public final class MeshAgent: Service {
             SnapshotFile(path: "\($0)/\(agent.name).snapshot", label: configuration.label)
         }
         self.init(
-            configuration: configuration, keys: keys, rereadKeys: rereadKeys, mirror: mirror, logger: logger, eventLoop: eventLoop
+            configuration: configuration, keys: keys, rereadKeys: rereadKeys, mirror: mirror, logger: logger
         ) { [configuration] endpoint, now in
             var agent = agent
             agent.seeds = configuration.seeds.compactMap { if case .endpoint(let endpoint) = $0 { endpoint } else { nil } }
@@ -111,8 +107,19 @@ public final class MeshAgent: Service {
             outlets.notices.finish()
         }
         let listeners = try Listeners(binding: configuration)
-        let driver = try await open(listeners)
-        self.driver.withLock { $0 = driver }
+        let core: any AgentStepping
+        do { core = try makeCore(listeners.addresses.endpoint, SystemClock.now()) } catch {
+            listeners.close()
+            throw error
+        }
+        let handle = try handle(closing: listeners)
+        let admin = try await openAdmin(listeners, handle)
+        let ending = LoopEnding(running: 1)
+        do { try await start(core, listeners, handle, ending) } catch {
+            await admin?.close()
+            throw error
+        }
+        self.handle.withLock { $0 = handle }
         logger.info(
             "the agent is up",
             metadata: [
@@ -124,13 +131,13 @@ public final class MeshAgent: Service {
         let holder: Member? = await withDiscardingTaskGroup { group in
             if let mirror {
                 let pump = MirrorPump(mirror: mirror, requests: mirrorRequests) { answer in
-                    driver.execute { $0.feed(.mirror(answer)) }
+                    handle.execute { $0.feed(.mirror(answer)) }
                 }
                 group.addTask { await mirror.run() }
                 group.addTask { await pump.run() }
             }
             let holder = await withGracefulShutdownHandler {
-                await untilDeparted(driver, in: &group)
+                await untilDeparted(handle, in: &group)
             } onGracefulShutdown: { [outlets] in
                 outlets.signals.yield(.shutdown)
             }
@@ -138,54 +145,87 @@ public final class MeshAgent: Service {
             return holder
         }
 
-        self.driver.withLock { $0 = nil }
+        self.handle.withLock { $0 = nil }
         // The ports are free when this returns.
-        try? await loop.submit { driver.value.close() }.get()
+        await admin?.close()
+        handle.execute { driver in
+            driver.close()
+            driver.loop.stop()
+        }
+        await ending.wait()
         for socket in [listeners.client, listeners.admin] { socket?.file?.remove() }
         if let holder { throw AgentStartError(nameTakenBy: holder) }
     }
 
     /// Nil unless the agent runs.
-    public func status() async -> AgentStatus? { await ask(\.status) }
+    public func status() async -> AgentStatus? { await handle.withLock { $0 }?.ask { $0.status } }
 
     /// Nil unless the agent runs. ``views`` has every change.
-    public func view() async -> MeshView? { await ask(\.view) }
+    public func view() async -> MeshView? { await handle.withLock { $0 }?.ask { $0.view } }
 
     /// Reads the key file again and follows it as far as the other members allow; `force` follows it at once. What came of it is logged.
     /// Nothing happens unless the agent runs.
     public func reloadKeys(force: Bool = false) {
-        driver.withLock { $0 }?.execute { $0.reloadKeys(force: force) }
+        handle.withLock { $0 }?.execute { $0.reloadKeys(force: force) }
     }
 
-    private func ask<Answer: Sendable>(_ question: @escaping @Sendable (AgentDriver) -> Answer) async -> Answer? {
-        guard let driver = driver.withLock({ $0 }) else { return nil }
-        return try? await loop.submit { question(driver.value) }.get()
-    }
+    // MARK: Threads
 
-    private func open(_ listeners: Listeners) async throws -> NIOLoopBound<AgentDriver> {
-        let core: any AgentStepping
-        do { core = try makeCore(listeners.addresses.endpoint, SystemClock.now()) } catch {
+    private func handle(closing listeners: Listeners) throws(AgentStartError) -> AgentHandle {
+        do throws(SystemError) {
+            return AgentHandle(mailbox: try Mailbox(AgentLetters()), troubles: TroubleLedger(logger: logger))
+        } catch {
             listeners.close()
+            throw .noSocket(error)
+        }
+    }
+
+    private func openAdmin(_ listeners: Listeners, _ handle: AgentHandle) async throws -> AdminTable.Opened? {
+        guard let socket = listeners.admin, let address = configuration.admin else { return nil }
+        do {
+            return try await AdminTable.open(
+                socket, handle: handle, isLocalSocket: address.isLocalSocket, companion: configuration.companion)
+        } catch {
+            listeners.close(exceptAdmin: true)
             throw error
         }
-        return try await loop.flatSubmit { [loop, logger, outlets, keys, keyReader, configuration] in
-            let driver = AgentDriver(core: core, keyReader: keyReader, loop: loop, logger: logger, outlets: outlets)
-            let bound = NIOLoopBound(driver, eventLoop: loop)
-            return driver.open(listeners, keys: keys.gossip, configuration: configuration)
-                .map { bound }
-                .flatMapErrorThrowing { error in
-                    bound.value.close()
-                    throw error
+    }
+
+    /// Starts the agent's thread. When this returns, all doors are open and the core has started.
+    private func start(_ core: any AgentStepping, _ listeners: Listeners, _ handle: AgentHandle, _ ending: LoopEnding) async throws {
+        let (logger, outlets, keyReader, keys, configuration) = (logger, outlets, keyReader, keys.gossip, configuration)
+        try await withCheckedThrowingContinuation { (opened: CheckedContinuation<Void, any Error>) in
+            @Sendable func failed(_ error: AgentStartError) {
+                listeners.close(exceptAdmin: true)
+                opened.resume(throwing: error)
+            }
+            do throws(SystemError) {
+                try LoopThread.start {
+                    defer { ending.oneEnded() }
+                    do throws(AgentStartError) {
+                        let loop = try AgentLoop(handle.mailbox)
+                        let driver = AgentDriver(
+                            core: core, keyReader: keyReader, loop: loop, handle: handle, logger: logger, outlets: outlets)
+                        try driver.open(listeners, keys: keys, configuration: configuration)
+                        driver.start()
+                        opened.resume()
+                        loop.run(driver)
+                    } catch {
+                        failed(error)
+                    }
                 }
-        }.get()
+            } catch {
+                failed(AgentStartError(.addressUnavailable, "no thread can be started (\(error)): raise the limit of processes"))
+            }
+        }
     }
 
     /// - Returns: who has our name, if that is why.
-    private func untilDeparted(_ driver: NIOLoopBound<AgentDriver>, in group: inout DiscardingTaskGroup) async -> Member? {
+    private func untilDeparted(_ handle: AgentHandle, in group: inout DiscardingTaskGroup) async -> Member? {
         for await signal in signals {
             switch signal {
             case .shutdown:
-                driver.execute { $0.leave() }
+                handle.execute { $0.leave() }
                 group.addTask { [configuration, outlets] in
                     try? await Task.sleep(for: configuration.leaveTimeout)
                     outlets.signals.yield(.leaveTimedOut)
@@ -198,12 +238,5 @@ public final class MeshAgent: Service {
             }
         }
         return nil
-    }
-}
-
-extension NIOLoopBound where Value == AgentDriver {
-    /// Runs `body` on the loop, some time soon.
-    func execute(_ body: @escaping @Sendable (AgentDriver) -> Void) {
-        eventLoop.execute { body(value) }
     }
 }

@@ -1,8 +1,5 @@
-#if canImport(Glibc)
-    import Glibc
-#else
-    import Darwin
-#endif
+import Glibc
+import MeshLoop
 
 /// Files that are read and written whole.
 enum SmallFile {
@@ -16,7 +13,7 @@ enum SmallFile {
     /// Reads no more than is allowed, whatever the file claims to be. Never waits: a pipe without a writer has nothing to say.
     static func read(_ path: String, bytesMax: Int) -> Content {
         let descriptor = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK)
-        guard descriptor >= 0 else { return errno == ENOENT ? .missing : .failed(BoundSocket.reason(errno)) }
+        guard descriptor >= 0 else { return errno == ENOENT ? .missing : .failed(SystemError(number: errno).description) }
         defer { close(descriptor) }
         var bytes: [UInt8] = []
         var piece = [UInt8](repeating: 0, count: 16 << 10)
@@ -24,7 +21,7 @@ enum SmallFile {
             let room = piece.count
             let count = piece.withUnsafeMutableBytes { systemRead(descriptor, $0.baseAddress, room) }
             if count < 0, errno == EINTR { continue }
-            guard count >= 0 else { return .failed(BoundSocket.reason(errno)) }
+            guard count >= 0 else { return .failed(SystemError(number: errno).description) }
             guard count > 0 else { return .bytes(bytes) }
             bytes += piece.prefix(count)
             guard bytes.count <= bytesMax else { return .tooLarge }
@@ -37,11 +34,11 @@ enum SmallFile {
         let draft = "\(path).new"
         unlink(draft)
         let descriptor = open(draft, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0o600)
-        guard descriptor >= 0 else { return BoundSocket.reason(errno) }
+        guard descriptor >= 0 else { return SystemError(number: errno).description }
         var failure = write(bytes, to: descriptor)
-        if failure == nil, fsync(descriptor) != 0 { failure = BoundSocket.reason(errno) }
+        if failure == nil, fsync(descriptor) != 0 { failure = SystemError(number: errno).description }
         close(descriptor)
-        if failure == nil, rename(draft, path) != 0 { failure = BoundSocket.reason(errno) }
+        if failure == nil, rename(draft, path) != 0 { failure = SystemError(number: errno).description }
         if failure != nil { unlink(draft) }
         return failure
     }
@@ -51,7 +48,7 @@ enum SmallFile {
         while !rest.isEmpty {
             let count = rest.withUnsafeBytes { systemWrite(descriptor, $0.baseAddress, $0.count) }
             if count < 0, errno == EINTR { continue }
-            guard count >= 0 else { return BoundSocket.reason(errno) }
+            guard count >= 0 else { return SystemError(number: errno).description }
             rest = rest.dropFirst(count)
         }
         return nil

@@ -1,25 +1,15 @@
+import Glibc
 public import MeshCore
-
-#if canImport(Glibc)
-    import Glibc
-#else
-    import Darwin
-#endif
 
 /// The present of this machine, for the core that may not ask for it.
 public enum SystemClock {
     /// This clock goes on while the machine sleeps, so an agent that was suspended sees how long it was away. Swift's continuous clock is the
     /// same one, behind arithmetic with 128 bits; this is asked at every request.
-    #if canImport(Glibc)
-        private static let clock = CLOCK_BOOTTIME
-    #else
-        private static let clock = CLOCK_MONOTONIC_RAW
-    #endif
-    private static let origin = nanoseconds(of: clock)
+    private static let origin = nanoseconds(of: CLOCK_BOOTTIME)
 
     public static func now() -> Moment {
         let origin = origin
-        return Moment(uptime: nanoseconds(of: clock) - origin, wall: nanoseconds(of: CLOCK_REALTIME) / 1_000_000)
+        return Moment(uptime: nanoseconds(of: CLOCK_BOOTTIME) - origin, wall: nanoseconds(of: CLOCK_REALTIME) / 1_000_000)
     }
 
     private static func nanoseconds(of clock: clockid_t) -> Int64 {

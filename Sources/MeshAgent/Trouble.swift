@@ -1,5 +1,6 @@
 import Logging
 import MeshCore
+import Synchronization
 
 /// Everything that can go wrong at a socket without being the end of anything. Each is counted; `/metrics` shows the counts.
 enum Trouble: String, CaseIterable {
@@ -25,9 +26,9 @@ enum Trouble: String, CaseIterable {
     case mirrorQueueFull = "mirror_queue_full"
 }
 
-/// Counts troubles, and logs at most one line a second for each kind: whoever floods a listener must not fill the disk too.
-struct TroubleLedger {
-    private var entries: [Trouble: Entry] = [:]
+/// Counts troubles, and logs at most one line a second for each kind: whoever floods a listener must not fill the disk too. On any thread.
+final class TroubleLedger: Sendable {
+    private let entries = Mutex<[Trouble: Entry]>([:])
     private let logger: Logger
 
     private struct Entry {
@@ -42,25 +43,28 @@ struct TroubleLedger {
         self.logger = logger
     }
 
-    mutating func note(_ trouble: Trouble, at now: Moment, _ detail: @autoclosure () -> String) {
-        var entry = entries[trouble, default: Entry()]
-        entry.count += 1
-        if let loggedAt = entry.loggedAt, now.uptime - loggedAt < Self.lineInterval {
-            entry.unlogged += 1
-        } else {
-            logger.warning(
-                "\(detail())",
-                metadata: [LogKeys.trouble: "\(trouble.rawValue)", LogKeys.unlogged: "\(entry.unlogged)"])
+    func note(_ trouble: Trouble, at now: Moment = SystemClock.now(), _ detail: @autoclosure () -> String) {
+        let unlogged = entries.withLock { entries -> UInt64? in
+            var entry = entries[trouble, default: Entry()]
+            defer { entries[trouble] = entry }
+            entry.count += 1
+            if let loggedAt = entry.loggedAt, now.uptime - loggedAt < Self.lineInterval {
+                entry.unlogged += 1
+                return nil
+            }
+            defer { entry.unlogged = 0 }
             entry.loggedAt = now.uptime
-            entry.unlogged = 0
+            return entry.unlogged
         }
-        entries[trouble] = entry
+        guard let unlogged else { return }
+        logger.warning("\(detail())", metadata: [LogKeys.trouble: "\(trouble.rawValue)", LogKeys.unlogged: "\(unlogged)"])
     }
 
-    func count(of trouble: Trouble) -> UInt64 { entries[trouble]?.count ?? 0 }
-
     /// Every kind with its count, those of 0 included, so that a graph has its line before the first trouble.
-    var counts: [(Trouble, UInt64)] { Trouble.allCases.map { ($0, count(of: $0)) } }
+    var counts: [(Trouble, UInt64)] {
+        let entries = entries.withLock { $0 }
+        return Trouble.allCases.map { ($0, entries[$0]?.count ?? 0) }
+    }
 }
 
 /// Keys of log metadata, in the words of the glossary.

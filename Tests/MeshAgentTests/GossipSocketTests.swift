@@ -27,7 +27,7 @@ import Testing
         await socket.close()
     }
 
-    /// NIO closes a datagram channel at these errors: no address, and a broadcast without leave.
+    /// No address, and a broadcast without leave: the kernel refuses to send.
     @Test(arguments: [[127, 0, 0, 1, 0, 0], [255, 255, 255, 255, 0, 9]] as [[UInt8]])
     func anAddressThatNoPacketReachesDoesNotStopTheReceiver(bytes: [UInt8]) async throws {
         let unreachable = try #require(Endpoint(address: Array(bytes[..<4]), port: UInt16(bytes[5])))
@@ -37,7 +37,7 @@ import Testing
             if case .datagram(let packet, peer) = input { [.datagram([0], to: unreachable), .datagram(packet, to: peer)] } else { [] }
         }) { agent in
             for round in 1...20 as ClosedRange<UInt8> {
-                // An answer may be lost with the channel; what is asked again is heard.
+                // Gossip may be lost; what is asked again is heard.
                 try await eventually("answer \(round)") {
                     try await socket.send([round], to: agent.addresses.endpoint)
                     return agent.log.all.contains(.datagram([round], from: peer))

@@ -1,8 +1,6 @@
 import Logging
 import MeshAgent
 import MeshCore
-import NIOCore
-import NIOPosix
 import Testing
 
 /// Whole agents, with the real core and real sockets, in one process.
@@ -105,12 +103,8 @@ struct RealAgent: Sendable {
             clientToken: token, admin: .tcp(.loopback(port: 0)))
         var core = AgentConfiguration(name: try NodeName(name), endpoint: configuration.bind, seeds: seeds)
         try configure(&configuration, &core)
-        let threads = MultiThreadedEventLoopGroup(numberOfThreads: 1)
-        let agent = MeshAgent(configuration: configuration, agent: core, keys: TestKeys.mesh, logger: logger, eventLoop: threads.next())
-        let task = Task {
-            defer { threads.shutdownGracefully { _ in } }
-            try await agent.run()
-        }
+        let agent = MeshAgent(configuration: configuration, agent: core, keys: TestKeys.mesh, logger: logger)
+        let task = Task { try await agent.run() }
         for await notice in agent.notices {
             guard case .ready(let addresses) = notice.kind else { continue }
             return RealAgent(name: name, agent: agent, addresses: addresses, task: task)

@@ -1,7 +1,5 @@
 import Logging
 import MeshAgent
-import NIOCore
-import NIOPosix
 import ServiceLifecycle
 import Synchronization
 import Testing
@@ -149,23 +147,14 @@ func withAgent<Result: Sendable>(
 ) async throws -> Result {
     let log = InputLog()
     let identity = try member(name)
-    // A thread of its own, as in life: a test that keeps one agent busy must not make another late.
-    let threads = MultiThreadedEventLoopGroup(numberOfThreads: 1)
     let agent = MeshAgent(
-        configuration: configuration, keys: keys, rereadKeys: rereadKeys, mirror: mirror, logger: quietLogger, eventLoop: threads.next()
+        configuration: configuration, keys: keys, rereadKeys: rereadKeys, mirror: mirror, logger: quietLogger
     ) { _, _ in
         var core = ScriptedCore(id: identity, log: log, script: script)
         prepare(&core)
         return core
     }
-    do {
-        let result = try await run(agent, log: log, body)
-        try await threads.shutdownGracefully()
-        return result
-    } catch {
-        try await threads.shutdownGracefully()
-        throw error
-    }
+    return try await run(agent, log: log, body)
 }
 
 func run<Result: Sendable>(

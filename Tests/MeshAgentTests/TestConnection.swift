@@ -66,6 +66,12 @@ final class TestConnection: Sendable {
         channel.writeAndFlush(ByteBuffer(bytes: bytes), promise: nil)
     }
 
+    /// Returns when the kernel has it.
+    func sendAndWait(_ bytes: [UInt8]) async { try? await channel.writeAndFlush(ByteBuffer(bytes: bytes)).get() }
+
+    /// Goes on reading.
+    func finishWriting() async { try? await channel.close(mode: .output).get() }
+
     func stopReading() async { try? await channel.setOption(.autoRead, value: false).get() }
     func startReading() async { try? await channel.setOption(.autoRead, value: true).get() }
 

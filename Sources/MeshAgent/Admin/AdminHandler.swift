@@ -1,16 +1,14 @@
 import MeshCore
 import NIOCore
 import NIOHTTP1
+import NIOPosix
 
 /// One HTTP connection of the admin listener. One request at a time; the next is read when the last is answered.
 final class AdminHandler: ChannelInboundHandler {
     typealias InboundIn = HTTPServerRequestPart
     typealias OutboundOut = HTTPServerResponsePart
 
-    private let driver: AgentDriver
     private let admin: AdminTable
-    private let isLocalSocket: Bool
-    private let companion: AgentCompanion?
     private var request: HTTPRequestHead?
     private var bodyBytes = 0
     private var context: ChannelHandlerContext?
@@ -21,11 +19,8 @@ final class AdminHandler: ChannelInboundHandler {
     /// For the whole of one request, the pause before it included, so that idle connections give their places back.
     static let idleTimeout = TimeAmount.seconds(30)
 
-    init(driver: AgentDriver, admin: AdminTable, isLocalSocket: Bool, companion: AgentCompanion?) {
-        self.driver = driver
+    init(admin: AdminTable) {
         self.admin = admin
-        self.isLocalSocket = isLocalSocket
-        self.companion = companion
     }
 
     func handlerAdded(context: ChannelHandlerContext) {
@@ -50,7 +45,7 @@ final class AdminHandler: ChannelInboundHandler {
         case .body(let bytes):
             bodyBytes += bytes.readableBytes
             guard bodyBytes > Self.bodyBytesMax else { return }
-            driver.note(.adminProtocol, "an admin connection was closed: no request there has a body")
+            admin.handle.troubles.note(.adminProtocol, "an admin connection was closed: no request there has a body")
             close()
         case .end:
             guard let request else { return }
@@ -60,32 +55,28 @@ final class AdminHandler: ChannelInboundHandler {
 
     /// A malformed request was answered with a bare 400 by NIO's own handler before this.
     func errorCaught(context: ChannelHandlerContext, error: any Error) {
-        driver.note(.adminProtocol, "an admin connection was closed: \(error)")
+        admin.handle.troubles.note(.adminProtocol, "an admin connection was closed: \(error)")
         context.close(promise: nil)
     }
 
     private func answer(_ request: HTTPRequestHead) {
         let route = AdminRoute.route(
             method: request.method.rawValue, target: request.uri, hosts: request.headers["host"], origin: request.headers["origin"].first,
-            isLocalSocket: isLocalSocket)
+            isLocalSocket: admin.isLocalSocket)
         switch route {
         case .failure(let refusal): respond(AdminAnswer(refusal))
-        case .success(.page): respond(.page)
-        case .success(.members): respond(.members(driver.view))
-        case .success(.member(let name)): respond(.member(name, in: driver.view, driver.verdicts))
-        case .success(.keys): respond(.keys(driver.keyReport))
-        case .success(.reloadKeys(let force)): driver.reloadKeys(force: force) { self.respond(.reloaded($0)) }
-        case .success(.health): respond(.health(driver.status))
-        case .success(.readiness): respond(.readiness(driver.status, companionIsReady: companion?.isReady() ?? true))
-        case .success(.metrics): respond(.metrics(driver.figures, companion: companion?.metrics() ?? []))
-        case .success(.placement(let slot)): driver.ask(.placement(slot)) { self.respond(.answer($0)) }
-        case .success(.session(let key)):
-            driver.ask(.read(key)) { self.respond(.session(key, $0, end: self.driver.end(of: key))) }
-        case .success(.slots): respond(.slots(driver.slotReports))
-        case .success(.drain):
-            respond(AdminAnswer(202, json: .object([("draining", .bool(true))])))
-            driver.leave()
+        case .success(let route): ask(route)
         }
+    }
+
+    /// The agent answers on its own thread.
+    private func ask(_ route: AdminRoute) {
+        guard let context else { return }
+        let bound = NIOLoopBound(self, eventLoop: context.eventLoop)
+        let isAsked = admin.handle.execute { [companion = admin.companion] driver in
+            driver.answer(route, companion: companion) { answer in bound.eventLoop.execute { bound.value.respond(answer) } }
+        }
+        if !isAsked { close() }
     }
 
     private func respond(_ answer: AdminAnswer) {
@@ -116,31 +107,120 @@ final class AdminHandler: ChannelInboundHandler {
     }
 }
 
-/// The connections of the admin listener.
+extension AgentDriver {
+    func answer(_ route: AdminRoute, companion: AgentCompanion?, then respond: @escaping (AdminAnswer) -> Void) {
+        switch route {
+        case .page: respond(.page)
+        case .members: respond(.members(view))
+        case .member(let name): respond(.member(name, in: view, verdicts))
+        case .keys: respond(.keys(keyReport))
+        case .reloadKeys(let force): reloadKeys(force: force) { respond(.reloaded($0)) }
+        case .health: respond(.health(status))
+        case .readiness: respond(.readiness(status, companionIsReady: companion?.isReady() ?? true))
+        case .metrics: respond(.metrics(figures, companion: companion?.metrics() ?? []))
+        case .placement(let slot): ask(.placement(slot)) { respond(.answer($0)) }
+        case .session(let key): ask(.read(key)) { respond(.session(key, $0, end: self.end(of: key))) }
+        case .slots: respond(.slots(slotReports))
+        case .drain:
+            respond(AdminAnswer(202, json: .object([("draining", .bool(true))])))
+            leave()
+        }
+    }
+}
+
+/// The admin listener and its connections, on a thread of NIO's: an operator's HTTP is nothing that a request of an application waits for.
 final class AdminTable {
-    private let driver: AgentDriver
-    private let isLocalSocket: Bool
-    private let companion: AgentCompanion?
+    let handle: AgentHandle
+    let isLocalSocket: Bool
+    let companion: AgentCompanion?
     private var connections: [ObjectIdentifier: AdminHandler] = [:]
 
     /// Operators, a scraper and a few browser tabs. Above it a connection is closed at once.
     static let connectionsMax = 64
 
-    init(driver: AgentDriver, isLocalSocket: Bool, companion: AgentCompanion?) {
-        self.driver = driver
+    /// An admin listener as other threads have it.
+    struct Opened: Sendable {
+        fileprivate let table: NIOLoopBound<AdminTable>
+        fileprivate let listener: any Channel
+
+        func close() async {
+            try? await listener.close().get()
+            try? await table.eventLoop.submit { table.value.closeAll() }.get()
+        }
+    }
+
+    private init(handle: AgentHandle, isLocalSocket: Bool, companion: AgentCompanion?) {
+        self.handle = handle
         self.isLocalSocket = isLocalSocket
         self.companion = companion
     }
 
+    /// Takes the socket over.
+    static func open(
+        _ socket: BoundSocket, handle: AgentHandle, isLocalSocket: Bool, companion: AgentCompanion?
+    ) async throws -> Opened {
+        let loop = MultiThreadedEventLoopGroup.singleton.next()
+        let table = try await loop.submit {
+            NIOLoopBound(AdminTable(handle: handle, isLocalSocket: isLocalSocket, companion: companion), eventLoop: loop)
+        }.get()
+        let listener = try await ServerBootstrap(group: loop)
+            .serverChannelInitializer { channel in
+                channel.eventLoop.makeCompletedFuture {
+                    // First in line, so that the backoff sees an accept that failed for want of descriptors.
+                    try channel.pipeline.syncOperations.addHandler(AcceptBackoffHandler())
+                    try channel.pipeline.syncOperations.addHandler(AcceptTroubleHandler(troubles: handle.troubles))
+                }
+            }
+            .childChannelInitializer { channel in
+                channel.eventLoop.makeCompletedFuture { try channel.addAdmin(table.value) }
+            }
+            .withBoundSocket(socket.descriptor).get()
+        return Opened(table: table, listener: listener)
+    }
+
+    /// Nil when there are too many.
     func accept() -> AdminHandler? {
         guard connections.count < Self.connectionsMax else {
-            driver.note(.adminFull, "\(Self.connectionsMax) admin connections are open; another was closed")
+            handle.troubles.note(.adminFull, "\(Self.connectionsMax) admin connections are open; another was closed")
             return nil
         }
-        return AdminHandler(driver: driver, admin: self, isLocalSocket: isLocalSocket, companion: companion)
+        return AdminHandler(admin: self)
     }
 
     func opened(_ handler: AdminHandler) { connections[ObjectIdentifier(handler)] = handler }
     func closed(_ handler: AdminHandler) { connections[ObjectIdentifier(handler)] = nil }
-    func closeAll() { for connection in connections.values { connection.close() } }
+    private func closeAll() { for connection in connections.values { connection.close() } }
+}
+
+/// The connection gets no handler: there is no room for it, and that has been noted.
+private struct NoRoom: Error {}
+
+extension Channel {
+    fileprivate func addAdmin(_ admin: AdminTable) throws {
+        guard let handler = admin.accept() else { throw NoRoom() }
+        // A whole request has some hundred bytes.
+        var limits = NIOHTTPDecoderLimitConfiguration()
+        limits.maxHeaderFieldSize = 2048
+        limits.maxHeaderListSize = 8192
+        limits.maxHeaderFieldCount = 64
+        try pipeline.syncOperations.configureHTTPServerPipeline(
+            withEncoderConfiguration: .init(), withDecoderLimitConfiguration: limits)
+        try pipeline.syncOperations.addHandler(handler)
+    }
+}
+
+/// Connections that could not be taken are noted; the listener goes on.
+private final class AcceptTroubleHandler: ChannelInboundHandler {
+    typealias InboundIn = any Channel
+
+    private let troubles: TroubleLedger
+
+    init(troubles: TroubleLedger) {
+        self.troubles = troubles
+    }
+
+    func errorCaught(context: ChannelHandlerContext, error: any Error) {
+        guard !(error is NoRoom) else { return }
+        troubles.note(.acceptFailed, "a connection could not be accepted: \(error)")
+    }
 }

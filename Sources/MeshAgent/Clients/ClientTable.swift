@@ -1,12 +1,12 @@
+internal import CMeshSystem
 import MeshCore
-import NIOCore
 
 /// The applications connected to this agent.
 final class ClientTable {
     private let driver: AgentDriver
     private let token: [UInt8]?
     let clientsMax: Int
-    private var clients: [ClientID: ClientHandler] = [:]
+    private var clients: [ClientID: ClientConnection] = [:]
     /// 0 is the admin listener.
     private var nextClient: UInt64 = 0
 
@@ -19,16 +19,28 @@ final class ClientTable {
 
     var count: Int { clients.count }
 
-    /// Nil when there are too many.
-    func accept() -> ClientHandler? {
+    /// - Parameter isLocal: over a Unix socket.
+    func accept(_ descriptor: Int32, isLocal: Bool) {
         guard clients.count < clientsMax else {
             driver.note(.clientsFull, "\(clientsMax) clients are connected; another was turned away")
-            return nil
+            return turnAway(descriptor)
         }
+        // Answers leave in batches already; waiting for more would only add to their time.
+        if !isLocal { mesh_set_no_delay(descriptor) }
         nextClient += 1
-        let handler = ClientHandler(id: ClientID(rawValue: nextClient), token: token, table: self, driver: driver)
-        clients[handler.id] = handler
-        return handler
+        let client = ClientConnection(
+            descriptor: descriptor, id: ClientID(rawValue: nextClient), token: token, table: self, driver: driver)
+        guard client.open() else { return mesh_close(descriptor) }
+        clients[client.id] = client
+    }
+
+    /// A new socket takes a line without being asked.
+    private func turnAway(_ descriptor: Int32) {
+        var line: [UInt8] = []
+        ClientProtocol.write(
+            ClientFailure(.full, "\(clientsMax) clients are connected to this agent; close some and try again"), to: &line)
+        _ = line.withUnsafeBytes { mesh_send(descriptor, $0.baseAddress, $0.count) }
+        mesh_close(descriptor)
     }
 
     func closed(_ client: ClientID) {
@@ -40,35 +52,14 @@ final class ClientTable {
         clients[request.client]?.answer(request.number, response)
     }
 
-    /// One encoded buffer for all of them.
+    /// Encoded once for all of them.
     func push(_ message: ChannelMessage, to recipients: [ClientID]) {
         var bytes: [UInt8] = []
         ClientProtocol.write(message, to: &bytes)
-        let buffer = ByteBuffer(bytes: bytes)
-        for client in recipients { clients[client]?.push(buffer) }
+        for client in recipients { clients[client]?.push(bytes) }
     }
 
     func closeAll() {
         for client in clients.values { client.close() }
-    }
-}
-
-/// Tells a client that there is no room, and hangs up.
-final class TurnAwayHandler: ChannelInboundHandler {
-    typealias InboundIn = ByteBuffer
-    typealias OutboundOut = ByteBuffer
-
-    private let clientsMax: Int
-
-    init(clientsMax: Int) {
-        self.clientsMax = clientsMax
-    }
-
-    func channelActive(context: ChannelHandlerContext) {
-        var line: [UInt8] = []
-        ClientProtocol.write(
-            ClientFailure(.full, "\(clientsMax) clients are connected to this agent; close some and try again"), to: &line)
-        context.writeAndFlush(wrapOutboundOut(ByteBuffer(bytes: line)), promise: nil)
-        context.close(promise: nil)
     }
 }

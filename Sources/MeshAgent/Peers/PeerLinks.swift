@@ -1,12 +1,6 @@
+internal import CMeshSystem
 import MeshCore
-import NIOCore
-import NIOPosix
-
-#if canImport(Glibc)
-    import Glibc
-#else
-    import Darwin
-#endif
+import MeshLoop
 
 /// The TCP links between this agent and the others, dialled and accepted alike.
 ///
@@ -19,8 +13,8 @@ final class PeerLinks {
     private let local: Endpoint
     private let endpoint: Endpoint
     let pendingBytesMax: Int
-    private var proven: [LinkID: PeerLinkHandler] = [:]
-    private var unproven: [ObjectIdentifier: PeerLinkHandler] = [:]
+    private var proven: [LinkID: PeerLink] = [:]
+    private var unproven: [ObjectIdentifier: PeerLink] = [:]
     private var unprovenByAddress: [[UInt8]: Int] = [:]
     private var unprovenAccepted = 0
     private var nextLink: UInt64 = 0
@@ -32,14 +26,12 @@ final class PeerLinks {
     static let unprovenMax = 64
     /// Accepted links in all: three times what a mesh of the size that gossip is made for can ask of one agent. Above it a link is closed.
     static let acceptedMax = 1024
-    static let handshakeTimeout = TimeAmount.seconds(5)
+    static let handshakeTimeout = Duration.seconds(5)
     /// On one machine or in one network an answer takes milliseconds; a host that takes longer is as good as silent.
-    static let connectTimeout = TimeAmount.milliseconds(500)
+    static let connectTimeout = Duration.milliseconds(500)
     /// How long what was sent may go unacknowledged before the kernel gives the link up: as long as a request may take, so that what is asked
     /// again goes another way. Left to itself TCP would go on for a quarter of an hour.
-    static let unacknowledgedMax = TimeAmount.seconds(3)
-    /// `TCP_USER_TIMEOUT` of Linux, in milliseconds (tcp(7)).
-    static let userTimeout = NIOBSDSocket.Option(rawValue: 18)
+    static let unacknowledgedMax = Duration.seconds(3)
 
     init(driver: AgentDriver, keys: GossipKeyRing, label: String, local: Endpoint, endpoint: Endpoint, pendingBytesMax: Int) {
         self.local = local
@@ -56,26 +48,29 @@ final class PeerLinks {
     // MARK: What the core asks
 
     func dial(_ endpoint: Endpoint) {
-        guard endpoint.port != 0, let address = endpoint.socketAddress else {
+        guard endpoint.port != 0 else {
             driver.note(.datagramUnaddressable, "a member claims the address \(endpoint), which nobody can dial")
             return driver.feed(.connectFailed(endpoint, .silent))
         }
-        let bound = NIOLoopBound(self, eventLoop: driver.loop)
-        ClientBootstrap(group: driver.loop)
-            .from(local, to: endpoint)
-            .connectTimeout(Self.connectTimeout)
-            .channelInitializer { channel in
-                channel.eventLoop.makeCompletedFuture {
-                    try channel.setPeerLinkOptions()
-                    try channel.pipeline.syncOperations.addHandler(bound.value.handler(.dialled(endpoint)))
-                }
-            }
-            .connect(to: address)
-            .assumeIsolated()
-            .whenFailure { error in
-                let isRefused = (error as? IOError)?.errnoCode == ECONNREFUSED
-                self.driver.feed(.connectFailed(endpoint, isRefused ? .refused : .silent))
-            }
+        let descriptor = connect(endpoint)
+        guard descriptor >= 0 else {
+            return driver.feed(.connectFailed(endpoint, mesh_says_refused(-descriptor) ? .refused : .silent))
+        }
+        if !open(descriptor, .dialled(endpoint)) { driver.feed(.connectFailed(endpoint, .silent)) }
+    }
+
+    /// From the address that this agent is bound to, so that the other side, its limits and its firewall know who calls.
+    private func connect(_ remote: Endpoint) -> Int32 {
+        var target = mesh_address(remote)
+        guard !local.isUnspecified, local.address.count == remote.address.count else { return mesh_connect(&target, nil) }
+        var source = mesh_address(local.with(port: 0))
+        return mesh_connect(&target, &source)
+    }
+
+    /// At both ends: messages are small and somebody waits for each; a peer whose host vanished is noticed even on a quiet link, and one that
+    /// takes nothing, as behind a cut of one direction, in ``unacknowledgedMax``.
+    static func setOptions(of descriptor: Int32) {
+        mesh_set_link_options(descriptor, Int32(unacknowledgedMax.nanoseconds / 1_000_000))
     }
 
     func send(_ message: [UInt8], over link: LinkID) {
@@ -89,54 +84,62 @@ final class PeerLinks {
     /// What was proven with a key that is accepted no more is closed, and so is what may yet be; members dial again.
     func replaceKeys(_ ring: GossipKeyRing) {
         keys = ring
-        for handler in unproven.values { handler.close() }
-        for handler in proven.values where !(handler.key.map(ring.keys.contains) ?? false) { handler.close() }
+        for link in unproven.values { link.close() }
+        for link in proven.values where !(link.key.map(ring.keys.contains) ?? false) { link.close() }
     }
 
     func closeAll() {
-        for handler in unproven.values { handler.close() }
-        for handler in proven.values { handler.close() }
+        for link in unproven.values { link.close() }
+        for link in proven.values { link.close() }
     }
 
     // MARK: What the listener asks
 
-    /// Nil when there is no place for another stranger.
-    func accept(from remote: SocketAddress?) -> PeerLinkHandler? {
-        let address = remote.flatMap(Endpoint.init)?.address ?? []
+    /// Closed when there is no place for another stranger.
+    func accept(_ descriptor: Int32, from remote: Endpoint?) {
+        let address = remote?.address ?? []
         guard unprovenAccepted < Self.unprovenMax, unprovenByAddress[address, default: 0] < Self.unprovenPerAddressMax else {
             driver.note(.linksUnprovenFull, "too many peer connections wait without proof of the key; one was closed")
-            return nil
+            return mesh_close(descriptor)
         }
         guard proven.count < Self.acceptedMax else {
             driver.note(.linksFull, "\(Self.acceptedMax) peer links are open; another was closed")
-            return nil
+            return mesh_close(descriptor)
         }
-        return handler(.accepted(address))
+        _ = open(descriptor, .accepted(address))
+    }
+
+    /// False when the kernel refuses the socket, which is closed then.
+    private func open(_ descriptor: Int32, _ origin: PeerLink.Origin) -> Bool {
+        Self.setOptions(of: descriptor)
+        let link = PeerLink(descriptor: descriptor, machine: machine(origin), origin: origin, links: self, driver: driver)
+        guard link.open() else {
+            mesh_close(descriptor)
+            return false
+        }
+        unproven[ObjectIdentifier(link)] = link
+        guard case .accepted(let address) = origin else { return true }
+        unprovenAccepted += 1
+        unprovenByAddress[address, default: 0] += 1
+        return true
     }
 
     // MARK: What a link tells
 
-    func opened(_ handler: PeerLinkHandler) {
-        unproven[ObjectIdentifier(handler)] = handler
-        guard case .accepted(let address) = handler.origin else { return }
-        unprovenAccepted += 1
-        unprovenByAddress[address, default: 0] += 1
-    }
-
-    func prove(_ handler: PeerLinkHandler) -> LinkID {
-        forget(handler)
+    func prove(_ link: PeerLink) -> LinkID {
+        forget(link)
         nextLink += 1
-        let link = LinkID(rawValue: nextLink)
-        proven[link] = handler
-        return link
+        let id = LinkID(rawValue: nextLink)
+        proven[id] = link
+        return id
     }
 
-    func announce(_ link: LinkID, of handler: PeerLinkHandler, peer: MemberID, endpoint: Endpoint) {
+    func announce(_ id: LinkID, of link: PeerLink, peer: MemberID, endpoint: Endpoint) {
         // The core knows a dial by what it dialled, which may be another name for what the peer advertises.
-        if case .dialled(let dialled) = handler.origin {
-            driver.feed(.linkUp(link, peer: peer, endpoint: dialled))
+        if case .dialled(let dialled) = link.origin {
+            driver.feed(.linkUp(id, peer: peer, endpoint: dialled))
         } else {
-            driver.feed(.linkUp(link, peer: peer, endpoint: endpoint))
+            driver.feed(.linkUp(id, peer: peer, endpoint: endpoint))
         }
     }
 
@@ -149,49 +152,22 @@ final class PeerLinks {
         driver.feed(.linkDown(link))
     }
 
-    func gaveUp(_ handler: PeerLinkHandler, _ failure: ConnectFailure) {
-        forget(handler)
-        guard case .dialled(let endpoint) = handler.origin else { return }
+    func gaveUp(_ link: PeerLink, _ failure: ConnectFailure) {
+        forget(link)
+        guard case .dialled(let endpoint) = link.origin else { return }
         driver.feed(.connectFailed(endpoint, failure))
     }
 
-    /// A dial whose connection never stood; its failure is fed by ``dial(_:)``.
-    func gaveUpConnecting(_ handler: PeerLinkHandler) { forget(handler) }
-
-    private func forget(_ handler: PeerLinkHandler) {
-        guard unproven.removeValue(forKey: ObjectIdentifier(handler)) != nil, case .accepted(let address) = handler.origin else { return }
+    private func forget(_ link: PeerLink) {
+        guard unproven.removeValue(forKey: ObjectIdentifier(link)) != nil, case .accepted(let address) = link.origin else { return }
         unprovenAccepted -= 1
         let left = unprovenByAddress[address, default: 1] - 1
         unprovenByAddress[address] = left > 0 ? left : nil
     }
 
-    private func handler(_ origin: PeerLinkHandler.Origin) -> PeerLinkHandler {
+    private func machine(_ origin: PeerLink.Origin) -> PeerLinkMachine {
         let role: PeerLinkMachine.Role = if case .dialled = origin { .initiator } else { .acceptor }
         let nonce = (0..<PeerLinkMachine.nonceBytes).map { _ in UInt8.random(in: .min ... .max, using: &random) }
-        let machine = PeerLinkMachine(
-            role: role, ring: keys, label: label, nonce: nonce, local: driver.id, endpoint: endpoint)
-        return PeerLinkHandler(machine: machine, origin: origin, links: self, driver: driver)
-    }
-}
-
-extension ClientBootstrap {
-    /// From the address that this agent is bound to, so that the other side, its limits and its firewall know who calls.
-    func from(_ local: Endpoint, to remote: Endpoint) -> ClientBootstrap {
-        guard !local.isUnspecified, local.address.count == remote.address.count, let source = local.with(port: 0).socketAddress else {
-            return self
-        }
-        return bind(to: source)
-    }
-}
-
-extension Channel {
-    /// At both ends: messages are small and somebody waits for each; a peer whose host vanished is noticed even on a quiet link, and one that
-    /// takes nothing, as behind a cut of one direction, in ``PeerLinks/unacknowledgedMax``.
-    func setPeerLinkOptions() throws {
-        try syncOptions?.setOption(.tcpOption(.tcp_nodelay), value: 1)
-        try syncOptions?.setOption(.socketOption(.so_keepalive), value: 1)
-        #if os(Linux)
-            try syncOptions?.setOption(.tcpOption(PeerLinks.userTimeout), value: Int(PeerLinks.unacknowledgedMax.nanoseconds / 1_000_000))
-        #endif
+        return PeerLinkMachine(role: role, ring: keys, label: label, nonce: nonce, local: driver.id, endpoint: endpoint)
     }
 }

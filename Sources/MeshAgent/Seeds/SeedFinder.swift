@@ -1,12 +1,11 @@
 import Logging
 import MeshCore
-import NIOCore
 import NIOPosix
 
-/// Looks seeds up, off the agent's event loop, and tells the core what they stand for: at the start, and then for ever, whenever nobody stands
+/// Looks seeds up, off the agent's thread, and tells the core what they stand for: at the start, and then for ever, whenever nobody stands
 /// behind one. A seed that leads to nobody is no reason to stop; it is told of once a minute.
 ///
-/// On the agent's event loop, like the doors.
+/// On the agent's thread, like the doors.
 final class SeedFinder {
     private let driver: AgentDriver
     private let interval: Duration
@@ -47,7 +46,7 @@ final class SeedFinder {
     func close() { isClosed = true }
 
     private func wait() {
-        driver.loop.assumeIsolated().scheduleTask(in: .nanoseconds(interval.nanoseconds)) { [weak self] in
+        driver.loop.schedule(after: interval) { [weak self] in
             guard let self, !isClosed else { return }
             lookAround()
             wait()
@@ -76,10 +75,9 @@ final class SeedFinder {
     private func look(_ index: Int) {
         guard !entries[index].isUnderWay else { return }
         entries[index].isUnderWay = true
-        let bound = NIOLoopBound(self, eventLoop: driver.loop)
-        NIOThreadPool.singleton.submit { [lookup, seed = entries[index].seed] _ in
+        NIOThreadPool.singleton.submit { [lookup, executor = driver.executor, seed = entries[index].seed] _ in
             let answer = lookup.answer(seed)
-            bound.eventLoop.execute { bound.value.found(answer, at: index) }
+            executor.execute { $0.seeds?.found(answer, at: index) }
         }
     }
 

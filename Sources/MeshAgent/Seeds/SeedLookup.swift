@@ -1,15 +1,7 @@
+internal import CMeshSystem
+import Glibc
 import MeshCore
-import NIOCore
-
-#if canImport(CMeshSystem)
-    import CMeshSystem
-#endif
-
-#if canImport(Glibc)
-    import Glibc
-#else
-    import Darwin
-#endif
+import MeshLoop
 
 /// What a seed stands for at this moment.
 struct SeedAnswer: Hashable, Sendable {
@@ -57,11 +49,7 @@ struct SeedLookup: Sendable {
     static func host(_ name: String, port: UInt16) -> SeedAnswer {
         var hints = addrinfo()
         hints.ai_family = AF_UNSPEC
-        #if canImport(Glibc)
-            hints.ai_socktype = CInt(SOCK_DGRAM.rawValue)
-        #else
-            hints.ai_socktype = SOCK_DGRAM
-        #endif
+        hints.ai_socktype = CInt(SOCK_DGRAM.rawValue)
         var list: UnsafeMutablePointer<addrinfo>?
         let code = getaddrinfo(name, String(port), &hints, &list)
         defer { if let list { freeaddrinfo(list) } }
@@ -99,38 +87,26 @@ struct SeedLookup: Sendable {
 
     // MARK: Services
 
-    #if canImport(CMeshSystem)
-        private func service(_ name: String) -> SeedAnswer {
-            var services = [mesh_service](repeating: mesh_service(), count: Self.addressesMax)
-            let count =
-                if var server = nameServer.map(Self.systemAddress) {
-                    mesh_services(name, &server, &services, CInt(services.count))
-                } else {
-                    mesh_services(name, nil, &services, CInt(services.count))
-                }
-            guard count >= 0 else { return .unknown("the service \(name) can't be looked up: no name server knows") }
-            guard count > 0 else { return .nobody("there is no service \(name)") }
-            var answer = SeedAnswer()
-            // The preferred first, as only the first addresses count.
-            for service in services.prefix(Int(count)).sorted(by: { $0.priority < $1.priority }) {
-                let target = withUnsafeBytes(of: service.target) { String(decoding: $0.prefix { $0 != 0 }, as: UTF8.self) }
-                // A lone dot says that there is decidedly no such service (RFC 2782).
-                guard !target.isEmpty, target != ".", service.port != 0, answer.endpoints.count < Self.addressesMax else { continue }
-                answer.add(Self.host(target, port: service.port))
+    private func service(_ name: String) -> SeedAnswer {
+        var services = [mesh_service](repeating: mesh_service(), count: Self.addressesMax)
+        let count =
+            if var server = nameServer.map({ mesh_address($0) }) {
+                mesh_services(name, &server, &services, CInt(services.count))
+            } else {
+                mesh_services(name, nil, &services, CInt(services.count))
             }
-            return answer
+        guard count >= 0 else { return .unknown("the service \(name) can't be looked up: no name server knows") }
+        guard count > 0 else { return .nobody("there is no service \(name)") }
+        var answer = SeedAnswer()
+        // The preferred first, as only the first addresses count.
+        for service in services.prefix(Int(count)).sorted(by: { $0.priority < $1.priority }) {
+            let target = withUnsafeBytes(of: service.target) { String(decoding: $0.prefix { $0 != 0 }, as: UTF8.self) }
+            // A lone dot says that there is decidedly no such service (RFC 2782).
+            guard !target.isEmpty, target != ".", service.port != 0, answer.endpoints.count < Self.addressesMax else { continue }
+            answer.add(Self.host(target, port: service.port))
         }
-
-        private static func systemAddress(_ endpoint: Endpoint) -> mesh_address {
-            var address = mesh_address()
-            address.length = UInt8(endpoint.address.count)
-            address.port = endpoint.port
-            withUnsafeMutableBytes(of: &address.bytes) { $0.copyBytes(from: endpoint.address) }
-            return address
-        }
-    #else
-        private func service(_ name: String) -> SeedAnswer { .unknown("services can be looked up on Linux only") }
-    #endif
+        return answer
+    }
 
     // MARK: Files
 

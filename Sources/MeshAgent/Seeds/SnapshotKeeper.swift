@@ -1,11 +1,10 @@
 import Logging
 import MeshCore
-import NIOCore
 import NIOPosix
 
-/// Writes the snapshot when the view has changed, off the agent's event loop, and once more when the agent leaves.
+/// Writes the snapshot when the view has changed, off the agent's thread, and once more when the agent leaves.
 ///
-/// On the agent's event loop, like the doors.
+/// On the agent's thread, like the doors.
 final class SnapshotKeeper {
     private let driver: AgentDriver
     private let file: SnapshotFile
@@ -16,7 +15,7 @@ final class SnapshotKeeper {
     private var isClosed = false
 
     /// At most so much is forgotten in a crash, and a mesh that changes all the time costs a disk no more than that.
-    private static let interval = TimeAmount.seconds(5)
+    private static let interval = Duration.seconds(5)
 
     init(driver: AgentDriver, file: SnapshotFile) {
         self.driver = driver
@@ -24,7 +23,7 @@ final class SnapshotKeeper {
     }
 
     func start() {
-        driver.loop.assumeIsolated().scheduleTask(in: Self.interval) { [weak self] in
+        driver.loop.schedule(after: Self.interval) { [weak self] in
             guard let self, !isClosed else { return }
             write()
             start()
@@ -45,10 +44,9 @@ final class SnapshotKeeper {
         guard !isUnderWay, view.epoch != epoch else { return }
         isUnderWay = true
         epoch = view.epoch
-        let bound = NIOLoopBound(self, eventLoop: driver.loop)
-        NIOThreadPool.singleton.submit { [file, observer = driver.id.name] _ in
+        NIOThreadPool.singleton.submit { [file, executor = driver.executor, observer = driver.id.name] _ in
             let failure = file.write(view, of: observer)
-            bound.eventLoop.execute { bound.value.wrote(failure) }
+            executor.execute { $0.snapshot?.wrote(failure) }
         }
     }
 
