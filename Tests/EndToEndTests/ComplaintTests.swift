@@ -172,7 +172,7 @@ import Testing
                 _ = try await visitor.post("/count")
                 _ = try await visitor.post("/login")
                 let cookie = visitor.cookie
-                shop.signalAgents(SIGSTOP)
+                try shop.freezeAgents()
                 for _ in 1...3 {
                     let asked = ContinuousClock.now
                     // A browser gives up after ten seconds.
@@ -207,7 +207,7 @@ import Testing
                 var visitor = shop.visitor()
                 _ = try await visitor.post("/count")
                 var old = shop.visitor(cookie: cookie.withLock { $0 })
-                redis.freeze()
+                try redis.freeze()
                 defer { redis.thaw() }
                 for expected in 2...6 {
                     let asked = ContinuousClock.now

@@ -93,6 +93,18 @@ final class Program: Sendable {
         if exitCode == nil { kill(pid, number) }
     }
 
+    /// Stops the process, until `SIGCONT`. Returns when none of its threads runs any more: each stops when it next comes to a processor.
+    func freeze() throws {
+        signal(SIGSTOP)
+        try eventually("process \(pid) stands still") {
+            let threads = try FileManager.default.contentsOfDirectory(atPath: "/proc/\(pid)/task")
+            return threads.allSatisfy { thread in
+                guard let stat = try? String(contentsOfFile: "/proc/\(pid)/task/\(thread)/stat", encoding: .utf8) else { return true }
+                return stat[(stat.lastIndex(of: ")") ?? stat.startIndex)...].hasPrefix(") T")
+            }
+        }
+    }
+
     @discardableResult
     func stop(within seconds: Int = 20) throws -> Int32 {
         signal(SIGTERM)

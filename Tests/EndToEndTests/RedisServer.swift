@@ -35,7 +35,7 @@ final class RedisServer: Sendable {
     }
 
     /// Stands still, or goes on: its socket takes connections meanwhile, and nobody answers.
-    func freeze() { signal(SIGSTOP) }
+    func freeze() throws { try program.withLock { $0 }?.freeze() }
     func thaw() { signal(SIGCONT) }
 
     private func signal(_ number: Int32) { program.withLock { $0 }?.signal(number) }

@@ -53,6 +53,7 @@ final class ShopMesh: Sendable {
     /// Requests that the applications' libraries have made to their agents.
     var requestsToAgents: Int64 { nodes.map { $0.metrics.counterTotal(label: "sessionmesh_client_requests_total") }.reduce(0, +) }
 
+    func freezeAgents() throws { for node in nodes { try node.agent.freeze() } }
     func signalAgents(_ number: Int32) { for node in nodes { node.agent.signal(number) } }
 
     // MARK: Starting

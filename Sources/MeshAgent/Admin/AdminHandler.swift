@@ -94,8 +94,11 @@ final class AdminHandler: ChannelInboundHandler {
 
         context.write(wrapOutboundOut(.head(head)), promise: nil)
         if request.method != .HEAD { context.write(wrapOutboundOut(.body(.byteBuffer(ByteBuffer(string: answer.body)))), promise: nil) }
-        context.writeAndFlush(wrapOutboundOut(.end(nil)), promise: nil)
-        if isLast { context.close(promise: nil) } else { restartIdle() }
+        let written = context.writeAndFlush(wrapOutboundOut(.end(nil)))
+        guard isLast else { return restartIdle() }
+        // Not before: a page is more than a socket takes at once. Who doesn't read it is closed for being idle.
+        let bound = NIOLoopBound(context, eventLoop: context.eventLoop)
+        written.whenComplete { _ in bound.value.close(promise: nil) }
     }
 
     private static let pagePolicy =
