@@ -167,7 +167,7 @@ final class AgentDriver {
             } else {
                 clients?.answer(request, response)
             }
-        case .push(let recipients, let message): clients?.push(message, to: recipients)
+        case .push(let recipients, let push): clients?.push(push, to: recipients)
         case .mirror(let request): ask(request)
         case .event(let event): tell(event)
         case .view(let view): outlets.views.yield(view)

@@ -32,47 +32,23 @@ struct SubscribeCommand: AsyncParsableCommand {
 
     @Argument(help: "The channel's name.") var channel: String
 
-    @Option(help: "Ends after as many messages. (default: at Ctrl-C)")
-    var count: Int?
-
-    @OptionGroup var client: ClientOptions
-
-    func validate() throws {
-        guard count.map({ $0 > 0 }) ?? true else { throw ValidationError("--count is 1 or more") }
-    }
+    @OptionGroup var reading: ReadingOptions
 
     func run() async throws {
-        let reading = Task { try await client.ask { try await read(from: $0) } }
-        try await Services.untilSignalled {
-            do { try await reading.value } catch let error as SessionError where error.code == .cancelled {} catch is CancellationError {}
-        } onSignal: {
-            reading.cancel()
-        }
-    }
-
-    private func read(from mesh: SessionMesh) async throws {
-        let subscription = try await mesh.subscribe(to: channel)
-        Output.note("subscribed to \(channel)")
-        var left = count ?? .max
-        for try await event in subscription {
+        try await reading.read({ try await $0.subscribe(to: channel) }, begun: "subscribed to \(channel)") { event in
             switch event {
-            case .gap: Output.note("the agent was away; messages may be missing here")
-            case .message(let message):
-                show(message)
-                left -= 1
-                if left == 0 { return }
+            case .gap: nil
+            case .message(let message): line(message)
             }
         }
     }
 
-    private func show(_ message: ChannelMessage) {
+    private func line(_ message: ChannelMessage) -> String {
         let text = FieldValue.bytes(message.payload).text
-        guard client.json else { return Output.line(text) }
-        Output.line(
-            JSON.object([
-                ("channel", .text(message.channel)), ("epoch", .number(message.position.epoch)),
-                ("offset", .number(message.position.offset)),
-                ("message", .text(text)),
-            ]))
+        guard reading.client.json else { return text }
+        return JSON.object([
+            ("channel", .text(message.channel)), ("epoch", .number(message.position.epoch)),
+            ("offset", .number(message.position.offset)), ("message", .text(text)),
+        ]).line
     }
 }

@@ -13,6 +13,11 @@ enum Output {
     static func complain(_ line: String) { write("sessionmesh: \(line)\n", to: STDERR_FILENO) }
     static func note(_ line: String) { write(line + "\n", to: STDERR_FILENO) }
 
+    /// A date given in Unix milliseconds, to the second.
+    static func date(_ milliseconds: Int64) -> String {
+        Date(timeIntervalSince1970: Double(milliseconds / 1000)).formatted(.iso8601)
+    }
+
     static func write(_ text: String, to descriptor: CInt) {
         var bytes = Array(text.utf8)[...]
         while !bytes.isEmpty {

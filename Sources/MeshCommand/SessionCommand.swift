@@ -9,6 +9,7 @@ struct SessionCommand: ParsableCommand {
         abstract: "Shows, changes and ends sessions.",
         subcommands: [
             SessionGetCommand.self, SessionSetCommand.self, SessionDestroyCommand.self, SessionListCommand.self, SessionRevokeCommand.self,
+            SessionFollowCommand.self,
         ])
 }
 

@@ -1,5 +1,4 @@
 import ArgumentParser
-import Foundation
 import MeshAgent
 import MeshCore
 import SessionMesh
@@ -33,15 +32,12 @@ struct SessionListCommand: AsyncParsableCommand {
         var table = TextTable("KEY", "CREATED", "LAST REQUEST", "EXPIRES", "FIELDS", "BYTES")
         for session in sessions {
             table.add(
-                session.key.description, Self.date(session.createdAt), Self.date(session.accessedAt), Self.date(session.expiresAt),
+                session.key.description, Output.date(session.createdAt), Output.date(session.accessedAt), Output.date(session.expiresAt),
                 String(session.fields), String(session.bytes))
         }
         Output.write(sessions.isEmpty ? "\(user) has no session\n" : table.text)
     }
 
-    private static func date(_ milliseconds: Int64) -> String {
-        Date(timeIntervalSince1970: Double(milliseconds / 1000)).formatted(.iso8601)
-    }
 }
 
 struct SessionRevokeCommand: AsyncParsableCommand {

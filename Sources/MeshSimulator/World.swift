@@ -37,6 +37,7 @@ public struct World: Sendable {
     public private(set) var refusals: [NodeName: Member] = [:]
     /// What each subscriber was given, in order.
     public private(set) var deliveries: [NodeName: [ChannelMessage]] = [:]
+    private var pushes: [(NodeName, ClientPush)] = []
 
     /// Unix milliseconds at the beginning, an arbitrary Friday.
     private static let epoch: Int64 = 1_795_000_000_000
@@ -263,6 +264,12 @@ public struct World: Sendable {
         return requestsLost
     }
 
+    /// What clients were told of sessions since this was last asked.
+    public mutating func takePushes() -> [(NodeName, ClientPush)] {
+        defer { pushes = [] }
+        return pushes
+    }
+
     public func hasResponse(_ number: UInt64) -> Bool { responses[number] != nil }
 
     public mutating func takeResponse(_ number: UInt64) -> ClientResponse? {
@@ -355,9 +362,13 @@ public struct World: Sendable {
             hosts[host].asked.remove(request.number)
             responses[request.number] = response
             answered.append(request.number)
-        case .push(_, let message):
-            note(message.position.offset, host)
-            deliveries[hosts[host].name, default: []].append(message)
+        case .push(let clients, let push):
+            for client in clients { note(client.rawValue, host) }
+            if case .message(let message) = push {
+                deliveries[hosts[host].name, default: []].append(message)
+            } else {
+                pushes.append((hosts[host].name, push))
+            }
         case .mirror(let request): schedule(network.delay(using: &generator), host, .input(.mirror(mirror.answer(request))))
         case .event, .view, .ring, .keysReloaded: note(2, host)
         case .departed: crash(host)

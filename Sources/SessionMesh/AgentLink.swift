@@ -26,7 +26,7 @@ actor AgentLink {
     private var lastCallID: UInt64 = 0
     /// Tasks in ``waitUntilOnline()``, by their numbers.
     private var arrivals: [UInt64: CheckedContinuation<Result<Void, SessionError>, Never>] = [:]
-    private var feeds: [String: Feed] = [:]
+    private var feeds: [Topic: Feed] = [:]
     private var subscriptionCount = 0
     private var registration: SessionMeshConfiguration.Registration?
     private var heartbeatsMissed = 0
@@ -73,13 +73,13 @@ actor AgentLink {
         case greeting
         case heartbeat
         case registration
-        /// A channel that was subscribed before the connection broke.
-        case resubscription(String)
+        /// What was subscribed to before the connection broke.
+        case resubscription(Topic)
         case unsubscription
         case call(Call)
     }
 
-    /// The local subscribers of one channel.
+    /// The local subscribers to one topic.
     private struct Feed {
         var buffers: [SubscriptionBuffer] = []
         /// Whether this connection's agent knows of it.
@@ -191,8 +191,8 @@ actor AgentLink {
         if let registration, !waiting.contains(where: { $0.kind == .register }) {
             send(.registration, ClientProtocol.encode(.request(request(registering: registration))).bytes)
         }
-        for channelName in feeds.keys.sorted() where feeds[channelName]?.wasActive == true {
-            send(.resubscription(channelName), ClientProtocol.encode(.request(.subscribe(channel: channelName))).bytes)
+        for topic in feeds.keys.sorted() where feeds[topic]?.wasActive == true {
+            send(.resubscription(topic), ClientProtocol.encode(.request(topic.subscribing)).bytes)
         }
         while let call = waiting.popFirst() { send(.call(call), call.bytes) }
     }
@@ -205,7 +205,7 @@ actor AgentLink {
         case .greeting, .online: state = .offline
         }
         meter.disconnected()
-        for name in feeds.keys { feeds[name]?.isActive = false }
+        for topic in feeds.keys { feeds[topic]?.isActive = false }
         let sendBy = NIODeadline.now() + TimeAmount(configuration.connectionWaitMax)
         var repeated: Deque<Call> = []
         for case .call(var call) in unanswered {
@@ -370,7 +370,12 @@ actor AgentLink {
         guard generation == self.generation else { return }
         do {
             if case .push(let values) = value {
-                if let message = try ClientProtocol.decodePush(values) { deliver(.message(message), to: message.channel) }
+                switch try ClientProtocol.decodePush(values) {
+                case .message(let message)?: deliver(.message(message), to: .channel(message.channel))
+                case .event(let event)?: deliver(.event(event), to: .sessions)
+                case .gap?: deliver(.gap, to: .sessions)
+                case nil: break
+                }
             } else if let expectation = unanswered.popFirst() {
                 try handle(value, for: expectation)
             } else {
@@ -394,12 +399,12 @@ actor AgentLink {
             if case .error(let line) = value {
                 logger.warning("the agent refused the registration", metadata: [LoggingKeys.error: "\(line)"])
             }
-        case .resubscription(let channel):
-            if case .failure(let failure) = try ClientProtocol.decode(value, to: .subscribe) {
-                end(channel, with: SessionError(failure))
+        case .resubscription(let topic):
+            if case .failure(let failure) = try ClientProtocol.decode(value, to: topic.subscribing.kind) {
+                end(topic, with: SessionError(failure))
             } else {
-                feeds[channel]?.isActive = true
-                deliver(.gap, to: channel)
+                feeds[topic]?.isActive = true
+                deliver(.gap, to: topic)
             }
         case .unsubscription: break
         case .call(let call):
@@ -424,41 +429,41 @@ actor AgentLink {
 
     // MARK: Subscriptions
 
-    func subscribe(to channel: String, _ buffer: SubscriptionBuffer) async throws(SessionError) {
+    func subscribe(to topic: Topic, _ buffer: SubscriptionBuffer) async throws(SessionError) {
         guard subscriptionCount < configuration.subscriptionsMax else {
             throw SessionError(.overloaded, "this process has \(subscriptionCount) subscriptions; cancel some")
         }
         if case .closed = state { throw SessionError(.shutdown, "this process is shutting down") }
         // Before the agent is asked: its first message may come with its answer.
-        feeds[channel, default: Feed()].buffers.append(buffer)
+        feeds[topic, default: Feed()].buffers.append(buffer)
         subscriptionCount += 1
-        guard feeds[channel]?.isActive == false else { return }
+        guard feeds[topic]?.isActive == false else { return }
         do {
-            _ = try await request(.subscribe(channel: channel))
-            feeds[channel]?.isActive = isOnline
-            feeds[channel]?.wasActive = true
+            _ = try await request(topic.subscribing)
+            feeds[topic]?.isActive = isOnline
+            feeds[topic]?.wasActive = true
         } catch {
-            unsubscribe(from: channel, buffer)
+            unsubscribe(from: topic, buffer)
             throw error
         }
     }
 
-    func unsubscribe(from channel: String, _ buffer: SubscriptionBuffer) {
-        guard let index = feeds[channel]?.buffers.firstIndex(where: { $0 === buffer }) else { return }
-        feeds[channel]?.buffers.remove(at: index)
+    func unsubscribe(from topic: Topic, _ buffer: SubscriptionBuffer) {
+        guard let index = feeds[topic]?.buffers.firstIndex(where: { $0 === buffer }) else { return }
+        feeds[topic]?.buffers.remove(at: index)
         subscriptionCount -= 1
-        guard feeds[channel]?.buffers.isEmpty == true else { return }
-        feeds[channel] = nil
-        if isOnline { send(.unsubscription, ClientProtocol.encode(.request(.unsubscribe(channel: channel))).bytes) }
+        guard feeds[topic]?.buffers.isEmpty == true else { return }
+        feeds[topic] = nil
+        if isOnline { send(.unsubscription, ClientProtocol.encode(.request(topic.unsubscribing)).bytes) }
     }
 
-    private func deliver(_ event: ChannelEvent, to channel: String) {
-        guard let feed = feeds[channel] else { return }
-        for buffer in feed.buffers where !buffer.offer(event) { unsubscribe(from: channel, buffer) }
+    private func deliver(_ push: ClientPush, to topic: Topic) {
+        guard let feed = feeds[topic] else { return }
+        for buffer in feed.buffers where !buffer.offer(push) { unsubscribe(from: topic, buffer) }
     }
 
-    private func end(_ channel: String, with error: SessionError) {
-        guard let feed = feeds.removeValue(forKey: channel) else { return }
+    private func end(_ topic: Topic, with error: SessionError) {
+        guard let feed = feeds.removeValue(forKey: topic) else { return }
         subscriptionCount -= feed.buffers.count
         for buffer in feed.buffers { buffer.finish(error) }
     }

@@ -209,10 +209,45 @@ public final class SessionMesh: Service, Sendable {
 
     /// The messages of a channel from now on. Subscriptions of one process to one channel share one with the agent.
     public func subscribe(to channel: String) async throws(SessionError) -> ChannelSubscription {
+        try await subscribe(to: .channel(channel)) { push in
+            switch push {
+            case .message(let message): .message(message)
+            case .gap: .gap
+            case .event: nil
+            }
+        }
+    }
+
+    private func subscribe<Element>(
+        to topic: Topic, _ element: @escaping @Sendable (ClientPush) -> Element?
+    ) async throws(SessionError) -> Subscription<Element> {
         let buffer = SubscriptionBuffer(
             messagesMax: configuration.subscriptionMessagesMax, bytesMax: configuration.subscriptionBytesMax)
-        try await link.subscribe(to: channel, buffer)
-        return ChannelSubscription(channel: channel, buffer: buffer, link: link)
+        try await link.subscribe(to: topic, buffer)
+        return Subscription(topic, buffer: buffer, link: link, element: element)
+    }
+
+    /// Which sessions begin and end from now on, wherever in the mesh they are.
+    ///
+    /// ```swift
+    /// for try await notice in try await mesh.sessionEvents() {
+    ///     guard case .event(let event) = notice, case .expired = event.kind else { continue }
+    ///     await carts.release(of: event.key)
+    /// }
+    /// ```
+    ///
+    /// Every event is told at least once, also when the node that owned the session is killed; one that is told again has the same
+    /// ``SessionEvent/key`` and ``SessionEvent/kind``. What was missed while this process had no agent is a ``SessionNotice/gap``.
+    /// Every process that follows is told all; a commit under a key of its own, with a condition, lets one of them act.
+    /// An event costs some 80 bytes to each node where somebody follows.
+    public func sessionEvents() async throws(SessionError) -> Subscription<SessionNotice> {
+        try await subscribe(to: .sessions) { push in
+            switch push {
+            case .event(let event): .event(event)
+            case .gap: .gap
+            case .message: nil
+            }
+        }
     }
 
     // MARK: The mesh

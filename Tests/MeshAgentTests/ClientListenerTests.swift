@@ -94,7 +94,7 @@ import Testing
             case .request(let id, .publish(let channel, let payload)):
                 let position = ChannelPosition(epoch: 1, offset: 1)
                 let message = ChannelMessage(channel: channel, position: position, payload: payload)
-                return [.push(subscribers.now, message), .reply(id, .published(position))]
+                return [.push(subscribers.now, .message(message)), .reply(id, .published(position))]
             default: return []
             }
         }) { agent, address in
@@ -127,7 +127,7 @@ import Testing
             case .request(let id, .publish):
                 guard let client = subscriber.now else { return [.reply(id, .done)] }
                 let message = ChannelMessage(channel: "c", position: ChannelPosition(epoch: 1, offset: 1), payload: payload)
-                return Array(repeating: .push([client], message), count: 64) + [.reply(id, .done)]
+                return Array(repeating: .push([client], .message(message)), count: 64) + [.reply(id, .done)]
             default: return []
             }
         }) { agent, address in

@@ -14,9 +14,9 @@ import Testing
         return bytes
     }
 
-    static func written(_ message: ChannelMessage) -> [UInt8] {
+    static func written(_ push: ClientPush) -> [UInt8] {
         var bytes: [UInt8] = []
-        ClientProtocol.write(message, to: &bytes)
+        ClientProtocol.write(push, to: &bytes)
         return bytes
     }
 
@@ -35,7 +35,7 @@ import Testing
             .list(user: "ann", after: nil), .list(user: "ä", after: key), .revoke(user: nil, except: nil),
             .revoke(user: "ann", except: key),
             .read(key), .destroy(key, Self.id), .publish(channel: "räume/1", payload: [0, 13, 10]), .subscribe(channel: "chat"),
-            .unsubscribe(channel: "chat"), .members, .placement(Slot(masking: 4095)),
+            .unsubscribe(channel: "chat"), .follow, .unfollow, .members, .placement(Slot(masking: 4095)),
             .commit(SessionCommit(key: nil, id: Self.id)),
             .commit(
                 SessionCommit(
@@ -108,12 +108,29 @@ import Testing
 
     @Test func aMessageComesBackFromTheWire() throws {
         let message = ChannelMessage(channel: "chat", position: ChannelPosition(epoch: .max, offset: 2), payload: [0, 1, 13])
-        guard case .push(let values) = try RESPTests.parse(Self.written(message)).first else {
+        guard case .push(let values) = try RESPTests.parse(Self.written(.message(message))).first else {
             Issue.record("not a push")
             return
         }
-        #expect(try ClientProtocol.decodePush(values) == message)
+        #expect(try ClientProtocol.decodePush(values) == .message(message))
         #expect(try ClientProtocol.decodePush([.text("invalidate"), .null]) == nil)
+    }
+
+    @Test func whatBecomesOfSessionsComesBackFromTheWire() throws {
+        let key = try Self.key(1)
+        let kinds: [SessionEvent.Kind] = [.created, .expired, .destroyed, .moved(to: try Self.key(2))]
+        for push in kinds.map({ ClientPush.event(SessionEvent(key: key, kind: $0, at: 1_795_000_000_000)) }) + [.gap] {
+            guard case .push(let values)? = try RESPTests.parse(Self.written(push)).first else { return #expect(Bool(false)) }
+            #expect(try ClientProtocol.decodePush(values) == push)
+        }
+        // One of a later version is passed over; one that is cut or no event is not.
+        #expect(try ClientProtocol.decodePush([.text("event"), .text("frozen"), .text(key.description), .integer(1)]) == nil)
+        let broken: [[RESPValue]] = [
+            [.text("event")], [.text("event"), .text("created")], [.text("event"), .text("created"), .text("key"), .integer(1)],
+            [.text("event"), .text("created"), .text(key.description), .text("1")],
+            [.text("event"), .text("moved"), .text(key.description), .integer(1)],
+        ]
+        for values in broken { #expect(throws: ClientProtocolError.self) { try ClientProtocol.decodePush(values) } }
     }
 
     @Test func limitsAreCheckedWhereACommandIsRead() throws {

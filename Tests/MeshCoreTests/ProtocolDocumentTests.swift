@@ -188,6 +188,7 @@ import Testing
             .walk(id: 0, .revoke(user: nil, except: nil), .all), .walked(id: 0, .all, [], count: 0),
             .whole([]), .doubt([]), .drop([]), .compare(SlotRange(first: tenure.slot, last: tenure.slot), sum: 0),
             .differs(SlotRange(first: tenure.slot, last: tenure.slot)), .digests([]), .stale([]),
+            .following(.begins), .events(ticket: 0, isGapped: false, []),
         ]
         for message in all {
             let tag = try #require(message.encoded.first)
@@ -232,6 +233,8 @@ import Testing
         case .differs: "differs"
         case .digests: "digests"
         case .stale: "stale"
+        case .following: "following"
+        case .events: "events"
         }
     }
 

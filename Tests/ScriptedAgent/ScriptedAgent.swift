@@ -26,6 +26,8 @@ public final class ScriptedAgent: Sendable {
         var listener: (any Channel)?
         var connections: [ObjectIdentifier: any Channel] = [:]
         var subscriptions: [String: [ObjectIdentifier: any Channel]] = [:]
+        /// Connections that follow what becomes of sessions.
+        var following: [ObjectIdentifier: any Channel] = [:]
         var requests: [ClientRequest] = []
         var connectionCount = 0
         var sessions: [SessionKey: SessionState] = [:]
@@ -56,6 +58,7 @@ public final class ScriptedAgent: Sendable {
         }
     }
     public func subscriberCount(of channel: String) -> Int { state.withLock { $0.subscriptions[channel]?.count ?? 0 } }
+    public var followingCount: Int { state.withLock { $0.following.count } }
 
     /// Listens at a Unix socket.
     public func start(path: String) async throws {
@@ -96,6 +99,15 @@ public final class ScriptedAgent: Sendable {
         _ = serve(.publish(channel: channel, payload: payload), from: nil)
     }
 
+    /// Tells all that follow.
+    public func tell(_ push: ClientPush) {
+        var bytes: [UInt8] = []
+        ClientProtocol.write(push, to: &bytes)
+        for connection in state.withLock({ Array($0.following.values) }) {
+            connection.writeAndFlush(ByteBuffer(bytes: bytes), promise: nil)
+        }
+    }
+
     public static func cookie(of key: SessionKey) -> String { "\(key)\(signature)" }
     private static let signature = ".1.signed"
 
@@ -121,6 +133,7 @@ public final class ScriptedAgent: Sendable {
         state.withLock { state in
             state.connections[ObjectIdentifier(channel)] = nil
             for name in state.subscriptions.keys { state.subscriptions[name]?[ObjectIdentifier(channel)] = nil }
+            state.following[ObjectIdentifier(channel)] = nil
         }
     }
 
@@ -174,13 +187,19 @@ public final class ScriptedAgent: Sendable {
             state.offset += 1
             let position = ChannelPosition(epoch: 1, offset: state.offset)
             var bytes: [UInt8] = []
-            ClientProtocol.write(ChannelMessage(channel: name, position: position, payload: payload), to: &bytes)
+            ClientProtocol.write(.message(ChannelMessage(channel: name, position: position, payload: payload)), to: &bytes)
             return (.published(position), state.subscriptions[name, default: [:]].values.map { ($0, bytes) })
         case .subscribe(let name):
             if let channel { state.subscriptions[name, default: [:]][ObjectIdentifier(channel)] = channel }
             return (.done, [])
         case .unsubscribe(let name):
             if let channel { state.subscriptions[name]?[ObjectIdentifier(channel)] = nil }
+            return (.done, [])
+        case .follow:
+            if let channel { state.following[ObjectIdentifier(channel)] = channel }
+            return (.done, [])
+        case .unfollow:
+            if let channel { state.following[ObjectIdentifier(channel)] = nil }
             return (.done, [])
         case .members:
             let member = Member(

@@ -562,6 +562,29 @@ import Testing
         }
     }
 
+    // MARK: What becomes of sessions
+
+    @Test func whoFollowsIsToldWhatBecomesOfSessionsAndOfGaps() async throws {
+        try await withLinkedMesh { mesh, agent in
+            let key = try #require(SessionKey(bytes: [UInt8](repeating: 7, count: SessionKey.byteCount)))
+            let events = try await mesh.sessionEvents()
+            var iterator = events.makeAsyncIterator()
+            let created = SessionEvent(key: key, kind: .created, at: 1_795_000_000_000)
+            let moved = SessionEvent(key: key, kind: .moved(to: key), at: 1_795_000_000_001)
+            for push in [ClientPush.event(created), .gap, .event(moved)] { agent.tell(push) }
+            #expect(try await iterator.next() == .event(created))
+            #expect(try await iterator.next() == .gap)
+            #expect(try await iterator.next() == .event(moved))
+            // What was missed while there was no agent nobody knows.
+            await agent.dropConnections()
+            #expect(try await iterator.next() == .gap)
+            agent.tell(.event(created))
+            #expect(try await iterator.next() == .event(created))
+            events.cancel()
+            try await eventually("the agent need not tell any more") { agent.followingCount == 0 }
+        }
+    }
+
     @Test func aRefusedSubscriptionIsToldAndLeavesNothingBehind() async throws {
         try await withLinkedMesh { mesh, agent in
             agent.script { $0.kind == .subscribe ? .reply(.failure(ClientFailure(.full, "too many"))) : .serve }

@@ -117,6 +117,9 @@ extension PrometheusText {
                 ("created", counters.created), ("moved", counters.moved), ("destroyed", counters.destroyed),
                 ("expired", counters.expired),
             ])
+        add(
+            "session_event_gaps_total", .counter, "Times that clients of another agent were not told what became of sessions here.",
+            counters.eventGaps)
         add("second_ways_total", .counter, "Times that a slot's late commits were sent to another node as well.", counters.secondWays)
         add("commit_wait_seconds", "From a change to the word of its second copy.", counters.commitWaits)
         add("slots_synced_total", .counter, "Slots sent whole, to make or mend a second copy.", counters.slotsSynced)

@@ -53,9 +53,9 @@ final class ClientTable {
     }
 
     /// Encoded once for all of them.
-    func push(_ message: ChannelMessage, to recipients: [ClientID]) {
+    func push(_ push: ClientPush, to recipients: [ClientID]) {
         var bytes: [UInt8] = []
-        ClientProtocol.write(message, to: &bytes)
+        ClientProtocol.write(push, to: &bytes)
         for client in recipients { clients[client]?.push(bytes) }
     }
 

@@ -21,6 +21,8 @@ struct PendingCommit: Sendable {
     var waiting: [MemberID]
     /// Fewer than two when it rests on something that has fewer.
     let copiesMax: UInt8
+    /// What those who follow are told once it is held.
+    let event: SessionEvent.Kind?
     /// Whether somebody was told that it is done before a second node had it. It is not taken back when another turns out to be owner.
     var isPromised = false
     /// Whether it is held as it should be, and shown to readers.
@@ -49,7 +51,7 @@ extension AgentCore {
     /// Waits until the change is held twice, then answers.
     mutating func hold(
         _ number: UInt64?, _ key: SessionKey, _ commit: CommitID?, _ delta: SessionState, before: SessionState?,
-        counters: [SessionSnapshot.Field], copiesMax: UInt8 = 2
+        counters: [SessionSnapshot.Field], copiesMax: UInt8 = 2, event: SessionEvent.Kind? = nil
     ) {
         let ticket = nextNumber()
         let index = Int(key.slot.rawValue)
@@ -57,7 +59,7 @@ extension AgentCore {
         let waiting = replicate(delta, of: key, ticket: ticket)
         var pending = PendingCommit(
             operations: number.map { [$0] } ?? [], key: key, commit: commit, delta: delta, before: before, result: counters,
-            sentAt: now.uptime, waiting: waiting, copiesMax: copiesMax)
+            sentAt: now.uptime, waiting: waiting, copiesMax: copiesMax, event: event)
         if let number, operations[number]?.acknowledgement == .local {
             pending.operations = []
             pending.isPromised = true
@@ -100,6 +102,7 @@ extension AgentCore {
             if member != nil { counters.commitWaits.record(.nanoseconds(now.uptime - commit.sentAt)) }
             readers = slots[index].sessions[commit.key]?.settled(ticket)
             answer(commit, nodes: min(commit.copiesMax, member == nil ? 1 : 2))
+            if let event = commit.event { tellWhoFollows(event, of: commit.key) }
             commit.operations = []
         }
         if commit.waiting.isEmpty, commit.isHeld {

@@ -52,6 +52,7 @@ extension AgentCore {
         }
         (leftoverSlots, doubtedSlots, memory) = ([], [], MemoryUse())
         sessionsDiscarded += UInt64(sessions)
+        loseEvents()
         directives.append(.event(.discarded(sessions: sessions)))
         beginNewLife(after: nil)
     }

@@ -33,7 +33,7 @@ extension AgentCore {
     /// Whether something waits that a round of housekeeping moves on.
     private var isBusy: Bool {
         !operations.isEmpty || !commits.isEmpty || !walks.asked.isEmpty || !inquiries.isEmpty || !leftoverSlots.isEmpty || reachIsStale
-            || departure != nil || configuration.role == .node && stage == .syncing
+            || departure != nil || events.isBusy || configuration.role == .node && stage == .syncing
             || mirror.map { $0.queue.hasWaiting || !$0.batches.isEmpty } ?? false
     }
 
@@ -68,6 +68,7 @@ extension AgentCore {
             takeSecondWays()
             retryParked()
             flushMirror()
+            lookAfterEvents()
             lookOverSlots()
             askForClaims()
             handOverLeftovers()
@@ -85,6 +86,7 @@ extension AgentCore {
         lookForAbsence()
         lookAfterDoubts()
         compareCopies()
+        lookAfterLostRecipients()
         if !silentNodes.isEmpty { housekeeping.remembersEndsUntil = now.uptime + Self.reunionTime.nanoseconds }
         let swim = swim
         clock.keep { swim.member(named: $0) != nil }
@@ -147,7 +149,7 @@ extension AgentCore {
             }
         }
         for key in resting { slots[index].sessions[key]?.state.forgetMarksAtRest(wall: wall) }
-        for key in expired.sorted() { drop(key) }
+        for key in expired.sorted() { expire(key) }
     }
 
     /// A session's end is remembered for an hour; while a node is cut off, which may come back with a copy that lives, and until it has long

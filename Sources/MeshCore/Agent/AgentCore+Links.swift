@@ -307,6 +307,7 @@ extension AgentCore {
         askAgain(name)
         guard configuration.role == .node else { return }
         pull(from: name)
+        eventsLinkInUse(name)
         planSlots(touching: name)
         retryParked()
     }
@@ -350,6 +351,7 @@ extension AgentCore {
     private mutating func linkLost(_ name: NodeName) {
         guard configuration.role == .node else { return }
         replicaLost(name)
+        eventsLinkLost(name)
         for slot in leftoverSlots where slots[Int(slot.rawValue)].tenure.owner?.name == name { recallLeftover(of: slot) }
         for (id, operation) in operations.sorted(by: { $0.key < $1.key }) where operation.sentTo == name { park(id) }
     }
@@ -437,6 +439,8 @@ extension AgentCore {
         case .stale(let stale): receiveStale(stale, from: peer)
         case .mirrored(let sessions): receiveMirrored(sessions)
         case .message(let message): deliver(message)
+        case .following(let following): receive(following, from: peer)
+        case .events(let ticket, let isGapped, let told): receiveEvents(ticket, isGapped: isGapped, told, from: name)
         case .walk(let id, let purpose, let slots): begin(Walks.Given(asker: .peer(link, id: id), purpose: purpose, wanted: slots))
         case .walked(let id, let slots, let found, let count): walked(id, covering: slots, found, count: count, by: name)
         }

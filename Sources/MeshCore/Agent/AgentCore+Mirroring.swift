@@ -183,7 +183,8 @@ extension AgentCore {
             }
         }
         for number in load.operations {
-            if slots[Int(key.slot.rawValue)].sessions[key] != nil || !mayAnswer(for: key.slot) {
+            let held = slots[Int(key.slot.rawValue)].sessions[key]?.state
+            if held.map({ !mayForget($0, wall: wall) }) ?? false || !mayAnswer(for: key.slot) {
                 route(number)
             } else {
                 isAbsent(number)

@@ -76,7 +76,9 @@ extension AgentCore {
                 let wall = wall
                 if let delta = slots[index].sessions[key]?.state.end(ended, wall: wall) {
                     self.counters.moved += 1
-                    hold(mover, key, move.commit.id, delta, before: before, counters: counters, copiesMax: copies.nodes)
+                    hold(
+                        mover, key, move.commit.id, delta, before: before, counters: counters, copiesMax: copies.nodes,
+                        event: .moved(to: move.to))
                 }
             }
         } else {

@@ -56,6 +56,10 @@ extension AgentCore {
         case .unsubscribe(let channel):
             channels.unsubscribe(request.client, from: channel)
             reply(request, .done)
+        case .follow: follow(request)
+        case .unfollow:
+            unfollow(request.client)
+            reply(request, .done)
         case .open(let cookie):
             switch verdict(of: cookie) {
             case .signed(let session, let number):
@@ -118,6 +122,7 @@ extension AgentCore {
 
     mutating func clientClosed(_ client: ClientID) {
         channels.remove(client)
+        unfollow(client)
         gossip(.unregister(number: UInt32(truncatingIfNeeded: client.rawValue)))
     }
 
@@ -280,7 +285,7 @@ extension AgentCore {
             let index = Int(key.slot.rawValue)
             if let entry = slots[index].sessions[key] {
                 if !mayForget(entry.state, wall: wall) { return execute(number, on: key) }
-                drop(key)
+                expire(key)
             }
             // A synced copy says that there is none; the mirror may know better.
             if mirror != nil { loadFromMirror(key, for: number) } else { isAbsent(number) }
@@ -335,7 +340,7 @@ extension AgentCore {
             let wall = wall
             guard let delta = slots[Int(key.slot.rawValue)].sessions[key]?.state.destroy(commit, wall: wall) else { return }
             counters.destroyed += 1
-            hold(number, key, commit, delta, before: entry.state, counters: [])
+            hold(number, key, commit, delta, before: entry.state, counters: [], event: .destroyed)
         case .publish: break
         }
     }
@@ -350,6 +355,8 @@ extension AgentCore {
 
     private mutating func create(_ number: UInt64, _ key: SessionKey, _ commit: SessionCommit, _ state: SessionState?) {
         let index = Int(key.slot.rawValue)
+        // One that expired, and is kept until its end is known, makes way.
+        if let held = slots[index].sessions[key]?.state, mayForget(held, wall: wall) { drop(key) }
         guard slots[index].sessions[key] == nil else {
             return createAgain(number, key, commit, state)
         }
@@ -363,7 +370,7 @@ extension AgentCore {
         if let state { fresh.merge(state) }
         slots[index].sessions[key] = SessionEntry(state: fresh)
         memory.add(fresh, in: key.slot)
-        apply(number, key, commit, before: nil)
+        apply(number, key, commit, before: nil, event: state == nil ? .created : nil)
         // Neither one that was refused nor one that was given another id.
         if state == nil, slots[index].sessions[key] != nil { counters.created += 1 }
     }
@@ -378,7 +385,9 @@ extension AgentCore {
     }
 
     /// - Parameter before: the session as it is; nil when it is just being made.
-    private mutating func apply(_ number: UInt64, _ key: SessionKey, _ commit: SessionCommit, before: SessionState?) {
+    private mutating func apply(
+        _ number: UInt64, _ key: SessionKey, _ commit: SessionCommit, before: SessionState?, event: SessionEvent.Kind? = nil
+    ) {
         let index = Int(key.slot.rawValue)
         guard var state = slots[index].sessions[key]?.state else { return }
         if state.hasApplied(commit.id) {
@@ -395,7 +404,9 @@ extension AgentCore {
             let delta = try state.apply(commit, life: id.life, wall: wall)
             slots[index].sessions[key]?.state = state
             // Of a session that is new here nobody else has anything yet, and one that was moved came with all it had.
-            hold(number, key, commit.id, before == nil ? state : delta, before: before, counters: counters(of: commit, in: state))
+            hold(
+                number, key, commit.id, before == nil ? state : delta, before: before, counters: counters(of: commit, in: state),
+                event: event)
         } catch {
             if before == nil { remove(key) }
             finish(number, .failed(error))
@@ -467,6 +478,6 @@ extension AgentCore {
 
     mutating func deliver(_ message: ChannelMessage) {
         let subscribers = channels.subscribers(of: message.channel)
-        if !subscribers.isEmpty { directives.append(.push(subscribers, message)) }
+        if !subscribers.isEmpty { directives.append(.push(subscribers, .message(message))) }
     }
 }

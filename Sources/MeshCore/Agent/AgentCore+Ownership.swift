@@ -208,6 +208,7 @@ extension AgentCore {
         slots[index].ownership = .init(replicas: led.map { .init(member: $0, progress: .synced) }, inquiry: inquiry)
         for member in led { tell(member.name, SlotTenure(slot: slot, tenure: tenure), in: \.led) }
         markDirty(slot)
+        tellAgain(of: slot)
         planAsOwner(slot)
     }
 

@@ -126,7 +126,7 @@ extension AgentCore {
         if let finished = peers[peer.name]?.syncStream.finishing.removeValue(forKey: ticket) {
             for slot in finished { replicaSynced(peer, slot) }
             pumpSyncStreams()
-        } else if !leftoverTaken(ticket) {
+        } else if !leftoverTaken(ticket), !eventsTaken(ticket, by: peer.name) {
             settle(ticket, heldBy: peer)
         }
     }

@@ -17,6 +17,7 @@
 /// - `+Commits`: what was changed, until as many hold it as its answer says
 /// - `+Assent`: strict commits
 /// - `+Moving`: a session that is given another id
+/// - `+Following`: what applications are told of sessions
 /// - `+Walking`: all sessions of the mesh gone through, to list or to end many
 /// - `+Mirroring`: the mirror behind: what is written to it, and what is loaded on a miss
 /// - `+Housekeeping`: deadlines, expiry, joining and leaving
@@ -103,6 +104,7 @@ public struct AgentCore: Sendable {
     var walks = Walks()
     var lastNumber: UInt64 = 0
     var channels = ChannelRegistry()
+    var events = SessionEvents()
 
     // The mirror.
     var mirror: MirrorQueue?

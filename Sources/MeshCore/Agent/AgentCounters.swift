@@ -44,6 +44,9 @@ public struct AgentCounters: Hashable, Sendable {
     public var slotsSynced: UInt64 = 0
     public var sessionsSynced: UInt64 = 0
 
+    /// Times that those who follow were not told something, and heard so: at the owner, once for each agent.
+    public var eventGaps: UInt64 = 0
+
     // Cookies.
 
     /// Cookies that opened no session, by the reason, counted by the agent that was shown them.

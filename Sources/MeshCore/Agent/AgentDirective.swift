@@ -12,8 +12,8 @@ public enum AgentDirective: Hashable, Sendable {
     /// That timer need not fire; if it does it is ignored.
     case cancelTimer(AgentTimer)
     case reply(RequestID, ClientResponse)
-    /// Hand a message to every client named.
-    case push([ClientID], ChannelMessage)
+    /// Hand this to every client named.
+    case push([ClientID], ClientPush)
     case mirror(MirrorRequest)
     case event(AgentEvent)
     /// The view changed: balancers route by it, and it is what `members` shows.

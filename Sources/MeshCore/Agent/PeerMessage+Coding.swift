@@ -4,7 +4,7 @@ extension PeerMessage {
     private enum Tag: UInt8 {
         case membership = 1, clock, forward, answer, delta, sync, ack, superseded, grant, lead, release, push, claim, claimAnswer, pull,
             inquire, inquired, mirrored, message, spare, renewed, welcomed, refuse, walk, walked, whole, doubt,
-            drop, compare, differs, digests, stale
+            drop, compare, differs, digests, stale, following, events
     }
 
     /// No list in a message is longer than there are slots; sessions are cut by bytes long before.
@@ -138,6 +138,14 @@ extension PeerMessage {
             writer.write(text: message.channel)
             writer.write(message.position)
             writer.write(long: message.payload)
+        case .following(let following):
+            writer.write(Tag.following)
+            writer.write(following.rawValue)
+        case .events(let ticket, let isGapped, let events):
+            writer.write(Tag.events)
+            writer.write(ticket)
+            writer.write(UInt8(isGapped ? 1 : 0))
+            writer.write(list: events) { $0.write($1) }
         case .walk(let id, let purpose, let slots):
             writer.write(Tag.walk)
             writer.write(id)
@@ -243,6 +251,16 @@ extension PeerMessage {
             self = .message(
                 ChannelMessage(
                     channel: channel, position: position, payload: Array(try reader.readLong(limit: SessionLimits.messageBytesMax))))
+        case .following:
+            guard let following = Following(rawValue: try reader.read()) else { throw .unknownValue }
+            self = .following(following)
+        case .events:
+            let ticket: UInt64 = try reader.read()
+            let isGapped = try reader.read(UInt8.self) == 1
+            let events = try reader.readList(itemBytesMin: SessionKey.byteCount + 9, limit: SessionEvents.messageMax) {
+                reader throws(WireError) in try reader.readSessionEvent()
+            }
+            self = .events(ticket: ticket, isGapped: isGapped, events)
         case .walk: self = .walk(id: try reader.read(), try reader.readWalkPurpose(), try reader.readSlotSet())
         case .walked:
             let id: UInt64 = try reader.read()
@@ -432,6 +450,19 @@ extension ByteWriter {
         }
     }
 
+    fileprivate mutating func write(_ event: SessionEvent) {
+        write(event.key)
+        write(UInt64(bitPattern: event.at))
+        switch event.kind {
+        case .created: write(UInt8(0))
+        case .expired: write(UInt8(1))
+        case .destroyed: write(UInt8(2))
+        case .moved(let successor):
+            write(UInt8(3))
+            write(successor)
+        }
+    }
+
     fileprivate mutating func write(_ summary: SessionSummary) {
         write(summary.key)
         write(UInt64(bitPattern: summary.createdAt))
@@ -612,6 +643,20 @@ extension ByteReader {
             return .revoke(user: user, except: try readOptional { reader throws(WireError) in try reader.readSessionKey() })
         default: throw .unknownValue
         }
+    }
+
+    fileprivate mutating func readSessionEvent() throws(WireError) -> SessionEvent {
+        let key = try readSessionKey()
+        let at = try readMilliseconds()
+        let kind: SessionEvent.Kind =
+            switch try read(UInt8.self) {
+            case 0: .created
+            case 1: .expired
+            case 2: .destroyed
+            case 3: .moved(to: try readSessionKey())
+            default: throw .unknownValue
+            }
+        return SessionEvent(key: key, kind: kind, at: at)
     }
 
     fileprivate mutating func readSummary() throws(WireError) -> SessionSummary {

@@ -58,6 +58,10 @@ enum PeerMessage: Hashable, Sendable {
     /// Owner to replica: the mirror holds these up to these stamps.
     case mirrored([MirroredSession])
     case message(ChannelMessage)
+    /// Clients of the sender follow what becomes of sessions, or none does any more.
+    case following(Following)
+    /// Owner to who follows, to be acknowledged: what became of sessions. Gapped, something before was not told.
+    case events(ticket: UInt64, isGapped: Bool, [SessionEvent])
     /// Go through those of these slots that you own.
     case walk(id: UInt64, WalkPurpose, SlotSet)
     /// To a walk: which slots that was, which sessions were found in them or how many were ended.

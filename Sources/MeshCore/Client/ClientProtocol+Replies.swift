@@ -69,8 +69,29 @@ extension ClientProtocol {
         bytes.appendRESP("-", line: "\(failure.code.rawValue) \(failure.description)")
     }
 
+    public static func write(_ push: ClientPush, to bytes: inout [UInt8]) {
+        switch push {
+        case .message(let message): write(message, to: &bytes)
+        case .event(let event): write(event, to: &bytes)
+        case .gap:
+            bytes.appendRESP(push: 2)
+            bytes.appendRESP(word: "event")
+            bytes.appendRESP(word: "gap")
+        }
+    }
+
+    private static func write(_ event: SessionEvent, to bytes: inout [UInt8]) {
+        let successor: SessionKey? = if case .moved(let successor) = event.kind { successor } else { nil }
+        bytes.appendRESP(push: successor == nil ? 4 : 5)
+        bytes.appendRESP(word: "event")
+        bytes.appendRESP(text: event.kind.description)
+        bytes.appendRESP(event.key)
+        bytes.appendRESP(integer: event.at)
+        if let successor { bytes.appendRESP(successor) }
+    }
+
     /// The first three elements are those of a Redis `message`, so that a subscriber of any Redis client understands them.
-    public static func write(_ message: ChannelMessage, to bytes: inout [UInt8]) {
+    private static func write(_ message: ChannelMessage, to bytes: inout [UInt8]) {
         bytes.appendRESP(push: 5)
         bytes.appendRESP(word: "message")
         bytes.appendRESP(text: message.channel)
@@ -300,7 +321,7 @@ extension ClientProtocol {
     public static func decode(_ value: RESPValue, to kind: ClientRequest.Kind) throws(ClientProtocolError) -> ClientResponse {
         if case .error(let line) = value { return .failure(failure(line)) }
         switch kind {
-        case .ping, .register, .destroy, .subscribe, .unsubscribe:
+        case .ping, .register, .destroy, .subscribe, .unsubscribe, .follow, .unfollow:
             guard case .simple(let word) = value, word == (kind == .ping ? "PONG" : "OK") else {
                 throw ClientProtocolError("the agent did not answer OK or an error")
             }
@@ -339,13 +360,39 @@ extension ClientProtocol {
     }
 
     /// Nil for a push of a kind that this version doesn't know.
-    public static func decodePush(_ values: [RESPValue]) throws(ClientProtocolError) -> ChannelMessage? {
-        guard values.first == .text("message") else { return nil }
+    public static func decodePush(_ values: [RESPValue]) throws(ClientProtocolError) -> ClientPush? {
+        switch values.first {
+        case .text("message"): .message(try message(values))
+        case .text("event"): try event(values)
+        default: nil
+        }
+    }
+
+    private static func message(_ values: [RESPValue]) throws(ClientProtocolError) -> ChannelMessage {
         guard values.count >= 5, case .bulk(let payload) = values[2] else { throw ClientProtocolError("a message has five elements") }
         return ChannelMessage(
             channel: try ReplyMap.text(values[1]),
             position: ChannelPosition(epoch: try ReplyMap.unsigned(values[3]), offset: try ReplyMap.unsigned(values[4])),
             payload: payload)
+    }
+
+    /// Nil for one of a kind that this version doesn't know.
+    private static func event(_ values: [RESPValue]) throws(ClientProtocolError) -> ClientPush? {
+        guard values.count >= 2 else { throw ClientProtocolError("an event has no kind") }
+        let word = try ReplyMap.text(values[1])
+        if word == "gap" { return .gap }
+        guard values.count >= 4, case .integer(let at) = values[3] else { throw ClientProtocolError("an event has four elements") }
+        let kind: SessionEvent.Kind
+        switch word {
+        case "created": kind = .created
+        case "expired": kind = .expired
+        case "destroyed": kind = .destroyed
+        case "moved":
+            guard values.count >= 5 else { throw ClientProtocolError("a move has five elements") }
+            kind = .moved(to: try ReplyMap.key(values[4], "an event"))
+        default: return nil
+        }
+        return .event(SessionEvent(key: try ReplyMap.key(values[2], "an event"), kind: kind, at: at))
     }
 
     /// A code that this version doesn't know reads as invalid: trying again would not help a caller who can't tell why.
@@ -479,8 +526,7 @@ private struct ReplyMap {
     }
 
     func key(_ key: String) throws(ClientProtocolError) -> SessionKey {
-        guard let parsed = SessionKey(text: try text(key)) else { throw ClientProtocolError("\(key) of \(what) is not a session key") }
-        return parsed
+        try Self.key(try value(key), what)
     }
 
     func array(_ key: String) throws(ClientProtocolError) -> [RESPValue] {
@@ -505,6 +551,11 @@ private struct ReplyMap {
             throw ClientProtocolError("a value is not text")
         }
         return text
+    }
+
+    static func key(_ value: RESPValue, _ what: String) throws(ClientProtocolError) -> SessionKey {
+        guard let key = SessionKey(text: try text(value)) else { throw ClientProtocolError("the key of \(what) is not a session key") }
+        return key
     }
 
     static func name(_ value: RESPValue) throws(ClientProtocolError) -> NodeName {

@@ -40,7 +40,8 @@ public struct ClientGreeting: Hashable, Sendable {
 extension ClientRequest {
     /// Which question a reply answers: replies carry no tag, they come in the order of the requests.
     public enum Kind: Hashable, Sendable, CaseIterable {
-        case ping, register, open, read, commit, destroy, list, revoke, publish, subscribe, unsubscribe, members, placement
+        case ping, register, open, read, commit, destroy, list, revoke, publish, subscribe, unsubscribe, follow, unfollow, members,
+            placement
     }
 
     public var kind: Kind {
@@ -56,6 +57,8 @@ extension ClientRequest {
         case .publish: .publish
         case .subscribe: .subscribe
         case .unsubscribe: .unsubscribe
+        case .follow: .follow
+        case .unfollow: .unfollow
         case .members: .members
         case .placement: .placement
         }
@@ -90,6 +93,8 @@ extension ClientProtocol {
         case .publish(let channel, let payload): [.text("CHANNEL.PUBLISH"), .text(channel), .bulk(payload)]
         case .subscribe(let channel): [.text("CHANNEL.SUBSCRIBE"), .text(channel)]
         case .unsubscribe(let channel): [.text("CHANNEL.UNSUBSCRIBE"), .text(channel)]
+        case .follow: [.text("SESSION.FOLLOW")]
+        case .unfollow: [.text("SESSION.UNFOLLOW")]
         case .members: [.text("MESH.MEMBERS")]
         case .placement(let slot): [.text("MESH.PLACEMENT"), .text(slot.description)]
         }
@@ -232,6 +237,8 @@ extension ClientProtocol {
             return .request(.publish(channel: channel, payload: Array(payload)))
         case "CHANNEL.SUBSCRIBE": return .request(.subscribe(channel: try words.nextChannel()))
         case "CHANNEL.UNSUBSCRIBE": return .request(.unsubscribe(channel: try words.nextChannel()))
+        case "SESSION.FOLLOW": return .request(.follow)
+        case "SESSION.UNFOLLOW": return .request(.unfollow)
         case "MESH.MEMBERS": return .request(.members)
         case "MESH.PLACEMENT":
             return .request(.placement(Slot(masking: try words.nextInteger("slot", in: 0...UInt16(Slot.count - 1)))))

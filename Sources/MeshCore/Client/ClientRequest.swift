@@ -20,6 +20,9 @@ public enum ClientRequest: Hashable, Sendable {
     case publish(channel: String, payload: [UInt8])
     case subscribe(channel: String)
     case unsubscribe(channel: String)
+    /// What becomes of sessions from now on follows as pushes; see ``SessionEvent``.
+    case follow
+    case unfollow
     /// The agent's view of the mesh.
     case members
     /// Who holds a slot.

@@ -1,6 +1,6 @@
 /// What an agent answers to a ``ClientRequest``.
 public enum ClientResponse: Hashable, Sendable {
-    /// Done, with nothing more to say: ping, register, subscribe, unsubscribe, destroy.
+    /// Done, with nothing more to say: ping, register, subscribe, unsubscribe, follow, unfollow, destroy.
     case done
     /// The session of a key. Nil is a synced copy's word that there is none; not knowing is ``ClientFailure/Code/unavailable``.
     case session(SessionSnapshot?)
@@ -151,6 +151,14 @@ public struct ChannelMessage: Hashable, Sendable {
         self.position = position
         self.payload = payload
     }
+}
+
+/// What an agent hands to a client unasked.
+public enum ClientPush: Hashable, Sendable {
+    case message(ChannelMessage)
+    case event(SessionEvent)
+    /// Events of sessions were not told to this client and won't be.
+    case gap
 }
 
 public struct PlacementAnswer: Hashable, Sendable {

@@ -206,6 +206,10 @@ public struct SessionState: Hashable, Sendable {
         (!commits.isEmpty || moved != nil) && latest.milliseconds + Self.commitAgeMilliseconds + 2 * MeshClock.leeway <= wall
     }
 
+    /// Whether it began under its present id: then its first commit comes right behind its beginning, and in one that was moved much later. Known
+    /// while that commit is remembered.
+    var hasBegunHere: Bool { commits.first?.stamp.rawValue == created.rawValue &+ 1 }
+
     public func hasApplied(_ commit: CommitID) -> Bool {
         commits.contains { $0.id == commit }
     }

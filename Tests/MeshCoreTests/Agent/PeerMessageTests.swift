@@ -60,6 +60,13 @@ import Testing
             .walk(id: 4, .list(user: "ann", after: nil), .all), .walk(id: 4, .list(user: "ann", after: key), SlotSet()),
             .walk(id: 4, .revoke(user: "ann", except: key), .all), .walk(id: 4, .revoke(user: nil, except: nil), .all),
             .walked(id: 4, .all, [SessionSummary(key: key, createdAt: 1, accessedAt: 2, expiresAt: 3, fields: 4, bytes: 5)], count: 6),
+            .following(.begins), .following(.ended), .events(ticket: 5, isGapped: true, []),
+            .events(
+                ticket: 6, isGapped: false,
+                [
+                    SessionEvent(key: key, kind: .created, at: 1), SessionEvent(key: key, kind: .expired, at: 2),
+                    SessionEvent(key: key, kind: .destroyed, at: 3), SessionEvent(key: key, kind: .moved(to: key), at: 4),
+                ]),
             .mirrored([MirroredSession(key: key, stamp: Stamp(rawValue: 1))]),
             .message(ChannelMessage(channel: "c", position: ChannelPosition(epoch: 1, offset: 1), payload: [0])),
         ] + operations.map { .forward(id: 1, $0) } + results.map { .answer(id: 1, $0) }
@@ -68,7 +75,7 @@ import Testing
     @Test func everyMessageComesBackFromTheWire() throws {
         let samples = try Self.samples()
         for message in samples { #expect(try PeerMessage(decoding: message.encoded) == message) }
-        #expect(Set(samples.compactMap(\.encoded.first)) == Set(1...32))
+        #expect(Set(samples.compactMap(\.encoded.first)) == Set(1...34))
     }
 
     @Test func everySessionComesBackFromTheWire() throws {
