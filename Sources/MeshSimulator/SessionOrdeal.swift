@@ -59,6 +59,7 @@ public struct SessionOrdeal: Sendable {
     private var names: [NodeName] = []
     /// By the world's number of the request, the workload's.
     private var tickets: [UInt64: Int] = [:]
+    private var applications = FollowingApplications()
     private var asks = true
     private var violations: [Counterexample] = []
     private var progress: @Sendable (Duration) -> Void = { _ in }
@@ -86,12 +87,13 @@ public struct SessionOrdeal: Sendable {
     public mutating func run(progress: @escaping @Sendable (Duration) -> Void = { _ in }) -> Report {
         self.progress = progress
         names = (1...max(1, configuration.nodes)).compactMap { try? NodeName("n\($0)") }
-        for name in names { world.start(name) }
+        for name in names { start(name) }
         asks = false
         settle("after the start")
         asks = true
         for (number, round) in plan.rounds.enumerated() where violations.isEmpty { run(round, number: number + 1) }
         if violations.isEmpty { rest() }
+        workload.told(applications)
         violations += workload.counterexamples
         if let broken = promise?(workload.history, world) { violations.append(Counterexample(.planted, broken)) }
         let operations = workload.history.operations
@@ -148,7 +150,12 @@ public struct SessionOrdeal: Sendable {
     /// One that still runs is killed, as a supervisor would.
     private mutating func restart(_ name: NodeName) {
         world.crash(name)
+        start(name)
+    }
+
+    private mutating func start(_ name: NodeName) {
         world.start(name)
+        applications.start(at: name, of: &world, at: now)
     }
 
     private mutating func roll(from first: Int, away: Int64) {
@@ -185,12 +192,14 @@ public struct SessionOrdeal: Sendable {
 
     private mutating func collect() {
         for number in world.takeRequestsLost() {
+            if applications.lost(number) { continue }
             if let ticket = tickets.removeValue(forKey: number) { workload.lost(ticket, at: now) }
         }
-        for number in world.takeAnswered() {
+        for number in world.takeAnswered() where !applications.answered(number, at: now) {
             guard let response = world.takeResponse(number), let ticket = tickets.removeValue(forKey: number) else { continue }
             workload.answered(ticket, response, at: now)
         }
+        applications.take(from: &world)
     }
 
     // MARK: Rest

@@ -33,6 +33,8 @@ public struct Workload: Sendable {
     private var generator: SeededGenerator
     private var browsers: [Browser] = []
     private var clients: [Client] = []
+    /// Of every session that a client was told the key of.
+    private var names: [SessionKey: History.SessionName] = [:]
     /// By this workload and those before.
     public private(set) var sessionsMade: Int
     private var lastTicket = 0
@@ -155,6 +157,8 @@ public struct Workload: Sendable {
 
     /// The sessions that are in use, by key.
     public var sessions: [(History.SessionName, SessionKey)] { browsers.compactMap { $0.present.map { ($0.session, $0.key) } } }
+
+    mutating func told(_ applications: FollowingApplications) { history.followings = applications.told(names) }
 
     public mutating func saw(_ sighting: History.Sighting) { history.sightings.append(sighting) }
 
@@ -327,10 +331,12 @@ public struct Workload: Sendable {
     private mutating func committed(_ receipt: CommitReceipt, _ operation: History.Operation, _ browser: Int) {
         switch operation.action {
         case .create:
+            names[receipt.key] = operation.session
             browsers[browser].present = Visit(operation.session, receipt)
         case .regenerate where browsers[browser].present?.session == operation.session:
             leave(browser)
             let next = History.SessionName(operation.session.number, id: operation.session.id + 1)
+            names[receipt.key] = next
             browsers[browser].present = Visit(next, receipt)
         case .write, .increment, .read, .destroy, .regenerate: break
         }

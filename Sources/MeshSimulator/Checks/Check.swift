@@ -16,6 +16,8 @@ public enum SessionPromise: String, Hashable, Sendable, CaseIterable {
     case expiry
     /// 9: a former id opens nothing once its grace is over, and changes nothing from the move on.
     case formerId
+    /// 11: whoever follows is told of every session that begins or ends.
+    case told
     /// The mesh is whole soon after a fault is over.
     case whole
     /// Whoever goes on asking is answered.
@@ -62,6 +64,7 @@ extension History {
     /// All that is promised of sessions.
     public static let checks: [any Check] = [
         SurvivalCheck(), OwnOrderCheck(), DestroyedCheck(), MergeCheck(), CopiesCheck(), MixUpCheck(), ExpiryCheck(), FormerIdCheck(),
+        FollowingCheck(),
     ]
 
     /// How this history breaks each promise that it breaks.
@@ -72,6 +75,7 @@ extension History {
         var history = History()
         history.interruptions = interruptions
         history.restedAt = restedAt
+        history.followings = followings
         for operation in kept.sorted(by: { $0.number < $1.number }) { history.begin(operation) }
         return history
     }

@@ -10,6 +10,8 @@ public struct History: Sendable {
     public var interruptions: [Interruption] = []
     /// What agents held once all had come to rest.
     public var sightings: [Sighting] = []
+    /// What applications were told that follow what becomes of sessions.
+    public var followings: [Following] = []
     /// From here on only the last reads were made; nil while there are none.
     public var restedAt: Duration?
 
