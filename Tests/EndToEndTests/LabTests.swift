@@ -17,6 +17,7 @@ import Testing
         #expect(code == 0, "\(report)")
         #expect(report.contains(#""crash":4"#) && report.contains(#""pause":2"#))
         #expect(report.contains(#""lost":0,"#))
+        #expect(report.contains(/"copies":[1-9]/), "copies were compared")
         print("lab: \(report)")
     }
 

@@ -4,7 +4,7 @@ import MeshCore
 import MeshSimulator
 
 /// Real agents put through the faults of a ``SessionPlan`` while a ``Workload``'s clients use sessions, and held to the promises that simulated ones are
-/// held to, by the same checks: all but that copies are equal, since nobody outside can see a second copy.
+/// held to, by the same checks; and whether copies are equal is asked of the agents, by the digest of each slot.
 ///
 /// A round begins when the mesh is whole again after the one before. Histories are judged in chapters: after so many operations, at the end of a round,
 /// clients come to an end, everything is read once more by way of every agent, and others begin. Sessions of former chapters stay.
@@ -32,6 +32,8 @@ final class Ordeal {
         var repeated = 0
         var reads = 0
         var sessions = 0
+        /// Second copies of slots that were compared with their owners', all equal unless that is among the violations.
+        var copies = 0
         /// Seconds from a client's first try to its answer.
         var waits = Sample()
         /// Seconds from the end of each round's last fault to a mesh that is whole.
@@ -251,6 +253,7 @@ final class Ordeal {
         if clients.workload.isIdle, report.violations.isEmpty {
             clients.readAll()
             try pass(until: loop.now + Self.answerPatience) { self.clients.workload.isIdle }
+            try compareCopies()
         }
         clients.end()
         let workload = clients.workload
@@ -263,6 +266,18 @@ final class Ordeal {
             return try Files.write(workload.history.operations.map { "\($0)\n" }.joined(), to: "\(directory)/history")
         }
         beginChapter()
+    }
+
+    private func compareCopies() throws {
+        let copies = Copies(mesh)
+        try pass(until: loop.now + Self.patience) { copies.areEqual() }
+        let finding = copies.finding
+        report.copies += finding?.compared ?? 0
+        guard let differing = finding?.differing, differing.isEmpty else {
+            let first = finding?.differing.prefix(3).joined(separator: "; ") ?? "an agent doesn't say"
+            let count = finding?.differing.count ?? 0
+            return report.violations.append(Counterexample(.copiesAgree, "\(count) slots differ after \(Self.patience): \(first)"))
+        }
     }
 
     private func count(_ workload: Workload) {

@@ -13,6 +13,7 @@ final class Overseer {
         var underReplicated: Int
         var leftover: Int
         var handOff: Int
+        var doubted: Int
         /// Held there, in either rank.
         var sessions: Int
         /// Of the view that it has of the mesh.
@@ -21,7 +22,7 @@ final class Overseer {
 
     private let mesh: Mesh
     private var standings: [NodeName: Standing] = [:]
-    private var inquiries: [NodeName: Inquiry] = [:]
+    private var inquiries: [NodeName: Pages] = [:]
     private var nextAt: Duration = .zero
 
     init(_ mesh: Mesh) { self.mesh = mesh }
@@ -44,7 +45,7 @@ final class Overseer {
                 standings[agent.name] = nil
                 continue
             }
-            inquiries[agent.name] = Inquiry(mesh.adminSocket(of: agent), in: mesh.loop)
+            inquiries[agent.name] = Pages(["/v1/members", "/metrics"], of: mesh.adminSocket(of: agent), in: mesh.loop)
         }
     }
 
@@ -55,7 +56,7 @@ final class Overseer {
         guard answers.count == running.count, let first = answers.first else { return false }
         return answers.allSatisfy { standing in
             standing.asked >= instant && standing.isReady && standing.digest == first.digest
-                && standing.underReplicated + standing.leftover + standing.handOff == 0
+                && standing.underReplicated + standing.leftover + standing.handOff + standing.doubted == 0
         } && answers.reduce(0) { $0 + $1.primarySlots } == Slot.count
     }
 
@@ -66,68 +67,27 @@ final class Overseer {
         mesh.running.map { agent in
             guard let standing = standings[agent.name] else { return "\(agent.name) doesn't say" }
             return "\(agent.name)\(standing.isReady ? "" : ", not ready"), owns \(standing.primarySlots), "
-                + "\(standing.underReplicated) without a copy, \(standing.handOff) to hand off, \(standing.leftover) left over, "
+                + "\(standing.underReplicated) without a copy, \(standing.handOff) to hand off, \(standing.leftover) left over, \(standing.doubted) in doubt, "
                 + "view \(standing.digest)"
         }.joined(separator: "; ")
     }
 }
 
-/// Both pages that a standing is made of, asked for on one connection.
-private final class Inquiry: Source {
-    private(set) var descriptor: Int32
-    let asked: Duration
-    private var page: [UInt8] = []
-    private var hasEnded = false
-
-    /// Both pages have some kilobytes; more is not what was asked for.
-    private static let bytesMax = 1 << 20
-
-    init(_ socket: String, in loop: Loop) {
-        asked = loop.now
-        descriptor = (try? UnixSocket.connect(socket)) ?? -1
-        guard descriptor >= 0 else { return }
-        _ = fcntl(descriptor, F_SETFL, O_NONBLOCK)
-        let request = Array(
-            ("GET /v1/members HTTP/1.1\r\nHost: localhost\r\n\r\n"
-                + "GET /metrics HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n").utf8)
-        if send(descriptor, request, request.count, Int32(MSG_NOSIGNAL)) == request.count { loop.add(self) } else { close() }
-    }
-
-    deinit { close() }
-
-    var wantsWrite: Bool { false }
-    var isOver: Bool { descriptor < 0 }
-
-    func isReady(toRead: Bool, toWrite: Bool) {
-        let count = withUnsafeTemporaryAllocation(byteCount: 64 * 1024, alignment: 1) { buffer in
-            let count = recv(descriptor, buffer.baseAddress, buffer.count, 0)
-            if count > 0 { page.append(contentsOf: buffer[..<count]) }
-            return count
-        }
-        hasEnded = count == 0
-        if (count <= 0 && errno != EAGAIN) || hasEnded || page.count > Self.bytesMax { close() }
-    }
-
-    func close() {
-        guard descriptor >= 0 else { return }
-        Glibc.close(descriptor)
-        descriptor = -1
-    }
-
+extension Pages {
     /// Nil until all is there.
-    var standing: Overseer.Standing? {
-        guard hasEnded, let digest = page[...].text(of: "digest") else { return nil }
+    fileprivate var standing: Overseer.Standing? {
+        guard let text, let digest = Array(text.utf8)[...].text(of: "digest") else { return nil }
         var figures: [Substring: Int] = [:]
-        let text = String(decoding: page, as: UTF8.self)
         for line in text.split(separator: "\n") where line.hasPrefix("sessionmesh_") {
             let words = line.split(separator: " ")
             if words.count == 2, let value = Int(words[1]) { figures[words[0].dropFirst("sessionmesh_".count)] = value }
         }
         guard let ready = figures["ready"], let primary = figures["slots{rank=\"primary\"}"], let under = figures["under_replicated_slots"],
-            let leftover = figures["leftover_slots"], let handOff = figures["hand_off_slots"], let sessions = figures["sessions"]
+            let leftover = figures["leftover_slots"], let handOff = figures["hand_off_slots"], let doubted = figures["doubted_slots"],
+            let sessions = figures["sessions"]
         else { return nil }
         return Overseer.Standing(
             asked: asked, isReady: ready == 1, primarySlots: primary, underReplicated: under, leftover: leftover, handOff: handOff,
-            sessions: sessions, digest: digest)
+            doubted: doubted, sessions: sessions, digest: digest)
     }
 }

@@ -8,6 +8,7 @@ extension Ordeal.Report {
                 + " in \(rounds) rounds; \(seconds.fixed(0)) s, \(judgingSeconds.fixed(0)) of them for \(chapters) judgements",
             "operations      \(operations) by clients of \(sessions) sessions; \(repeated) had to be sent again",
             "acknowledged    \(acknowledged) held by two nodes, \(alone) by one that was alone",
+            "copies          \(copies) of slots compared with their owners'",
             "waited          p50 \((waits.percentile(50) * 1000).fixed(1)) ms, p99 \((waits.percentile(99) * 1000).fixed(1)) ms, "
                 + "at most \(waits.largest.fixed(2)) s",
             "whole again     p50 \(recoveries.percentile(50).fixed(2)) s after a fault, at most \(recoveries.largest.fixed(2)) s",
@@ -21,7 +22,7 @@ extension Ordeal.Report {
     func json(seed: UInt64) -> String {
         let counts = faults.sorted { $0.key.rawValue < $1.key.rawValue }.map { "\"\($0.key.rawValue)\":\($0.value)" }.joined(separator: ",")
         return "{\"seed\":\(seed),\"seconds\":\(seconds.fixed(1)),\"rounds\":\(rounds),\"faults\":{\(counts)},\"operations\":\(operations),"
-            + "\"repeated\":\(repeated),\"sessions\":\(sessions),\"acknowledged\":\(acknowledged),\"alone\":\(alone),"
+            + "\"repeated\":\(repeated),\"sessions\":\(sessions),\"copies\":\(copies),\"acknowledged\":\(acknowledged),\"alone\":\(alone),"
             + "\"brokenCount\":\(violations.count),\"lost\":\(violations.count { $0.promise == .survives }),\"waitedSecondsMax\":\(number(waits.largest)),"
             + "\"wholeSecondsMax\":\(number(recoveries.largest)),\"broken\":[\(violations.map { "\"\($0.description.escaped)\"" }.joined(separator: ","))]}"
     }
