@@ -4,8 +4,8 @@ public import MeshCore
 /// simulated or real, and the answers back.
 ///
 /// A browser has one session at a time, which its clients use at once, as tabs and parallel requests do. Each has a field of its own that it counts
-/// up; all add to one counter; one of them logs in, and out. Now and then somebody comes by a former id. Whatever is not acknowledged is asked
-/// again, under the same commit id, of any agent.
+/// up; all add to one counter, and take turns, of which each is for one of them only; one of them logs in, and out. Now and then somebody comes by
+/// a former id. Whatever is not acknowledged is asked again, under the same commit id, of any agent.
 public struct Workload: Sendable {
     public struct Configuration: Hashable, Sendable {
         public var browsers = 6
@@ -51,6 +51,8 @@ public struct Workload: Sendable {
         var present: Visit?
         /// Ids that opened its sessions once, oldest first.
         var former: [Visit] = []
+        /// The last turn of the present session that anybody heard of.
+        var turn = 0
         /// The login or logout under way: until it is answered nobody knows by which id to come.
         var change: Int?
     }
@@ -204,7 +206,8 @@ public struct Workload: Sendable {
         let roll = Int.random(in: 0..<100, using: &generator)
         switch roll {
         case ..<35: write(visit, index, at: now)
-        case ..<60: increment(visit, index, at: now)
+        case ..<52: increment(visit, index, at: now)
+        case ..<60: take(visit, index, at: now)
         case ..<88: read(visit, index, at: now)
         case ..<93: read(browser.former.randomElement(using: &generator) ?? visit, index, at: now)
         case ..<95: increment(browser.former.randomElement(using: &generator) ?? visit, index, at: now)
@@ -221,7 +224,7 @@ public struct Workload: Sendable {
         clients[index].attempt = Attempt(operation: number, body: body, againAt: now)
         switch action {
         case .regenerate, .destroy: browsers[clients[index].browser].change = number
-        case .create, .write, .increment, .read: break
+        case .create, .write, .increment, .take, .read: break
         }
     }
 
@@ -255,6 +258,23 @@ public struct Workload: Sendable {
 
     private static let counter = "n"
 
+    /// The turn after the last that is known of, by a strict commit. Who comes second is told that it is taken.
+    private mutating func take(_ visit: Visit, _ index: Int, at now: Duration) {
+        let last = browsers[clients[index].browser].turn
+        let commit = SessionCommit(
+            key: visit.key, id: CommitID(using: &generator), changes: [.set(Self.turn, Self.text(last + 1))],
+            conditions: [last == 0 ? .isAbsent(Self.turn) : .holds(Self.turn, Self.text(last))], isStrict: true)
+        ask(index, visit.session, .take(last + 1), .commit(commit), at: now)
+    }
+
+    private static let turn = "t"
+    private static func text(_ number: Int) -> [UInt8] { Array(String(number).utf8) }
+
+    private static func turn(in fields: [SessionSnapshot.Field]) -> Int? {
+        guard case .bytes(let bytes)? = fields.first(where: { $0.name == turn })?.value else { return nil }
+        return Int(String(decoding: bytes, as: UTF8.self))
+    }
+
     private mutating func read(_ visit: Visit, _ index: Int, at now: Duration) {
         ask(index, visit.session, .read, .open(cookie: visit.cookie), at: now)
     }
@@ -282,7 +302,11 @@ public struct Workload: Sendable {
         guard let index = waiting.removeValue(forKey: ticket), let attempt = clients[index].attempt else { return }
         let outcome = Self.outcome(response)
         let operation = history.operations[attempt.operation]
+        if let turn = Self.turn(in: response), browsers[clients[index].browser].present?.session == operation.session {
+            browsers[clients[index].browser].turn = turn
+        }
         switch (operation.action, response, outcome) {
+        case (.take, .conflict, _): finish(index, .failed("taken"), at: now)
         case (.read, .opened, _), (.read, .absent(.ended), _), (.destroy, .done, _): finish(index, outcome, at: now)
         case (.read, .failure(let failure), _) where failure.code == .unavailable || failure.code == .full: finish(index, outcome, at: now)
         case (.read, _, _), (.destroy, _, .done): unexpect(response, to: operation, index, at: now)
@@ -292,6 +316,14 @@ public struct Workload: Sendable {
         case (_, .failure(let failure), _) where failure.code == .unavailable || failure.code == .full: askAgain(index, at: now)
         case (_, _, .absent): finish(index, outcome, at: now)
         default: unexpect(response, to: operation, index, at: now)
+        }
+    }
+
+    private static func turn(in response: ClientResponse) -> Int? {
+        switch response {
+        case .opened(let snapshot, _): turn(in: snapshot.fields) ?? 0
+        case .conflict(let present): turn(in: present) ?? 0
+        default: nil
         }
     }
 
@@ -333,12 +365,14 @@ public struct Workload: Sendable {
         case .create:
             names[receipt.key] = operation.session
             browsers[browser].present = Visit(operation.session, receipt)
+            browsers[browser].turn = 0
+        case .take(let turn) where browsers[browser].present?.session == operation.session: browsers[browser].turn = turn
         case .regenerate where browsers[browser].present?.session == operation.session:
             leave(browser)
             let next = History.SessionName(operation.session.number, id: operation.session.id + 1)
             names[receipt.key] = next
             browsers[browser].present = Visit(next, receipt)
-        case .write, .increment, .read, .destroy, .regenerate: break
+        case .write, .increment, .take, .read, .destroy, .regenerate: break
         }
     }
 
@@ -365,6 +399,7 @@ public struct Workload: Sendable {
         for field in snapshot.fields {
             switch field.value {
             case .integer(let value) where field.name == counter: contents.counter = value
+            case .bytes where field.name == turn: break
             case .bytes(let bytes):
                 if let client = Int(field.name.dropFirst()), field.name.first == "c", let text = String(validating: bytes, as: UTF8.self),
                     let mark = History.Mark(text)

@@ -348,4 +348,17 @@ import Testing
     @Test(arguments: ["", "s3.c2", "3.2.1", "s3.c2.x", "s3.c2.1.1", "sx.c2.1"]) func whatIsNoMarkIsNone(text: String) {
         #expect(History.Mark(text) == nil)
     }
+
+    @Test func aTurnThatTwoTookIsFoundAlsoOverACut() throws {
+        var told = Told()
+        told.tell(1, Self.s1, .create(idle: nil), 0, 5)
+        told.tell(1, Self.s1, .take(1), 10, 15)
+        told.tell(2, Self.s1, .take(1), 11, 16, .failed("taken"))
+        told.tell(2, Self.s1, .take(2), 20, nil)
+        told.tell(1, Self.s1, .take(2), 21, 25)
+        expectHolds(told)
+        told.history.interruptions = [.init(began: .milliseconds(30))]
+        told.tell(2, Self.s1, .take(2), 40, 45)
+        try expect(.exclusive, brokenIn: told, by: 2)
+    }
 }

@@ -16,6 +16,8 @@ public enum SessionPromise: String, Hashable, Sendable, CaseIterable {
     case expiry
     /// 9: a former id opens nothing once its grace is over, and changes nothing from the move on.
     case formerId
+    /// 10: of strict changes that rest on the same, one at most is made, on whichever side of a cut.
+    case exclusive
     /// 11: whoever follows is told of every session that begins or ends.
     case told
     /// The mesh is whole soon after a fault is over.
@@ -64,7 +66,7 @@ extension History {
     /// All that is promised of sessions.
     public static let checks: [any Check] = [
         SurvivalCheck(), OwnOrderCheck(), DestroyedCheck(), MergeCheck(), CopiesCheck(), MixUpCheck(), ExpiryCheck(), FormerIdCheck(),
-        FollowingCheck(),
+        ExclusiveCheck(), FollowingCheck(),
     ]
 
     /// How this history breaks each promise that it breaks.
@@ -172,7 +174,7 @@ extension History.Operation {
         switch action {
         case .create: 0
         case .write(let count): count
-        case .increment, .read, .destroy, .regenerate: nil
+        case .increment, .take, .read, .destroy, .regenerate: nil
         }
     }
 

@@ -67,6 +67,8 @@ public struct History: Sendable {
         case write(Int)
         /// Adds to the counter that all clients share.
         case increment(Int64)
+        /// Takes that turn, if the last was the one before it.
+        case take(Int)
         /// By the cookie, as at the beginning of a request.
         case read
         case destroy
@@ -209,6 +211,7 @@ extension History.Operation: CustomStringConvertible {
         case .create(let idle?): "create, idle \(idle)"
         case .write(let count): "write \(count)"
         case .increment(let amount): "add \(amount)"
+        case .take(let turn): "take turn \(turn)"
         case .read: "read"
         case .destroy: "destroy"
         case .regenerate: "regenerate"

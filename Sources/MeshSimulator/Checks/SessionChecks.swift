@@ -281,3 +281,22 @@ extension [History.Operation] {
         return filter { seen.insert($0.number).inserted }
     }
 }
+
+/// A turn is taken once. That holds for those too who could not hear each other.
+public struct ExclusiveCheck: Check {
+    public init() {}
+    public var promise: SessionPromise { .exclusive }
+
+    public func counterexample(in history: History) -> Counterexample? {
+        for story in Story.all(of: history) {
+            var taken: [Int: History.Operation] = [:]
+            for operation in story.operations {
+                guard case .take(let turn) = operation.action, case .done = operation.outcome else { continue }
+                if let first = taken.updateValue(operation, forKey: turn) {
+                    return Counterexample(promise, "turn \(turn) of s\(story.number) was taken twice", [first, operation])
+                }
+            }
+        }
+        return nil
+    }
+}
