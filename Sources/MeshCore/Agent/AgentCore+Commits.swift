@@ -27,6 +27,8 @@ struct PendingCommit: Sendable {
     var isPromised = false
     /// Whether it is held as it should be, and shown to readers.
     var isHeld = false
+    /// Who gave it, and keeps it until it is held.
+    var handIns: [HandIn] = []
 }
 
 /// Who waits for the mirror, with the answer that is due then.
@@ -51,7 +53,7 @@ extension AgentCore {
     /// Waits until the change is held twice, then answers.
     mutating func hold(
         _ number: UInt64?, _ key: SessionKey, _ commit: CommitID?, _ delta: SessionState, before: SessionState?,
-        counters: [SessionSnapshot.Field], copiesMax: UInt8 = 2, event: SessionEvent.Kind? = nil
+        counters: [SessionSnapshot.Field], copiesMax: UInt8 = 2, isPromised: Bool = false, event: SessionEvent.Kind? = nil
     ) {
         let ticket = nextNumber()
         let index = Int(key.slot.rawValue)
@@ -59,7 +61,7 @@ extension AgentCore {
         let waiting = replicate(delta, of: key, ticket: ticket)
         var pending = PendingCommit(
             operations: number.map { [$0] } ?? [], key: key, commit: commit, delta: delta, before: before, result: counters,
-            sentAt: now.uptime, waiting: waiting, copiesMax: copiesMax, event: event)
+            sentAt: now.uptime, waiting: waiting, copiesMax: copiesMax, event: event, isPromised: isPromised)
         if let number, operations[number]?.acknowledgement == .local {
             pending.operations = []
             pending.isPromised = true
@@ -104,6 +106,8 @@ extension AgentCore {
             answer(commit, nodes: min(commit.copiesMax, member == nil ? 1 : 2))
             if let event = commit.event { tellWhoFollows(event, of: commit.key) }
             commit.operations = []
+            for handIn in commit.handIns { isHeld(handIn) }
+            commit.handIns = []
         }
         if commit.waiting.isEmpty, commit.isHeld {
             slots[index].pending.removeAll { $0 == ticket }

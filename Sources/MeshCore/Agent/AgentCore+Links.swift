@@ -352,6 +352,7 @@ extension AgentCore {
         guard configuration.role == .node else { return }
         replicaLost(name)
         eventsLinkLost(name)
+        handIns = handIns.filter { $0.key.giver != name }
         for slot in leftoverSlots where slots[Int(slot.rawValue)].tenure.owner?.name == name { recallLeftover(of: slot) }
         for (id, operation) in operations.sorted(by: { $0.key < $1.key }) where operation.sentTo == name { park(id) }
     }

@@ -39,7 +39,7 @@ extension AgentCore {
 
     mutating func move(_ number: UInt64, _ key: SessionKey, _ commit: SessionCommit, to successor: SessionKey, draw: UInt64) {
         guard let entry = slots[Int(key.slot.rawValue)].sessions[key] else { return }
-        if let moved = entry.state.moved, moved.commit == commit.id {
+        if let moved = entry.state.moved, moved.commit == commit.id, !entry.state.isBuried {
             // Its end may still wait for a copy.
             guard !waitsForCopies(number, of: key) else { return }
             // What became of the commit is known where the session is now.

@@ -203,10 +203,10 @@ extension AgentCore {
         let index = Int(slot.rawValue)
         slots[index].tenure = tenure
         slots[index].claim = nil
-        takeBackLeftover(of: slot)
         let led = otherNodes.filter { synced.contains($0) && hasLink(to: $0) }
         slots[index].ownership = .init(replicas: led.map { .init(member: $0, progress: .synced) }, inquiry: inquiry)
         for member in led { tell(member.name, SlotTenure(slot: slot, tenure: tenure), in: \.led) }
+        takeBackLeftover(of: slot)
         markDirty(slot)
         tellAgain(of: slot)
         planAsOwner(slot)
@@ -229,7 +229,7 @@ extension AgentCore {
 
     /// The owner's word that this agent's copy is whole, in the owner's tenure.
     mutating func receiveLead(_ led: [SlotTenure], from peer: MemberID) {
-        for slot in led where slot.tenure.owner == peer && heard(slot) {
+        for slot in led where slot.tenure.owner == peer && heard(slot, isLed: true) {
             if case .replica = slots[Int(slot.slot.rawValue)].part {
                 slots[Int(slot.slot.rawValue)].part = .replica(.init(isSynced: true))
             }
@@ -326,8 +326,10 @@ extension AgentCore {
     // MARK: Stepping down
 
     /// Takes note of a tenure. False when it is less than what is known, and so means nothing.
+    ///
+    /// - Parameter isLed: whether its owner says that the copy held here is whole.
     @discardableResult
-    mutating func heard(_ other: SlotTenure) -> Bool {
+    mutating func heard(_ other: SlotTenure, isLed: Bool = false) -> Bool {
         let index = Int(other.slot.rawValue)
         guard configuration.role == .node else { return false }
         let known = slots[index].tenure
@@ -339,6 +341,8 @@ extension AgentCore {
         case .owner: stepDown(other.slot)
         // Whole in the last tenure says nothing of this one, until its owner says so.
         case .replica(var replica):
+            // Of an owner that is out of reach this may be all there is, and the next one may not have asked for it.
+            if replica.isSynced, !isLed, let owner = known.owner, !isReachable(owner) { leaveOver(slots[index].sessions, of: other.slot) }
             replica.isSynced = false
             slots[index].part = .replica(replica)
         case .none: break
@@ -357,12 +361,18 @@ extension AgentCore {
         // must not come back by another way as well: what is handed over is the session as it was before.
         let abandoned = slots[index].pending
         slots[index].pending = []
+        var kept: Set<SessionKey> = []
         for ticket in abandoned.reversed() {
-            guard let commit = commits.removeValue(forKey: ticket), !commit.isHeld, !commit.isPromised else { continue }
+            guard let commit = commits.removeValue(forKey: ticket) else { continue }
+            for handIn in commit.handIns { handIns[handIn] = nil }
             for number in commit.operations { park(number) }
             guard let entry = slots[index].sessions[commit.key] else { continue }
             for reader in entry.readers { park(reader) }
-            if let before = commit.before {
+            // What was told to somebody stays, and with it what it rests on.
+            if commit.isHeld || commit.isPromised { kept.insert(commit.key) }
+            if kept.contains(commit.key) {
+                slots[index].sessions[commit.key] = SessionEntry(state: entry.state, mirrored: entry.mirrored)
+            } else if let before = commit.before {
                 slots[index].sessions[commit.key] = SessionEntry(state: before, mirrored: entry.mirrored)
             } else {
                 slots[index].sessions[commit.key] = nil
@@ -372,10 +382,9 @@ extension AgentCore {
         abandonAssents(in: slot)
         forgetDirty(slot)
         slots[index].part = .none
-        guard !slots[index].sessions.isEmpty else { return }
-        slots[index].leftover = .init(sessions: slots[index].sessions)
+        let sessions = slots[index].sessions
         slots[index].sessions = [:]
-        leftoverSlots.insert(slot)
+        leaveOver(sessions, of: slot)
     }
 
     // MARK: Handing over
@@ -387,7 +396,9 @@ extension AgentCore {
 
     mutating func handOver(_ slot: Slot) {
         let index = Int(slot.rawValue)
-        guard let leftover = slots[index].leftover, let owner = slots[index].tenure.owner, owner != id, hasLink(to: owner.name),
+        // Where nobody is linked who is known as owner, rank 0 knows a later one, if it isn't that itself.
+        let owner = slots[index].tenure.owner.flatMap { $0 == id || hasLink(to: $0.name) ? $0.name : nil } ?? table.primary(of: slot)
+        guard let leftover = slots[index].leftover, let owner, owner != id.name, hasLink(to: owner),
             leftover.tickets.isEmpty || now.uptime - leftover.sentAt >= Self.claimInterval.nanoseconds
         else { return }
         recallLeftover(of: slot)
@@ -396,7 +407,7 @@ extension AgentCore {
             let ticket = nextNumber()
             slots[index].leftover?.tickets.insert(ticket)
             leftoverTickets[ticket] = slot
-            send(.push(ticket: ticket, batch), to: owner.name)
+            send(.push(ticket: ticket, batch), to: owner)
         }
     }
 
@@ -431,7 +442,8 @@ extension AgentCore {
         slots[index].leftover = nil
         leftoverSlots.remove(slot)
         for (key, entry) in leftover.sessions.sorted(by: { $0.key < $1.key }) {
-            merge(SyncedSession(key: key, mirrored: entry.mirrored, state: entry.state))
+            let before = meet(SyncedSession(key: key, mirrored: entry.mirrored, state: entry.state))
+            if let before { tellReplicas(of: key, before: before) }
         }
     }
 
@@ -451,11 +463,13 @@ extension AgentCore {
         return batch.isEmpty ? batches : batches + [batch]
     }
 
-    /// - Parameter ticket: acknowledged by the owner alone; 0 when the sender keeps nothing and asks for no word.
+    /// - Parameter ticket: acknowledged by the owner alone, once all is held twice; 0 when the sender asks for no word.
     mutating func receivePush(ticket: UInt64, _ sessions: [SyncedSession], from peer: NodeName) {
         guard configuration.role == .node else { return }
         inquiries.heard(from: peer)
+        let handIn = HandIn(giver: peer, ticket: ticket)
         var elsewhere: [SlotTenure] = []
+        var isEarly = false
         for session in sessions {
             let slot = session.key.slot
             let state = slots[Int(slot.rawValue)]
@@ -465,12 +479,17 @@ extension AgentCore {
             }
             // Held for an owner alive, the owner's own sync is what counts.
             if case .replica = state.part, let owner = state.tenure.owner, isReachable(owner) { continue }
-            let before = state.sessions[session.key]?.state
-            merge(session)
-            let isNews = before != slots[Int(slot.rawValue)].sessions[session.key]?.state
-            if state.isOwner, isNews { tellReplicas(of: session.key, before: before ?? session.state) }
+            let before = meet(session)
+            guard state.isOwner else { continue }
+            if let before { tellReplicas(of: session.key, before: before, isPromised: ticket == 0) }
+            if ticket != 0, !awaitsCopy(of: session.key, handIn) { isEarly = true }
         }
-        if !elsewhere.isEmpty { send(.superseded(elsewhere), to: peer) } else if ticket != 0 { send(.ack(ticket: ticket), to: peer) }
+        if isEarly || !elsewhere.isEmpty { handIns[handIn] = nil }
+        if !elsewhere.isEmpty {
+            send(.superseded(elsewhere), to: peer)
+        } else if ticket != 0, !isEarly, handIns[handIn] == nil {
+            send(.ack(ticket: ticket), to: peer)
+        }
     }
 
     mutating func clear(_ slot: Slot) {

@@ -63,9 +63,11 @@ extension AgentCore {
     }
 
     /// Sends replicas the whole of a session that came by another way than a commit, and sees to it that it arrives.
-    mutating func tellReplicas(of key: SessionKey, before: SessionState?) {
+    ///
+    /// - Parameter isPromised: whether nobody else has it any more: then it stays, though another turn out to be owner.
+    mutating func tellReplicas(of key: SessionKey, before: SessionState?, isPromised: Bool = true) {
         guard let state = slots[Int(key.slot.rawValue)].sessions[key]?.state else { return }
-        hold(nil, key, nil, state, before: before, counters: [])
+        hold(nil, key, nil, state, before: before, counters: [], isPromised: isPromised)
     }
 
     mutating func pumpSyncStreams() {

@@ -7,6 +7,7 @@
 /// - `+Membership`: gossip, who can be reached
 /// - `+Links`: peer links, in use and between lives
 /// - `+Ownership`: who answers for a slot: takeover, claims, grants, stepping down
+/// - `+Reunion`: what sides of a cut give each other when they meet
 /// - `+Inquiries`: what is asked before an owner answers, after a takeover and after a pause
 /// - `+Doubt`: slots whose sessions may live out of reach
 /// - `+Horizon`: a side of the mesh that was away for too long
@@ -86,6 +87,8 @@ public struct AgentCore: Sendable {
     /// Slots that have a leftover, and the messages that carry them.
     var leftoverSlots: Set<Slot> = []
     var leftoverTickets: [UInt64: Slot] = [:]
+    /// What others handed in, and how many changes of it have no second copy yet.
+    var handIns: [HandIn: Int] = [:]
     /// Slots in doubt; see `+Doubt`.
     var doubtedSlots: Set<Slot> = []
     var memory = MemoryUse()

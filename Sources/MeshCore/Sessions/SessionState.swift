@@ -168,6 +168,27 @@ public struct SessionState: Hashable, Sendable {
         fields = fields.keeping { !forgotten.contains(fields.name($0)) }
     }
 
+    /// What one side of a cut has of a session that another has moved, and the move didn't take along. It belongs where the session went: two
+    /// copies of one session give up to two such, for each side may have moved it.
+    static func carried(_ one: SessionState, _ other: SessionState) -> [(to: SessionKey, state: SessionState)] {
+        [(one, other), (other, one)].compactMap { mover, rest in
+            guard let move = mover.moved, rest.moved != move, let state = rest.carried(past: mover) else { return nil }
+            return (move.to, state)
+        }
+    }
+
+    private func carried(past mover: SessionState) -> SessionState? {
+        var state = self
+        state.commits = []
+        // One that was destroyed, and not because it had moved: so is the one that it went on as.
+        if isDestroyed, moved == nil { return state }
+        guard !isBuried else { return nil }
+        state.end = nil
+        var known = mover.fields
+        known.merge(fields)
+        return mover.isBuried || known != mover.fields ? state : nil
+    }
+
     mutating func bury() {
         isBuried = true
         fields = FieldList()
@@ -191,19 +212,18 @@ public struct SessionState: Hashable, Sendable {
         if forgotten > 0 { commits.removeFirst(forgotten) }
     }
 
-    /// Lets go of all marks once none can be asked for any more, and of what was kept of a session that was moved. A session at rest has none.
+    /// Lets go of all marks once none can be asked for any more, and of the fields of a session that was moved. A session at rest has none.
     ///
     /// Not a change that others are told of: a copy that still has marks may bring them back, and lets go of them in its turn.
     public mutating func forgetMarksAtRest(wall: Int64) {
         guard hasMarksAtRest(wall: wall) else { return }
         commits = []
-        moved = nil
         if isDestroyed { bury() }
     }
 
     func hasMarksAtRest(wall: Int64) -> Bool {
         // The owner that gave the stamps may have been ahead of the mesh's clock as far as we are behind it.
-        (!commits.isEmpty || moved != nil) && latest.milliseconds + Self.commitAgeMilliseconds + 2 * MeshClock.leeway <= wall
+        (!commits.isEmpty || isDestroyed && !isBuried) && latest.milliseconds + Self.commitAgeMilliseconds + 2 * MeshClock.leeway <= wall
     }
 
     /// Whether it began under its present id: then its first commit comes right behind its beginning, and in one that was moved much later. Known
