@@ -84,6 +84,22 @@ import Testing
         for session in moved { #expect(try scene.counts(of: session) == [nil]) }
     }
 
+    @Test func aDestroyOnASideThatNeverSawTheSessionHolds() throws {
+        var scene = try Scene(seed: 44)
+        for (number, side) in [scene.fewer, scene.more, scene.fewer, scene.more].enumerated() {
+            let other = number % 2 == 0 ? scene.more : scene.fewer
+            let session = try scene.play.create(at: side[0].description)
+            let commit = CommitID(upper: 23, lower: UInt64(number))
+            // Where nobody has a copy of the slot it isn't known, and said so.
+            guard scene.play.world.ask(other[1], .destroy(session.key, commit)) == .done else { continue }
+            #expect(try scene.play.count(session, at: other[0].description) == nil)
+            try scene.meet()
+            #expect(try scene.counts(of: session) == [nil])
+            scene.play.world.partition(scene.fewer, from: scene.more)
+            scene.play.world.run(for: .seconds(6))
+        }
+    }
+
     /// Whoever held it before they met, or after.
     @Test(arguments: [0, 1, 2, 3, 4])
     func whatASideAcknowledgedOutlivesTheKillOfAnyNodeWhileTheyMeet(victim: Int) throws {

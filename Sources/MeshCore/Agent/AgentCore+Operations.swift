@@ -301,9 +301,20 @@ extension AgentCore {
             finish(number, .failed(ClientFailure(.unavailable, "who may hold the session is out of reach: \(names); try again later")))
         } else if case .commit(let key, let commit) = body, commit.makesSession {
             create(number, key, commit, nil)
+        } else if case .destroy(let key, let commit) = body, mayLiveElsewhere {
+            destroyUnseen(number, key, commit)
         } else {
             finish(number, absent(body))
         }
+    }
+
+    /// Ends a session that isn't here, so that it is ended too where it may be.
+    private mutating func destroyUnseen(_ number: UInt64, _ key: SessionKey, _ commit: CommitID) {
+        var end = SessionState(createdAt: wall)
+        _ = end.destroy(commit, wall: wall)
+        slots[Int(key.slot.rawValue)].sessions[key] = SessionEntry(state: end)
+        memory.add(end, in: key.slot)
+        hold(number, key, commit, end, before: nil, counters: [])
     }
 
     private static var noMirror: ClientFailure {
