@@ -118,4 +118,16 @@ import Testing
             for session in scene.sessions { #expect(try scene.counts(of: session) == [2], "\(name) after \(delay)") }
         }
     }
+
+    @Test func aCopyThatNobodyNeedsIsSoonLetGoOf() throws {
+        for seed: UInt64 in 46..<50 {
+            var scene = try Scene(seed: seed)
+            try scene.meet()
+            scene.play.world.run(for: .seconds(6))
+            for session in scene.sessions {
+                _ = try scene.play.increment(session, at: "n1")
+                #expect(scene.play.world.copies(of: session.key).count == 2)
+            }
+        }
+    }
 }

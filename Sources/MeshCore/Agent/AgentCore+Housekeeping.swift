@@ -12,6 +12,8 @@ struct Housekeeping: Sendable {
     var secondDueAt = Int64.min
     /// Until when ends of sessions are remembered for nodes that were out of reach, and may hold what was destroyed meanwhile.
     var remembersEndsUntil = Int64.min
+    /// When to ask whether copies are needed that this agent doesn't rank for: soon after ranks have changed.
+    var sparesDueAt = Int64.max
 
     /// A quarter of what a write may wait for the mirror.
     static let busyInterval: Duration = .milliseconds(50)
@@ -87,6 +89,10 @@ extension AgentCore {
         lookAfterDoubts()
         compareCopies()
         lookAfterLostRecipients()
+        if housekeeping.sparesDueAt <= now.uptime, stage == .serving {
+            housekeeping.sparesDueAt = .max
+            offerSpares(slots.indices)
+        }
         if !silentNodes.isEmpty { housekeeping.remembersEndsUntil = now.uptime + Self.reunionTime.nanoseconds }
         let swim = swim
         clock.keep { swim.member(named: $0) != nil }

@@ -35,6 +35,9 @@ extension AgentCore {
     /// At most, while there is no answer: a host that has no time for its agents gets none by being asked more.
     static let claimIntervalMax: Duration = .seconds(8)
 
+    /// After ranks have changed owners release by themselves whom they know of. Who is left after this was dropped by one, or outlived it.
+    private static let sparesAfter: Duration = .seconds(2)
+
     // MARK: Planning
 
     /// Brings every slot in line with the placement table and with who can be reached, if either has changed.
@@ -42,6 +45,7 @@ extension AgentCore {
         let basis = PlanBasis(id: id, stage: stage, candidates: table.candidates, otherNodes: otherNodes)
         guard basis != plannedOn else { return }
         plannedOn = basis
+        housekeeping.sparesDueAt = now.uptime + Self.sparesAfter.nanoseconds
         planAllSlots()
     }
 
