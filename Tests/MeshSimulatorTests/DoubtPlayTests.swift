@@ -81,6 +81,19 @@ import Testing
         #expect(scene.play.world.ask(scene.others[0], .read(stranger)) == .session(nil))
     }
 
+    @Test func aCopyThatOnlyStoodAsideIsNotShownWhereTheWholeOnesAreOutOfReach() throws {
+        var scene = try Scene(seed: 26)
+        scene.play.world.pause(scene.holders[1])
+        // Its second copy is one that stands aside, for the other is late.
+        #expect(try scene.play.increment(scene.session, at: scene.holders[0].description).copies == 2)
+        scene.play.world.partition(scene.holders, from: scene.others)
+        scene.play.world.wake(scene.holders[1])
+        #expect(scene.words(of: scene.others, for: .seconds(15)) == ["UNAVAILABLE"])
+        scene.play.world.heal()
+        try scene.play.settle(within: .seconds(60))
+        #expect(scene.words(of: scene.holders + scene.others, for: .seconds(1)) == ["\(FieldValue.integer(2))"])
+    }
+
     @Test func ofTwoHoldersThatWereKilledItIsKnownThatTheSessionIsGone() throws {
         var scene = try Scene(seed: 23)
         for holder in scene.holders { scene.play.world.crash(holder) }

@@ -2,8 +2,8 @@
 //
 // A slot that is begun anew, since nobody within reach holds a whole copy, may have had sessions: nodes that rank for it fell silent, and are perhaps
 // only cut off. Until one of them has given what it holds, or they are known to be gone, a session that isn't here is not known not to be: who asks
-// for it is told to come back, and keeps its cookie. What is here is answered, and new sessions are made. The second copies are told, for one of them
-// may be owner next.
+// for it is told to come back, and keeps its cookie. So is who asks for one of which a copy is here that wasn't whole: there may be a later one. Such
+// copies are left over until the doubt ends. New sessions are made and answered. The second copies are told, for one of them may be owner next.
 
 /// Why an owner doesn't know that a session of the slot is not.
 struct Doubt: Hashable, Sendable {
@@ -21,7 +21,7 @@ extension AgentCore {
 
     // MARK: Beginning
 
-    /// Notes who may hold more of a slot than this agent, which is about to be its owner. A synced copy is whole, but for one that is only left
+    /// Notes who may hold more of a slot than this agent, which is about to be its owner, and leaves over what is here. A synced copy is whole, but for one that is only left
     /// over: whoever holds one without ranking, were the silent ones here, may have been released and not know it.
     mutating func doubt(_ slot: Slot) {
         let silent = silentNodes
@@ -32,7 +32,13 @@ extension AgentCore {
         if slots[Int(slot.rawValue)].isSyncedReplica, holders.contains(id.name) { return }
         let owner = slots[Int(slot.rawValue)].tenure.owner?.name
         let members = silent.map(\.name).filter { $0 == owner || holders.contains($0) }
-        if !members.isEmpty { setDoubt(slot, Doubt(members: members.sorted(), endsAt: now.uptime + configuration.expiry.idle.nanoseconds)) }
+        guard !members.isEmpty else { return }
+        let isKnown = slots[Int(slot.rawValue)].isSyncedReplica && slots[Int(slot.rawValue)].doubt != nil
+        setDoubt(slot, Doubt(members: members.sorted(), endsAt: now.uptime + configuration.expiry.idle.nanoseconds))
+        guard !isKnown else { return }
+        let sessions = slots[Int(slot.rawValue)].sessions
+        clear(slot)
+        leaveOver(sessions, of: slot)
     }
 
     /// The owner's word to a second copy.
@@ -115,6 +121,7 @@ extension AgentCore {
 
     private mutating func endDoubt(of slot: Slot) {
         setDoubt(slot, nil)
+        if slots[Int(slot.rawValue)].isOwner { takeBackLeftover(of: slot) }
         for member in slots[Int(slot.rawValue)].ownership?.synced ?? [] { tellDoubt(of: slot, to: member.name) }
     }
 }

@@ -34,8 +34,9 @@ struct Departure: Sendable {
 extension AgentCore {
     /// Whether something waits that a round of housekeeping moves on.
     private var isBusy: Bool {
-        !operations.isEmpty || !commits.isEmpty || !walks.asked.isEmpty || !inquiries.isEmpty || !leftoverSlots.isEmpty || reachIsStale
-            || departure != nil || events.isBusy || configuration.role == .node && stage == .syncing
+        !operations.isEmpty || !commits.isEmpty || !walks.asked.isEmpty || !inquiries.isEmpty || reachIsStale || departure != nil
+            || leftoverSlots.contains { !slots[Int($0.rawValue)].isOwner } || events.isBusy
+            || configuration.role == .node && stage == .syncing
             || mirror.map { $0.queue.hasWaiting || !$0.batches.isEmpty } ?? false
     }
 

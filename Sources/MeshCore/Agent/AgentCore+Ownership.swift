@@ -210,7 +210,7 @@ extension AgentCore {
         let led = otherNodes.filter { synced.contains($0) && hasLink(to: $0) }
         slots[index].ownership = .init(replicas: led.map { .init(member: $0, progress: .synced) }, inquiry: inquiry)
         for member in led { tell(member.name, SlotTenure(slot: slot, tenure: tenure), in: \.led) }
-        takeBackLeftover(of: slot)
+        if slots[index].doubt == nil { takeBackLeftover(of: slot) }
         markDirty(slot)
         tellAgain(of: slot)
         planAsOwner(slot)
@@ -439,7 +439,7 @@ extension AgentCore {
     }
 
     /// This agent is owner again, and what it held as such is part of the slot again.
-    private mutating func takeBackLeftover(of slot: Slot) {
+    mutating func takeBackLeftover(of slot: Slot) {
         recallLeftover(of: slot)
         let index = Int(slot.rawValue)
         guard let leftover = slots[index].leftover else { return }
@@ -483,6 +483,11 @@ extension AgentCore {
             }
             // Held for an owner alive, the owner's own sync is what counts.
             if case .replica = state.part, let owner = state.tenure.owner, isReachable(owner) { continue }
+            if state.isOwner, state.doubt != nil {
+                leaveOver([session.key: SessionEntry(state: session.state, mirrored: session.mirrored)], of: slot)
+                isEarly = true
+                continue
+            }
             let before = meet(session)
             guard state.isOwner else { continue }
             if let before { tellReplicas(of: session.key, before: before, isPromised: ticket == 0) }
