@@ -3,7 +3,9 @@
 // Two sides of a mesh that is cut in two each have an owner of every slot, for a while or until they meet again; what both changed is merged
 // then. A change that must not be made twice, the use of a token say, is made only once more than half of all nodes have said that
 // they know of no greater tenure than the owner's. Of two sides one at most has a majority, and whoever says so has heard of a takeover on its own side
-// before: it was asked then too.
+// before: it was asked then too. When the sides meet, the one with such a commit must be owner, or the other could make it again before it is
+// handed over. So an owner that not everybody has answered raises its tenure first, above any that they may have come to without hearing of it:
+// whoever assents to a commit on the other side later is one of the majority that knows of this one.
 
 extension AgentCore {
     /// Whether an operation on a slot of ours waits for a majority's word that this agent is its owner. It goes on by ``route(_:)``, or has failed.
@@ -20,25 +22,81 @@ extension AgentCore {
             finish(number, .failed(failure))
             return true
         }
-        if assents[number]?.tenure != tenure {
-            assents[number] = Assents(tenure: tenure)
-            let question = PeerMessage.inquire(round: number, isTakeover: false, [SlotTenure(slot: slot, tenure: tenure)])
-            send(question, to: otherNodes.map(\.name))
-        }
+        if assents[number]?.tenure != tenure { askForAssent(number, in: slot) }
         return true
+    }
+
+    private mutating func askForAssent(_ number: UInt64, in slot: Slot) {
+        let tenure = slots[Int(slot.rawValue)].tenure
+        assents[number] = Assents(tenure: tenure, askedAt: now.uptime)
+        let question = PeerMessage.inquire(round: number, isTakeover: false, [SlotTenure(slot: slot, tenure: tenure)])
+        send(question, to: otherNodes.map(\.name))
     }
 
     /// A node knows of no greater tenure, or has said so before.
     mutating func assented(_ number: UInt64, by name: NodeName) {
-        guard var given = assents[number], let operation = operations[number] else { return }
-        given.names.insert(name)
-        assents[number] = given
-        guard slots[Int(operation.body.slot.rawValue)].tenure == given.tenure,
-            hasMajority(1 + given.names.count, absent: nodesPerhapsAlive.count)
-        else { return }
-        assents[number] = nil
-        operations[number]?.assent = given.tenure
-        route(number)
+        guard assents[number] != nil else { return }
+        assents[number]?.names.insert(name)
+        goOnWithAssent(number)
+    }
+
+    /// Those who have not answered are waited for no longer.
+    mutating func goOnWithAssents() {
+        for number in assents.keys.sorted() { goOnWithAssent(number) }
+    }
+
+    private mutating func goOnWithAssent(_ number: UInt64) {
+        guard let given = assents[number], let slot = operations[number]?.body.slot else { return }
+        let absent = nodesPerhapsAlive
+        let state = slots[Int(slot.rawValue)]
+        guard state.tenure == given.tenure, let ownership = state.ownership, hasMajority(1 + given.names.count, absent: absent.count) else {
+            return
+        }
+        let missing = otherNames.union(absent).subtracting(given.names)
+        if missing.isSubset(of: ownership.raisedWithout) {
+            assents[number] = nil
+            operations[number]?.assent = given.tenure
+            route(number)
+        } else if missing.isDisjoint(with: otherNames) || now.uptime - given.askedAt >= Self.assentPatience.nanoseconds {
+            raiseTenure(of: slot, without: missing)
+        }
+    }
+
+    /// How long all others are waited for once most have assented.
+    private static let assentPatience: Duration = .milliseconds(50)
+    /// More than takeovers and grants of one slot while its mesh is cut.
+    private static let raise: UInt64 = 1 << 20
+
+    /// Makes this agent's tenure greater than any that those who are missing may have come to meanwhile, and asks anew.
+    private mutating func raiseTenure(of slot: Slot, without missing: Set<NodeName>) {
+        let index = Int(slot.rawValue)
+        guard var ownership = slots[index].ownership else { return }
+        let tenure = Tenure(term: slots[index].tenure.term + Self.raise, owner: id)
+        slots[index].tenure = tenure
+        for position in ownership.replicas.indices {
+            let replica = ownership.replicas[position]
+            switch replica.progress {
+            case .synced where hasLink(to: replica.member): lead(replica.member, in: SlotTenure(slot: slot, tenure: tenure))
+            case .synced, .queued:
+                peers[replica.member.name]?.syncStream.cancel(slot)
+                ownership.replicas[position].progress = .unsynced
+            case .unsynced, .aside: break
+            }
+        }
+        ownership.raisedWithout = missing
+        slots[index].ownership = ownership
+        for number in assents.keys.sorted() where operations[number]?.body.slot == slot { askForAssent(number, in: slot) }
+        plan(slot)
+        pumpSyncStreams()
+    }
+
+    /// Who is back within reach may have heard of a tenure that was raised without it.
+    mutating func forgetWhoIsBack() {
+        let names = otherNames
+        for index in slots.indices {
+            guard let raisedWithout = slots[index].ownership?.raisedWithout, !raisedWithout.isDisjoint(with: names) else { continue }
+            slots[index].ownership?.raisedWithout = raisedWithout.subtracting(names)
+        }
     }
 
     /// The slot changes hands: its new owner asks anew.
@@ -61,5 +119,7 @@ extension AgentCore {
 /// Who has assented to a strict commit.
 struct Assents: Sendable {
     let tenure: Tenure
+    /// In uptime nanoseconds.
+    let askedAt: Int64
     var names: Set<NodeName> = []
 }

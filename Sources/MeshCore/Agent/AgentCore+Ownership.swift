@@ -46,6 +46,7 @@ extension AgentCore {
         guard basis != plannedOn else { return }
         plannedOn = basis
         housekeeping.sparesDueAt = now.uptime + Self.sparesAfter.nanoseconds
+        forgetWhoIsBack()
         planAllSlots()
     }
 
@@ -105,7 +106,7 @@ extension AgentCore {
 
     private mutating func chooseReplicas(of slot: Slot, besides present: SlotState.Ownership) {
         let index = Int(slot.rawValue)
-        var ownership = SlotState.Ownership()
+        var ownership = SlotState.Ownership(raisedWithout: present.raisedWithout)
         let isLate = !slots[index].pending.isEmpty
         let ranking = replicasWanted(of: slot)
         let aside = present.replicas.filter { $0.progress == .aside && isLate && !ranking.contains($0.member) }.map(\.member)
@@ -209,11 +210,17 @@ extension AgentCore {
         slots[index].claim = nil
         let led = otherNodes.filter { synced.contains($0) && hasLink(to: $0) }
         slots[index].ownership = .init(replicas: led.map { .init(member: $0, progress: .synced) }, inquiry: inquiry)
-        for member in led { tell(member.name, SlotTenure(slot: slot, tenure: tenure), in: \.led) }
+        for member in led { lead(member, in: SlotTenure(slot: slot, tenure: tenure)) }
         if slots[index].doubt == nil { takeBackLeftover(of: slot) }
         markDirty(slot)
         tellAgain(of: slot)
         planAsOwner(slot)
+    }
+
+    /// Tells the holder of a whole copy that it goes on being whole in this tenure.
+    mutating func lead(_ member: MemberID, in slot: SlotTenure) {
+        if slots[Int(slot.slot.rawValue)].doubt != nil { tellDoubt(of: slot.slot, to: member.name) }
+        tell(member.name, slot, in: \.led)
     }
 
     mutating func tell<Item>(_ name: NodeName, _ item: Item, in list: WritableKeyPath<SlotNews, [Item]>) {

@@ -37,6 +37,8 @@ struct SlotState: Sendable {
         var replicas: [ReplicaProgress] = []
         /// Set after a takeover until everybody has given what they hold of the slot; nothing is answered until then.
         var inquiry: UInt64?
+        /// Out of whose hearing the tenure was raised, for a strict commit.
+        var raisedWithout: Set<NodeName> = []
 
         var synced: [MemberID] { replicas.filter { $0.progress == .synced }.map(\.member) }
         /// Who holds the second copy.

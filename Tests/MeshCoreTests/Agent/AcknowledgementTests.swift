@@ -121,6 +121,54 @@ import Testing
         #expect(isAsked)
     }
 
+    /// Whoever didn't answer may be on the other side of a cut, where somebody took over.
+    @Test func aStrictCommitThatNotAllAssentToIsMadeInATenureAboveThoseOfOthers() throws {
+        var play = try Dialogue()
+        try play.join()
+        let thirdLink = LinkID(rawValue: 3)
+        play.meets(
+            MemberID(name: try NodeName("n3"), life: Life(rawValue: 1 << 41)), over: thirdLink, at: Dialogue.thirdEndpoint)
+        play.log = []
+        play.pass(.milliseconds(100))
+        var next = 0
+        while next < play.log.count {
+            if case .sync(let ticket, _) = play.log[next].message { play.hears(.ack(ticket: ticket), over: play.log[next].link) }
+            next += 1
+        }
+        play.log = []
+        _ = play.deltas()
+        let asked = play.ask(.commit(SessionCommit(key: nil, id: CommitID(upper: 9, lower: 9))))
+        for entry in play.log {
+            if case .delta(_, let ticket, _, _, _) = entry.message { play.hears(.ack(ticket: ticket), over: entry.link) }
+        }
+        guard case .committed(let made) = play.replies[asked] else { return #expect(Bool(false)) }
+        let before = play.core.slots[Int(made.key.slot.rawValue)].tenure
+        play.log = []
+        _ = play.deltas()
+        let number = play.ask(Self.commit(made.key, 1, [.set("a", [1])], isStrict: true))
+        play.hears(.inquired(round: try play.roundAsked(over: Dialogue.link)))
+        #expect(play.deltas() == [], "two of three are most, and the third may yet say so")
+        play.pass(.milliseconds(100))
+        #expect(play.deltas() == [])
+        let raised = play.core.slots[Int(made.key.slot.rawValue)].tenure
+        #expect(raised.owner == before.owner && raised.term > before.term + 1000)
+        let questions = play.log.filter {
+            if case .inquire(_, false, let asked) = $0.message { asked == [SlotTenure(slot: made.key.slot, tenure: raised)] } else { false }
+        }
+        #expect(Set(questions.map(\.link)) == [Dialogue.link, thirdLink])
+        play.log = []
+        play.hears(.inquired(round: try Self.round(questions.last?.message)))
+        for entry in play.log {
+            if case .delta(_, let ticket, _, _, _) = entry.message { play.hears(.ack(ticket: ticket), over: entry.link) }
+        }
+        #expect(play.replies[number] == .committed(CommitReceipt(key: made.key, copies: 2)))
+    }
+
+    private static func round(_ message: PeerMessage?) throws -> UInt64 {
+        guard case .inquire(let round, _, _) = message else { throw Dialogue.Unanswered() }
+        return round
+    }
+
     @Test func anAgentAloneIsAMajority() throws {
         var play = try Dialogue()
         let key = try play.made()
