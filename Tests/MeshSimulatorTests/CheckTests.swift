@@ -106,6 +106,22 @@ import Testing
         expectHolds(told)
     }
 
+    @Test func theOtherSideOfACutNeedNotKnowAnIdUntilItIsOver() throws {
+        var told = Self.made()
+        told.history.interruptions = [.init(began: .milliseconds(55), ended: .milliseconds(100))]
+        let next = History.SessionName(1, id: 1)
+        told.tell(1, Self.s1, .regenerate, 60, 70)
+        told.tell(1, next, .write(2), 71, 75)
+        told.tell(2, next, .read, 80, 85, .absent)
+        expectHolds(told)
+        told.tell(2, next, .read, 101, 105, .absent)
+        try expect(.survives, brokenIn: told, by: 2)
+        // Nor does what was done by a former id make a new one.
+        told = Self.made()
+        told.tell(2, next, .read, 60, 65, .absent)
+        expectHolds(told)
+    }
+
     @Test func aSessionThatWasDestroyedIsNotLost() {
         var told = Self.made()
         told.tell(1, Self.s1, .destroy, 60, nil)
@@ -213,6 +229,18 @@ import Testing
         expectHolds(told)
         told.read(2, Self.s1, 130, [1: 1, 2: 1], counter: 9)
         try expect(.merges, brokenIn: told, by: 3)
+    }
+
+    @Test func anIncrementWhoseOwnerFellOutOfReachMayCountTwice() throws {
+        var told = Self.made()
+        told.history.interruptions = [.init(began: .milliseconds(55), ended: .milliseconds(1000))]
+        told.tell(1, Self.s1, .increment(3), 60, 400)
+        told.read(2, Self.s1, 1200, [1: 1, 2: 1], counter: 8)
+        expectHolds(told)
+        // One that was answered before anybody can have been missed counts once.
+        told.tell(1, Self.s1, .increment(3), 500, 600)
+        told.read(2, Self.s1, 1300, [1: 1, 2: 1], counter: 14)
+        try expect(.merges, brokenIn: told, by: 4)
     }
 
     // MARK: 5
@@ -359,6 +387,20 @@ import Testing
         expectHolds(told)
         told.history.interruptions = [.init(began: .milliseconds(30))]
         told.tell(2, Self.s1, .take(2), 40, 45)
+        try expect(.exclusive, brokenIn: told, by: 2)
+    }
+
+    @Test func aTurnMayBeTakenByAFormerIdWhoseMoveIsNotHeardOf() throws {
+        let next = History.SessionName(1, id: 1)
+        var told = Self.made()
+        told.tell(1, Self.s1, .regenerate, 60, 70)
+        told.tell(2, Self.s1, .take(1), 80, 85)
+        told.tell(1, next, .take(1), 200, 205)
+        // By who hears of everything it may not.
+        try expect(.exclusive, brokenIn: told, by: 2)
+        told.history.interruptions = [.init(began: .milliseconds(55), ended: .milliseconds(100))]
+        #expect(ExclusiveCheck().counterexample(in: told.history) == nil)
+        told.tell(2, next, .take(1), 300, 305)
         try expect(.exclusive, brokenIn: told, by: 2)
     }
 }

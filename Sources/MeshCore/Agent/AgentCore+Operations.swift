@@ -310,11 +310,11 @@ extension AgentCore {
 
     /// Ends a session that isn't here, so that it is ended too where it may be.
     private mutating func destroyUnseen(_ number: UInt64, _ key: SessionKey, _ commit: CommitID) {
-        var end = SessionState(createdAt: wall)
+        var end = SessionState()
         _ = end.destroy(commit, wall: wall)
         slots[Int(key.slot.rawValue)].sessions[key] = SessionEntry(state: end)
         memory.add(end, in: key.slot)
-        hold(number, key, commit, end, before: nil, counters: [])
+        hold(number, key, commit, end, before: nil, counters: [], event: .destroyed)
     }
 
     private static var noMirror: ClientFailure {

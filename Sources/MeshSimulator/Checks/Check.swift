@@ -118,9 +118,32 @@ struct Story {
         }
     }
 
+    /// Whether an operation has moved the session itself when it was first sent, and was then sent to where that is not heard of.
+    func mayHaveMoved(_ operation: History.Operation) -> Bool {
+        operation.action == .regenerate && operation.repeats > 0 && history.interruptions.contains { history.touches($0, operation) }
+    }
+
     func mayBeDestroyed(_ operation: History.Operation) -> Bool {
         operations.contains { other in
             other.action == .destroy && other.mayHaveEffect && operation.completed.map { other.invoked < $0 } ?? true
+        }
+    }
+
+    /// Whether an operation that was done shows that the session is there under that id. That it went on under it is known by the move alone.
+    func shows(_ operation: History.Operation, _ session: History.SessionName) -> Bool {
+        switch operation.action {
+        case .create, .write, .increment, .take: operation.session == session
+        case .regenerate: operation.session.id + 1 == session.id
+        case .read, .destroy: false
+        }
+    }
+
+    /// Whether the session was given the id that one of them went by while whoever went by the other may not have heard of it.
+    func isMovedUnheard(between one: History.Operation, _ other: History.Operation) -> Bool {
+        let ids = min(one.session.id, other.session.id)..<max(one.session.id, other.session.id)
+        return operations.contains { move in
+            guard move.action == .regenerate, ids.contains(move.session.id) else { return false }
+            return history.interruptions.contains { history.touches($0, move) && (history.touches($0, one) || history.touches($0, other)) }
         }
     }
 
@@ -152,16 +175,24 @@ struct Story {
 
     /// Increments that a read must show, and those that it may show.
     func increments(at read: History.Operation) -> (owed: [History.Operation], possible: [History.Operation]) {
-        let all = operations.filter { $0.amount != nil && $0.mayHaveEffect }
+        let all = operations.filter { $0.amount != nil && ($0.mayHaveEffect || mayBeSentElsewhere($0)) }
         return (
             all.filter { $0.isAcknowledged(needsCopies: true) && history.precedes($0, read) },
             all.filter { increment in read.completed.map { increment.invoked < $0 } ?? true }
         )
     }
 
+    /// Whether the agent that was asked may itself have asked two sides of a cut: the owner that it sent this on to fell out of reach, and it went to
+    /// another. What that one answered, a failure too, says nothing of the first.
+    private func mayBeSentElsewhere(_ operation: History.Operation) -> Bool {
+        let lasted = operation.completed.map { $0 - operation.invoked } ?? .seconds(Int64.max)
+        return lasted > History.reachTime && history.interruptions.contains { history.touches($0, operation) }
+    }
+
     /// How often an increment may count at most. One that was repeated to another side of a cut, or later than a commit is remembered, may have
     /// counted each time.
     func timesMax(_ increment: History.Operation) -> Int64 {
+        if mayBeSentElsewhere(increment) { return Int64(2 * (1 + increment.repeats)) }
         guard increment.repeats > 0 else { return 1 }
         let isLate = increment.repeated.map { $0 - increment.invoked > History.repeatAge } ?? false
         return isLate || history.interruptions.contains { history.touches($0, increment) } ? Int64(1 + increment.repeats) : 1

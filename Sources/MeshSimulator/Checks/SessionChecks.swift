@@ -7,6 +7,8 @@ extension History {
     static let repeatAge = Duration.milliseconds(SessionState.commitAgeMilliseconds - 2 * MeshClock.leeway)
     /// Two clocks that the mesh goes by differ by no more.
     static let skew = Duration.milliseconds(2 * MeshClock.leeway)
+    /// Nobody is held to be out of reach before.
+    static let reachTime = Duration.milliseconds(150)
     static let grace = Duration.milliseconds(SessionState.graceMilliseconds)
 
     func isLast(_ operation: Operation) -> Bool { restedAt.map { operation.invoked >= $0 } ?? true }
@@ -37,8 +39,9 @@ public struct SurvivalCheck: Check {
     private func lostSession(_ story: Story) -> Counterexample? {
         guard story.idle == nil else { return nil }
         for read in story.operations where read.outcome == .absent && !story.mayBeMoved(read) && !story.mayBeDestroyed(read) {
+            if story.mayHaveMoved(read) { continue }
             let proof = story.operations.last {
-                $0.isAcknowledged(needsCopies: true) && $0.action != .destroy && story.history.precedes($0, read)
+                $0.isAcknowledged(needsCopies: true) && story.shows($0, read.session) && story.history.precedes($0, read)
             }
             if let proof { return Counterexample(promise, "\(read.session) is lost", [proof, read]) }
         }
@@ -282,19 +285,20 @@ extension [History.Operation] {
     }
 }
 
-/// A turn is taken once. That holds for those too who could not hear each other.
+/// Promise 10. A turn is taken once. That holds for those too who could not hear each other, as long as they go by one id.
 public struct ExclusiveCheck: Check {
     public init() {}
     public var promise: SessionPromise { .exclusive }
 
     public func counterexample(in history: History) -> Counterexample? {
         for story in Story.all(of: history) {
-            var taken: [Int: History.Operation] = [:]
+            var taken: [Int: [History.Operation]] = [:]
             for operation in story.operations {
                 guard case .take(let turn) = operation.action, case .done = operation.outcome else { continue }
-                if let first = taken.updateValue(operation, forKey: turn) {
+                if let first = taken[turn]?.first(where: { !story.isMovedUnheard(between: $0, operation) }) {
                     return Counterexample(promise, "turn \(turn) of s\(story.number) was taken twice", [first, operation])
                 }
+                taken[turn, default: []].append(operation)
             }
         }
         return nil
