@@ -40,21 +40,21 @@ extension AgentCore {
     func readAtOnce(_ key: SessionKey, isOpened: Bool) -> SessionReading? {
         guard configuration.role == .node else { return nil }
         let index = Int(key.slot.rawValue)
-        guard case .owner(let ownership) = slots[index].part, mayAnswer(for: key.slot),
+        guard mayAnswerAtAll, case .owner(let ownership) = slots[index].part, ownership.inquiry == nil,
             let entry = slots[index].sessions[key], entry.pending.isEmpty, !entry.state.isDestroyed
         else { return nil }
         let wall = wall
         let terms = entry.state.terms
-        let reading = reading(of: entry.state, terms, key, backup: ownership.backup)
-        guard reading.expiresAt > wall else { return nil }
         if isOpened, entry.state.isTouched(by: wall, policy: configuration.expiry, terms: terms) { return nil }
-        return reading
+        let reading = reading(of: entry.state, terms, key, backup: ownership.backup)
+        return reading.head.expiresAt > wall ? reading : nil
     }
 
     func reading(of state: SessionState, _ terms: SessionState.Terms, _ key: SessionKey, backup: NodeName?) -> SessionReading {
-        SessionReading(
-            key: key, state: state,
+        let head = SessionHead(
+            key: key, createdAt: state.created.milliseconds, accessedAt: state.accessedAt,
             idleSeconds: terms.idleSeconds ?? UInt32(clamping: configuration.expiry.idleMilliseconds / 1000),
-            expiresAt: state.expiresAt(configuration.expiry, terms), primary: configuration.name, backup: backup)
+            expiresAt: state.expiresAt(configuration.expiry, terms), user: state.user, primary: configuration.name, backup: backup)
+        return SessionReading(head: head, fields: state.fields)
     }
 }

@@ -92,8 +92,11 @@ extension AgentCore {
 
     /// Whether this agent answers for a slot that it owns: it has not said goodbye, and has nothing to ask before.
     func mayAnswer(for slot: Slot) -> Bool {
-        inquiries.afterPause == nil && !(departure?.isAnnounced ?? false) && slots[Int(slot.rawValue)].ownership?.inquiry == nil
+        mayAnswerAtAll && slots[Int(slot.rawValue)].ownership?.inquiry == nil
     }
+
+    /// Whether there is any slot that it may answer for.
+    var mayAnswerAtAll: Bool { inquiries.afterPause == nil && !(departure?.isAnnounced ?? false) }
 
     /// Answers nothing as owner until everybody who could have taken over has been asked.
     mutating func verifyOwnership() {

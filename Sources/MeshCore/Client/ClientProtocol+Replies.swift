@@ -107,15 +107,18 @@ extension ClientProtocol {
     }
 
     private static func write(_ snapshot: SessionSnapshot, cookie: String? = nil, to bytes: inout [UInt8]) {
-        writeHead(of: snapshot, cookie: cookie, to: &bytes)
-        write(snapshot.fields, to: &bytes)
+        writeHead(
+            SessionHead(
+                key: snapshot.key, createdAt: snapshot.createdAt, accessedAt: snapshot.accessedAt, idleSeconds: snapshot.idleSeconds,
+                expiresAt: snapshot.expiresAt, user: snapshot.user, primary: snapshot.primary, backup: snapshot.backup), cookie: cookie,
+            fieldCount: snapshot.fields.count, to: &bytes)
+        for field in snapshot.fields { write(field, to: &bytes) }
     }
 
     /// What ``write(_:answering:to:)`` writes of its snapshot.
     static func write(_ reading: SessionReading, cookie: String? = nil, to bytes: inout [UInt8]) {
-        writeHead(of: reading.head, cookie: cookie, to: &bytes)
-        let fields = reading.state.fields
-        bytes.appendRESP(map: fields.places.count(where: fields.isVisible))
+        let fields = reading.fields
+        writeHead(reading.head, cookie: cookie, fieldCount: fields.places.count(where: fields.isVisible), to: &bytes)
         for place in fields.places where fields.isVisible(place) {
             bytes.appendRESP(bulk: fields.bytes[place.name])
             if let value = fields.register(place) {
@@ -126,29 +129,35 @@ extension ClientProtocol {
         }
     }
 
-    private static func writeHead(of snapshot: SessionSnapshot, cookie: String?, to bytes: inout [UInt8]) {
+    /// Everything before the first field.
+    private static func writeHead(_ head: SessionHead, cookie: String?, fieldCount: Int, to bytes: inout [UInt8]) {
         bytes.appendRESP(map: cookie == nil ? 9 : 10)
         if let cookie {
             bytes.appendRESP(word: "cookie")
             bytes.appendRESP(text: cookie)
         }
-        bytes.appendRESP(word: "key")
-        bytes.appendRESP(snapshot.key)
-        bytes.appendRESP(word: "created")
-        bytes.appendRESP(integer: snapshot.createdAt)
-        bytes.appendRESP(word: "accessed")
-        bytes.appendRESP(integer: snapshot.accessedAt)
-        bytes.appendRESP(word: "idle")
-        bytes.appendRESP(integer: snapshot.idleSeconds)
-        bytes.appendRESP(word: "expires")
-        bytes.appendRESP(integer: snapshot.expiresAt)
-        bytes.appendRESP(word: "user")
-        bytes.appendRESP(text: snapshot.user)
-        bytes.appendRESP(word: "primary")
-        bytes.appendRESP(text: snapshot.primary.description)
-        bytes.appendRESP(word: "backup")
-        write(snapshot.backup?.description, to: &bytes)
-        bytes.appendRESP(word: "fields")
+        bytes.appendRESP { pieces in
+            pieces.add(word: "key")
+            pieces.add(head.key)
+            pieces.add(word: "created")
+            pieces.add(integer: head.createdAt)
+            pieces.add(word: "accessed")
+            pieces.add(integer: head.accessedAt)
+            pieces.add(word: "idle")
+            pieces.add(integer: head.idleSeconds)
+            pieces.add(word: "expires")
+            pieces.add(integer: head.expiresAt)
+            pieces.add(word: "user")
+        }
+        bytes.appendRESP(text: head.user)
+        bytes.appendRESP { pieces in
+            pieces.add(word: "primary")
+            pieces.add(head.primary)
+            pieces.add(word: "backup")
+            if let backup = head.backup { pieces.add(backup) } else { pieces.add("_\r\n") }
+            pieces.add(word: "fields")
+            pieces.add(map: fieldCount)
+        }
     }
 
     private static func write(_ summary: SessionSummary, to bytes: inout [UInt8]) {
@@ -168,19 +177,24 @@ extension ClientProtocol {
     }
 
     private static func write(_ receipt: CommitReceipt, to bytes: inout [UInt8]) {
-        bytes.appendRESP(map: receipt.isMirrored ? 5 : 4)
-        bytes.appendRESP(word: "key")
-        bytes.appendRESP(receipt.key)
-        bytes.appendRESP(word: "cookie")
-        write(receipt.cookie, to: &bytes)
-        bytes.appendRESP(word: "copies")
-        bytes.appendRESP(integer: receipt.copies)
-        if receipt.isMirrored {
-            bytes.appendRESP(word: "mirrored")
-            bytes.appendRESP(integer: UInt8(1))
+        bytes.appendRESP { pieces in
+            pieces.add(map: receipt.isMirrored ? 5 : 4)
+            pieces.add(word: "key")
+            pieces.add(receipt.key)
+            pieces.add(word: "cookie")
         }
-        bytes.appendRESP(word: "counters")
-        write(receipt.counters, to: &bytes)
+        write(receipt.cookie, to: &bytes)
+        bytes.appendRESP { pieces in
+            pieces.add(word: "copies")
+            pieces.add(integer: receipt.copies)
+            if receipt.isMirrored {
+                pieces.add(word: "mirrored")
+                pieces.add(integer: UInt8(1))
+            }
+            pieces.add(word: "counters")
+            pieces.add(map: receipt.counters.count)
+        }
+        for counter in receipt.counters { write(counter, to: &bytes) }
     }
 
     private static func write(_ key: SessionKey?, to bytes: inout [UInt8]) {
@@ -195,10 +209,12 @@ extension ClientProtocol {
 
     private static func write(_ fields: [SessionSnapshot.Field], to bytes: inout [UInt8]) {
         bytes.appendRESP(map: fields.count)
-        for field in fields {
-            bytes.appendRESP(text: field.name)
-            write(field.value, to: &bytes)
-        }
+        for field in fields { write(field, to: &bytes) }
+    }
+
+    private static func write(_ field: SessionSnapshot.Field, to bytes: inout [UInt8]) {
+        bytes.appendRESP(text: field.name)
+        write(field.value, to: &bytes)
     }
 
     private static func write(_ value: FieldValue, to bytes: inout [UInt8]) {

@@ -181,6 +181,11 @@ public struct FieldList: Hashable, Sendable {
     /// Whether a reader sees it: neither one of ours nor removed.
     func isVisible(_ place: Place) -> Bool { !isOurs(place) && kind(place) != .removed }
 
+    /// Those that a reader sees.
+    var visible: [SessionSnapshot.Field] {
+        places.compactMap { place in value(place).map { SessionSnapshot.Field(name: name(place), value: $0) } }
+    }
+
     /// The value of a register; nil for any other cell.
     func register(_ place: Place) -> ArraySlice<UInt8>? {
         guard kind(place) == .register else { return nil }

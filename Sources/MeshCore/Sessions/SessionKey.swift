@@ -30,25 +30,52 @@ public struct SessionKey: Hashable, Comparable, Sendable, CustomStringConvertibl
         self.init(text: Array(text.utf8))
     }
 
+    // A word is ten letters and four bits more: so the eleventh letter, and the twenty-second, belong to two words.
+
     init?(text: some Collection<UInt8>) {
         guard text.count == Self.characterCount else { return nil }
-        var words: (UInt64, UInt64, UInt64, UInt64) = (0, 0, 0, 0)
-        var lettersLeft = Self.characterCount
-        for letter in text {
-            guard var value = Base64URL.value(of: letter) else { return nil }
-            lettersLeft -= 1
-            // 43 letters hold two bits more than a key has. They are zero, so that each key has exactly one text.
-            if lettersLeft == 0 {
-                guard value & 3 == 0 else { return nil }
-                value >>= 2
+        var letters = text.makeIterator()
+        var isText = true
+        func next() -> UInt64 {
+            guard let letter = letters.next(), let value = Base64URL.value(of: letter) else {
+                isText = false
+                return 0
             }
-            let width: UInt64 = lettersLeft == 0 ? 4 : 6
-            words.0 = words.0 << width | words.1 >> (64 - width)
-            words.1 = words.1 << width | words.2 >> (64 - width)
-            words.2 = words.2 << width | words.3 >> (64 - width)
-            words.3 = words.3 << width | UInt64(value)
+            return UInt64(value)
         }
+        func nextTen() -> UInt64 {
+            var bits: UInt64 = 0
+            for _ in 0..<10 { bits = bits << 6 | next() }
+            return bits
+        }
+        var words: (UInt64, UInt64, UInt64, UInt64)
+        words.0 = nextTen() << 4
+        var shared = next()
+        words.0 |= shared >> 2
+        words.1 = shared << 62 | nextTen() << 2
+        shared = next()
+        words.1 |= shared >> 4
+        words.2 = shared << 60 | nextTen()
+        words.3 = nextTen() << 4
+        shared = next()
+        words.3 |= shared >> 2
+        // 43 letters hold two bits more than a key has. They are zero, so that each key has exactly one text.
+        guard isText, shared & 3 == 0 else { return nil }
         self.words = words
+    }
+
+    /// Writes the characters of ``description``.
+    func writeText(to text: UnsafeMutableBufferPointer<UInt8>) {
+        func write(_ bits: UInt64, at index: Int, count: Int = 1) {
+            for place in 0..<count { text[index + place] = Base64URL.letter(of: bits >> UInt64(6 * (count - 1 - place))) }
+        }
+        write(words.0 >> 4, at: 0, count: 10)
+        write(words.0 << 2 | words.1 >> 62, at: 10)
+        write(words.1 >> 2, at: 11, count: 10)
+        write(words.1 << 4 | words.2 >> 60, at: 21)
+        write(words.2, at: 22, count: 10)
+        write(words.3 >> 4, at: 32, count: 10)
+        write(words.3 << 2, at: 42)
     }
 
     public var bytes: [UInt8] {
@@ -62,15 +89,9 @@ public struct SessionKey: Hashable, Comparable, Sendable, CustomStringConvertibl
 
     /// 43 characters of base64url.
     public var description: String {
-        var text: [UInt8] = []
-        appendText(to: &text)
-        return String(decoding: text, as: UTF8.self)
-    }
-
-    /// Appends the characters of ``description``.
-    func appendText(to text: inout [UInt8]) {
-        withUnsafeBytes(of: (words.0.bigEndian, words.1.bigEndian, words.2.bigEndian, words.3.bigEndian)) { bytes in
-            Base64URL.append(bytes, to: &text)
+        String(unsafeUninitializedCapacity: Self.characterCount) { text in
+            writeText(to: text)
+            return Self.characterCount
         }
     }
 

@@ -137,11 +137,7 @@ public struct SessionState: Hashable, Sendable {
     }
 
     /// Fields that a reader sees.
-    public var visibleFields: [SessionSnapshot.Field] {
-        fields.places.compactMap { place in
-            fields.value(place).map { SessionSnapshot.Field(name: fields.name(place), value: $0) }
-        }
-    }
+    public var visibleFields: [SessionSnapshot.Field] { fields.visible }
 
     // MARK: Merging
 

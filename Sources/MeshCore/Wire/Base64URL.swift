@@ -9,7 +9,7 @@ public enum Base64URL {
         return text
     }
 
-    static func append(_ bytes: some Sequence<UInt8>, to text: inout [UInt8]) {
+    private static func append(_ bytes: some Sequence<UInt8>, to text: inout [UInt8]) {
         let letters = letters.utf8Start
         var bits: UInt32 = 0
         var bitCount = 0
@@ -44,14 +44,18 @@ public enum Base64URL {
         return bits & (1 << UInt32(bitCount) - 1) == 0 ? bytes : nil
     }
 
+    /// What a letter stands for; 64 for what is none. Looked up, since letters come at random and each comparison would be a guess.
+    private static let values: [UInt8] = {
+        var values = [UInt8](repeating: 64, count: 256)
+        for value in 0..<64 as Range<UInt8> { values[Int(letter(of: UInt64(value)))] = value }
+        return values
+    }()
+
     static func value(of letter: UInt8) -> UInt32? {
-        switch letter {
-        case UInt8(ascii: "A")...UInt8(ascii: "Z"): UInt32(letter - UInt8(ascii: "A"))
-        case UInt8(ascii: "a")...UInt8(ascii: "z"): UInt32(letter - UInt8(ascii: "a")) + 26
-        case UInt8(ascii: "0")...UInt8(ascii: "9"): UInt32(letter - UInt8(ascii: "0")) + 52
-        case UInt8(ascii: "-"): 62
-        case UInt8(ascii: "_"): 63
-        default: nil
-        }
+        let value = values[Int(letter)]
+        return value < 64 ? UInt32(value) : nil
     }
+
+    /// That of the lowest six bits.
+    static func letter(of bits: UInt64) -> UInt8 { letters.utf8Start[Int(bits & 63)] }
 }

@@ -16,6 +16,26 @@ import Testing
         #expect(SessionKey(text: key.description.dropLast()) == nil)
     }
 
+    @Test func aKeysTextIsTheBase64OfItsBytesAndNoOtherTextIsAKey() throws {
+        var random = SystemRandomNumberGenerator()
+        for _ in 0..<200 {
+            let bytes = (0..<SessionKey.byteCount).map { _ in UInt8.random(in: .min ... .max, using: &random) }
+            let key = try #require(SessionKey(bytes: bytes))
+            let text = Base64URL.encode(bytes)
+            #expect(Array(key.description.utf8) == text)
+            #expect(SessionKey(text: text) == key, "\(key)")
+            for index in text.indices {
+                var other = text
+                other[index] = try #require("+/=.\0 \u{FF}".utf8.randomElement(using: &random))
+                #expect(SessionKey(text: other) == nil, "\(key) with \(other[index]) at \(index)")
+            }
+            // Its last letter has two bits to spare, which are zero.
+            var spare = text
+            spare[42] = Base64URL.letter(of: UInt64(try #require(Base64URL.value(of: text[42]))) | UInt64.random(in: 1...3, using: &random))
+            #expect(SessionKey(text: spare) == nil, "\(key)")
+        }
+    }
+
     @Test func aChannelsSlotComesFromItsName() {
         #expect(["chat", "news", "ä"].map { Slot(channel: $0).rawValue } == [798, 415, 830])
     }
