@@ -69,7 +69,7 @@ extension AgentCore {
         }
         commits[ticket] = pending
         slots[index].pending.append(ticket)
-        slots[index].sessions[key]?.pending.append(ticket)
+        slots[index].update(key) { $0.pending.append(ticket) }
         if waiting.isEmpty { settle(ticket) }
     }
 
@@ -102,7 +102,7 @@ extension AgentCore {
         if !commit.isHeld, member != nil || replicas.isEmpty {
             commit.isHeld = true
             if member != nil { counters.commitWaits.record(.nanoseconds(now.uptime - commit.sentAt)) }
-            readers = slots[index].sessions[commit.key]?.settled(ticket)
+            readers = slots[index].update(commit.key) { $0.settled(ticket) } ?? nil
             answer(commit, nodes: min(commit.copiesMax, member == nil ? 1 : 2))
             if let event = commit.event { tellWhoFollows(event, of: commit.key) }
             commit.operations = []
@@ -176,10 +176,11 @@ extension AgentCore {
 
     /// Answers a commit that the nodes hold; if that was asked for, once the mirror has it too.
     mutating func answerCommit(_ number: UInt64, _ key: SessionKey, nodes: UInt8, counters: [SessionSnapshot.Field]) {
+        guard mirror != nil else { return finish(number, .committed(CommitCopies(nodes: nodes), counters: counters)) }
         let entry = slots[Int(key.slot.rawValue)].sessions[key]
         guard operations[number]?.acknowledgement == .mirrored, let entry, entry.mirrored < entry.state.latest, mirror?.isLost == false
         else {
-            let isMirrored = mirror != nil && entry.map { $0.mirrored >= $0.state.latest } ?? false
+            let isMirrored = entry.map { $0.mirrored >= $0.state.latest } ?? false
             return finish(number, .committed(CommitCopies(isMirrored: isMirrored, nodes: nodes), counters: counters))
         }
         let wait = MirrorWait(

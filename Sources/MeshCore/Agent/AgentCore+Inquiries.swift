@@ -41,6 +41,8 @@ struct Inquiries: Sendable {
         return lastNumber
     }
 
+    var hasUnsent: Bool { unsent != nil }
+
     /// What is to be asked of `names` now.
     mutating func takeUnsent(asking names: [NodeName]) -> UInt64? {
         guard let round = unsent else { return nil }
@@ -114,8 +116,9 @@ extension AgentCore {
 
     /// At the end of a step: asks about all slots that it took over.
     mutating func sendInquiries() {
-        let names = otherNodes.map(\.name)
-        while let round = inquiries.takeUnsent(asking: names) {
+        while inquiries.hasUnsent {
+            let names = otherNodes.map(\.name)
+            guard let round = inquiries.takeUnsent(asking: names) else { return }
             ask(names, aboutTakeover: round)
             endInquiries()
         }

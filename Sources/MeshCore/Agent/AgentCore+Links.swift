@@ -372,7 +372,17 @@ extension AgentCore {
     func hasLink(to name: NodeName) -> Bool { !(peers[name]?.links.isEmpty ?? true) }
 
     /// Whether there is a link to that very life.
-    func hasLink(to member: MemberID) -> Bool { peers[member.name]?.id == member && hasLink(to: member.name) }
+    func hasLink(to member: MemberID) -> Bool { linkInUse(to: member) != nil }
+
+    private func linkInUse(to member: MemberID) -> LinkID? { peers[member.name].flatMap { $0.id == member ? $0.links.first : nil } }
+
+    /// Sends to that very life; false when there is no link to it.
+    mutating func send(_ message: @autoclosure () -> PeerMessage, to member: MemberID) -> Bool {
+        guard let link = linkInUse(to: member) else { return false }
+        sendSlotNews(to: member.name)
+        directives.append(.linkMessage(link, message().encoded))
+        return true
+    }
 
     /// Sends over the link to `name`; false when there is none.
     @discardableResult

@@ -155,13 +155,13 @@ extension AgentCore {
 
     mutating func route(_ number: UInt64) {
         guard let operation = operations[number] else { return }
-        let state = slots[Int(operation.body.slot.rawValue)]
-        if state.isOwner {
-            if mayAnswer(for: operation.body.slot) { execute(number) } else { park(number) }
+        let slot = operation.body.slot
+        if slots[Int(slot.rawValue)].isOwner {
+            if mayAnswer(for: slot) { execute(number, operation.body) } else { park(number) }
             return
         }
-        let owner = state.tenure.owner.flatMap { $0 != id && isReachable($0) ? $0.name : nil }
-        let heir = table.primary(of: operation.body.slot)
+        let owner = slots[Int(slot.rawValue)].tenure.owner.flatMap { $0 != id && isReachable($0) ? $0.name : nil }
+        let heir = table.primary(of: slot)
         if case .peer = operation.requester {
             // Whoever asked can ask the owner itself. Only rank 0 waits, because it is about to be owner.
             if heir == id.name, owner == nil { park(number) } else { finish(number, .elsewhere(hint(owner ?? heir))) }
@@ -272,8 +272,7 @@ extension AgentCore {
 
     // MARK: At the owner
 
-    private mutating func execute(_ number: UInt64) {
-        guard let body = operations[number]?.body else { return }
+    private mutating func execute(_ number: UInt64, _ body: SessionOperation) {
         if let commit = body.commit {
             if commit.acknowledgement == .mirrored, mirror == nil { return finish(number, .failed(Self.noMirror)) }
             if commit.isStrict, waitsForAssent(number, in: body.slot) { return }
@@ -283,8 +282,8 @@ extension AgentCore {
         case .create(let key, let commit, let state): create(number, key, commit, state)
         case .open(let key), .read(let key), .move(let key, _, _, _), .commit(let key, _), .destroy(let key, _):
             let index = Int(key.slot.rawValue)
-            if let entry = slots[index].sessions[key] {
-                if !mayForget(entry.state, wall: wall) { return execute(number, on: key) }
+            if let state = slots[index].sessions[key]?.state {
+                if !mayForget(state, wall: wall) { return execute(number, body, on: key, state) }
                 expire(key)
             }
             // A synced copy says that there is none; the mirror may know better.
@@ -333,25 +332,29 @@ extension AgentCore {
     }
 
     /// The session is held here.
-    mutating func execute(_ number: UInt64, on key: SessionKey) {
-        guard let operation = operations[number], let entry = slots[Int(key.slot.rawValue)].sessions[key] else { return }
-        if operation.body.changesSession, waitsForMove(number, of: key) { return }
-        switch operation.body {
+    private mutating func execute(_ number: UInt64, on key: SessionKey) {
+        guard let body = operations[number]?.body, let state = slots[Int(key.slot.rawValue)].sessions[key]?.state else { return }
+        execute(number, body, on: key, state)
+    }
+
+    private mutating func execute(_ number: UInt64, _ body: SessionOperation, on key: SessionKey, _ state: SessionState) {
+        if body.changesSession, waitsForMove(number, of: key) { return }
+        switch body {
         case .open, .read:
             // What has no second copy yet might be taken back by a kill; nobody is shown it.
             guard !waitsForCopies(number, of: key) else { return }
-            finish(number, read(operation.body, key))
+            finish(number, read(body, key))
         case .move(_, let commit, let successor, let draw): move(number, key, commit, to: successor, draw: draw)
         case .commit(_, let commit), .create(_, let commit, _):
             // One that came before the end is done, though its answer was lost.
-            if entry.state.isDestroyed, !entry.state.hasApplied(commit.id) { return finish(number, absent(operation.body)) }
-            apply(number, key, commit, before: entry.state)
+            if state.isDestroyed, !state.hasApplied(commit.id) { return finish(number, absent(body)) }
+            apply(number, key, commit, before: state)
         case .destroy(_, let commit):
-            if entry.state.hasApplied(commit) { return joinCommit(number, key, commit, counters: []) }
+            if state.hasApplied(commit) { return joinCommit(number, key, commit, counters: []) }
             let wall = wall
             guard let delta = slots[Int(key.slot.rawValue)].sessions[key]?.state.destroy(commit, wall: wall) else { return }
             counters.destroyed += 1
-            hold(number, key, commit, delta, before: entry.state, counters: [], event: .destroyed)
+            hold(number, key, commit, delta, before: state, counters: [], event: .destroyed)
         case .publish: break
         }
     }
@@ -400,7 +403,7 @@ extension AgentCore {
         _ number: UInt64, _ key: SessionKey, _ commit: SessionCommit, before: SessionState?, event: SessionEvent.Kind? = nil
     ) {
         let index = Int(key.slot.rawValue)
-        guard var state = slots[index].sessions[key]?.state else { return }
+        guard var state = before ?? slots[index].sessions[key]?.state else { return }
         if state.hasApplied(commit.id) {
             return joinCommit(number, key, commit.id, counters: counters(of: commit, in: state))
         }
@@ -413,7 +416,7 @@ extension AgentCore {
             try SessionState.check(commit)
             if before != nil, !state.isChanged(by: commit) { return confirm(number, key, counters: counters(of: commit, in: state)) }
             let delta = try state.apply(commit, life: id.life, wall: wall)
-            slots[index].sessions[key]?.state = state
+            slots[index].update(key) { $0.state = state }
             // Of a session that is new here nobody else has anything yet, and one that was moved came with all it had.
             hold(
                 number, key, commit.id, before == nil ? state : delta, before: before, counters: counters(of: commit, in: state),

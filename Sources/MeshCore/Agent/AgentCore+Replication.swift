@@ -37,29 +37,21 @@ extension AgentCore {
     /// all that could be reached with the whole session.
     mutating func replicate(_ delta: SessionState, of key: SessionKey, ticket: UInt64) -> [MemberID] {
         let index = Int(key.slot.rawValue)
-        guard var ownership = slots[index].ownership, let whole = slots[index].sessions[key]?.state else { return [] }
+        guard let replicas = slots[index].ownership?.replicas, let whole = slots[index].sessions[key]?.state else { return [] }
         let slot = SlotTenure(slot: key.slot, tenure: slots[index].tenure)
-        var synced: [MemberID] = []
-        var aside: [MemberID] = []
-        var reached: [MemberID] = []
-        for position in ownership.replicas.indices {
-            let replica = ownership.replicas[position]
+        var awaited: [MemberID] = []
+        var others: [MemberID] = []
+        var isAnySynced = false
+        for (position, replica) in replicas.enumerated() {
             let isSynced = replica.progress == .synced
-            guard hasLink(to: replica.member),
-                send(.delta(slot, ticket: ticket, key, isSynced ? delta : whole, whole: !isSynced), to: replica.member.name)
-            else {
-                if replica.progress != .aside { ownership.replicas[position].progress = .unsynced }
+            guard send(.delta(slot, ticket: ticket, key, isSynced ? delta : whole, whole: !isSynced), to: replica.member) else {
+                if replica.progress != .aside { slots[index].ownership?.replicas[position].progress = .unsynced }
                 continue
             }
-            reached.append(replica.member)
-            switch replica.progress {
-            case .synced: synced.append(replica.member)
-            case .aside: aside.append(replica.member)
-            case .unsynced, .queued: break
-            }
+            if isSynced { isAnySynced = true }
+            if isSynced || replica.progress == .aside { awaited.append(replica.member) } else { others.append(replica.member) }
         }
-        slots[index].ownership = ownership
-        return synced.isEmpty ? reached : synced + aside
+        return isAnySynced ? awaited : awaited + others
     }
 
     /// Sends replicas the whole of a session that came by another way than a commit, and sees to it that it arrives.

@@ -130,11 +130,13 @@ enum SessionOperation: Hashable, Sendable {
     case open(SessionKey)
     /// Only looks.
     case read(SessionKey)
+    // Those that carry a commit are long, and an operation is handed on many times.
+
     /// Gives the session another id, which `draw` was drawn for, and commits.
-    case move(SessionKey, SessionCommit, to: SessionKey, draw: UInt64)
-    case commit(SessionKey, SessionCommit)
+    indirect case move(SessionKey, SessionCommit, to: SessionKey, draw: UInt64)
+    indirect case commit(SessionKey, SessionCommit)
     /// Makes a session from `state` (nil: an empty one), then commits.
-    case create(SessionKey, SessionCommit, SessionState?)
+    indirect case create(SessionKey, SessionCommit, SessionState?)
     case destroy(SessionKey, CommitID)
     case publish(channel: String, payload: [UInt8])
 

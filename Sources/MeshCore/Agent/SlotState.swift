@@ -85,6 +85,13 @@ struct SlotState: Sendable {
         set { if let newValue { part = .owner(newValue) } }
     }
 
+    /// Changes an entry where it lies: by the subscript it would be copied out and in again. Nil when there is none.
+    @discardableResult
+    mutating func update<Result>(_ key: SessionKey, _ change: (inout SessionEntry) -> Result) -> Result? {
+        guard let index = sessions.index(forKey: key) else { return nil }
+        return change(&sessions.values[index])
+    }
+
     /// The sessions in an order that is the same in every process.
     var sortedKeys: [SessionKey] { sessions.keys.sorted() }
 }
@@ -121,14 +128,13 @@ struct SessionEntry: Sendable {
 
     /// A commit waits no more. Nil when others do; else who read, and waits no more either.
     mutating func settled(_ ticket: UInt64) -> [UInt64]? {
-        guard var left = waiting?.value else { return [] }
-        left.commits.removeAll { $0 == ticket }
-        guard left.commits.isEmpty else {
-            waiting = Boxed(left)
+        guard let former = waiting?.value else { return [] }
+        if former.commits.contains(where: { $0 != ticket }) {
+            pending.removeAll { $0 == ticket }
             return nil
         }
         waiting = nil
-        return left.readers
+        return former.readers
     }
 
     private mutating func setWaiting(_ new: Waiting) {

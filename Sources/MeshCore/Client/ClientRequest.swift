@@ -10,7 +10,8 @@ public enum ClientRequest: Hashable, Sendable {
     case open(cookie: [UInt8])
     /// The session of a key.
     case read(SessionKey)
-    case commit(SessionCommit)
+    /// Boxed: it is by far the longest, and most requests are reads.
+    indirect case commit(SessionCommit)
     /// Ends a session for good. The id makes a repeat harmless.
     case destroy(SessionKey, CommitID)
     /// The sessions that are bound to a user and have greater keys than `after`.

@@ -32,7 +32,7 @@ public struct FieldList: Hashable, Sendable {
 
     /// Puts a field in the place of the one of its name, or between those that are there.
     mutating func set(_ name: String, _ cell: Cell) {
-        var writer = ByteWriter()
+        var writer = ByteWriter(reserving: name.utf8.count + cell.byteCount + 64)
         switch find(name.utf8) {
         case .found(let place):
             writer.write(cell)
@@ -61,16 +61,13 @@ public struct FieldList: Hashable, Sendable {
 
     /// Those that `isIncluded` wants.
     func keeping(_ isIncluded: (Place) -> Bool) -> FieldList {
-        var count: UInt16 = 0
-        var writer = ByteWriter()
-        writer.write(count)
-        for place in places where isIncluded(place) {
-            writer.write(raw: bytes[place.all])
-            count += 1
-        }
-        var filtered = writer.bytes
-        (filtered[0], filtered[1]) = (UInt8(count >> 8), UInt8(truncatingIfNeeded: count))
-        return FieldList(checked: filtered[...], count: Int(count))
+        let kept = places.filter(isIncluded)
+        guard !kept.isEmpty else { return FieldList() }
+        var filtered = FieldList()
+        filtered.bytes.reserveCapacity(kept.reduce(Self.start) { $0 + $1.all.count })
+        filtered.bytes += [UInt8(kept.count >> 8), UInt8(truncatingIfNeeded: kept.count)]
+        for place in kept { filtered.bytes += bytes[place.all] }
+        return filtered
     }
 
     /// In its place when it takes as much as what it replaces, else in an array of just the size: a session rests for longer than it changes.

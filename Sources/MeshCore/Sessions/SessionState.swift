@@ -358,8 +358,9 @@ public struct SessionState: Hashable, Sendable {
 
     /// Whether the change would leave the session other than it is. One that wouldn't is done already.
     private func isChanged(by change: FieldChange) -> Bool {
-        switch (change, self[change.field]) {
-        case (.set(_, let bytes), .register(_, let present)): bytes != present
+        // Most set a register, and that is compared where it lies.
+        if case .set(let name, let bytes) = change { return !(fields.register(name)?.elementsEqual(bytes) ?? false) }
+        return switch (change, self[change.field]) {
         case (.remove, let cell): !(cell?.isRemoved ?? true)
         case (.increment(_, let amount), .counter): amount != 0
         case (.raise(_, let value), .maximum(let maximum)): value > maximum.value
