@@ -146,6 +146,35 @@ import Testing
         }
     }
 
+    @Test func aStrictCommitIsNotMadeAgainWhileTwoSidesMeet() throws {
+        for seed: UInt64 in 36..<40 {
+            var play = try Play(seed: seed, "n1", "n2", "n3", "n4", "n5")
+            let sessions = try (0..<10).map { try play.create(at: "n\($0 % 5 + 1)") }
+            let names = play.world.running
+            let (fewer, more) = (Array(names.prefix(2)), Array(names.dropFirst(2)))
+            play.world.partition(fewer, from: more)
+            play.world.run(for: .seconds(6))
+            var number: UInt64 = 0
+            func take(_ session: CommitReceipt, at name: NodeName, in play: inout Play) -> ClientResponse? {
+                number += 1
+                let commit = SessionCommit(
+                    key: session.key, id: CommitID(upper: 6, lower: number), changes: [.set("taken", [1])],
+                    conditions: [.isAbsent("taken")], isStrict: true)
+                return play.world.ask(name, .commit(commit), patience: .milliseconds(50))
+            }
+            var taken: [CommitReceipt] = []
+            for session in sessions { if case .committed = take(session, at: more[1], in: &play) { taken.append(session) } }
+            try #require(!taken.isEmpty)
+            play.world.heal()
+            for _ in 0..<20 {
+                for (place, session) in taken.enumerated() {
+                    if case .committed = take(session, at: fewer[place % 2], in: &play) { Issue.record("taken twice, seed \(seed)") }
+                }
+            }
+            try play.settle(within: .seconds(60))
+        }
+    }
+
     @Test func twoHalvesOfAMeshMakeNoStrictCommitAndWhoIsLeftByTheDeadDoes() throws {
         var play = try Play(seed: 33, "n1", "n2")
         let session = try play.create(at: "n1")

@@ -49,9 +49,9 @@ extension AgentCore {
         guard let given = assents[number], let slot = operations[number]?.body.slot else { return }
         let absent = nodesPerhapsAlive
         let state = slots[Int(slot.rawValue)]
-        guard state.tenure == given.tenure, let ownership = state.ownership, hasMajority(1 + given.names.count, absent: absent.count) else {
-            return
-        }
+        guard state.tenure == given.tenure, let ownership = state.ownership, mayAnswer(for: slot),
+            hasMajority(1 + given.names.count, absent: absent.count)
+        else { return }
         let missing = otherNames.union(absent).subtracting(given.names)
         if missing.isSubset(of: ownership.raisedWithout) {
             assents[number] = nil
@@ -112,7 +112,14 @@ extension AgentCore {
     /// Nodes out of reach that may be alive, and may be the greater part: one counts until it left, its process is known to be gone, or it has been
     /// silent for as long as a session may idle.
     private var nodesPerhapsAlive: [NodeName] {
-        silentNodes.filter { swim.silence(of: $0.name, at: now) < configuration.expiry.idle }.map(\.name)
+        let within = otherNames
+        return swim.others.lazy.filter { member in
+            guard member.role == .node, member.status != .left, !gone.contains(member.id), !within.contains(member.name) else {
+                return false
+            }
+            // Of newcomers some are in the view a moment before they count as within reach.
+            return member.status.isReachable || swim.silence(of: member.name, at: now) < configuration.expiry.idle
+        }.map(\.name)
     }
 }
 
