@@ -169,11 +169,6 @@ extension AgentCore {
         return destroyed.milliseconds + configuration.swim.memory.milliseconds <= wall
     }
 
-    /// Whether a session that isn't known here may be elsewhere: on the other side of a cut, or in what has still to be handed over.
-    var mayLiveElsewhere: Bool {
-        (now.uptime < housekeeping.remembersEndsUntil || !silentNodes.isEmpty) && memory.bytes < configuration.memoryMax / 2
-    }
-
     /// After its return a node may still be handing over: more than enough for all that one can hold.
     private static let reunionTime: Duration = .seconds(600)
 

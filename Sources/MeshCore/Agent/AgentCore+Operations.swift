@@ -300,14 +300,14 @@ extension AgentCore {
             finish(number, .failed(ClientFailure(.unavailable, "who may hold the session is out of reach: \(names); try again later")))
         } else if case .commit(let key, let commit) = body, commit.makesSession {
             create(number, key, commit, nil)
-        } else if case .destroy(let key, let commit) = body, mayLiveElsewhere {
+        } else if case .destroy(let key, let commit) = body, memory.bytes < configuration.memoryMax / 2 {
             destroyUnseen(number, key, commit)
         } else {
             finish(number, absent(body))
         }
     }
 
-    /// Ends a session that isn't here, so that it is ended too where it may be.
+    /// Ends a session that isn't here, so that it is ended too where it may be: on the other side of a cut, which this one need not have noticed.
     private mutating func destroyUnseen(_ number: UInt64, _ key: SessionKey, _ commit: CommitID) {
         var end = SessionState()
         _ = end.destroy(commit, wall: wall)
