@@ -544,8 +544,8 @@ extension AgentCore {
             let state = slots[Int(spare.slot.rawValue)]
             let tenure = SlotTenure(slot: spare.slot, tenure: state.tenure)
             if !isPresent { greater.append(tenure) }
-            // Another's copy is safe to lose once there are two without it.
-            if let ownership = state.ownership, state.doubt == nil, !ownership.synced.isEmpty,
+            // Another's copy is safe to lose once there are two without it. While one of those is late, what was acknowledged may be here and there.
+            if let ownership = state.ownership, state.doubt == nil, state.pending.isEmpty, !ownership.synced.isEmpty,
                 !ownership.replicas.contains(where: { $0.member.name == name })
             {
                 released.append(tenure)
