@@ -363,7 +363,8 @@ extension AgentCore {
         handOver(other.slot)
         // As rank 0 we are to have it back; if the grant gets lost, somebody must ask.
         if wasOwner { plan(other.slot) }
-        return true
+        // Where its owner is held to be out of reach that was a takeover.
+        return slots[index].tenure == other.tenure
     }
 
     mutating func stepDown(_ slot: Slot) {
