@@ -351,11 +351,10 @@ extension AgentCore {
         switch slots[index].part {
         case .owner: stepDown(other.slot)
         // Whole in the last tenure says nothing of this one, until its owner says so.
-        case .replica(var replica):
+        case .replica(let replica):
             // Of an owner that is out of reach this may be all there is, and the next one may not have asked for it.
             if replica.isSynced, !isLed, let owner = known.owner, !isReachable(owner) { leaveOver(slots[index].sessions, of: other.slot) }
-            replica.isSynced = false
-            slots[index].part = .replica(replica)
+            slots[index].part = .replica(.init(isSynced: false))
         case .none: break
         }
         slots[index].tenure = other.tenure

@@ -191,7 +191,8 @@ extension AgentCore {
         let index = Int(slot.slot.rawValue)
         guard key.slot == slot.slot, case .replica(var replica) = slots[index].part else { return }
         if whole {
-            put(key, delta, mirrored: slots[index].sessions[key]?.mirrored ?? .zero)
+            let mirrored = slots[index].sessions[key]?.mirrored ?? .zero
+            take(SyncedSession(key: key, mirrored: mirrored, state: delta), isKnown: replica.knows(key))
             if !replica.isSynced {
                 replica.mentioned.insert(key)
                 slots[index].part = .replica(replica)
@@ -210,10 +211,10 @@ extension AgentCore {
         for chunk in chunks {
             guard follow(chunk.slot, peer) else { continue }
             let index = Int(chunk.slot.slot.rawValue)
-            if chunk.isFirst { becomeReplica(of: chunk.slot.slot) }
+            if chunk.isFirst { becomeReplica(of: chunk.slot.slot, again: true) }
             guard case .replica(var replica) = slots[index].part else { continue }
             for session in chunk.sessions where session.key.slot == chunk.slot.slot {
-                put(session.key, session.state, mirrored: session.mirrored)
+                take(session, isKnown: replica.knows(session.key))
                 replica.mentioned.insert(session.key)
             }
             if chunk.isLast {
@@ -240,8 +241,13 @@ extension AgentCore {
         return true
     }
 
-    private mutating func becomeReplica(of slot: Slot) {
-        slots[Int(slot.rawValue)].part = .replica(.init(isSynced: false))
+    /// - Parameter again: whether it may be one already, in this very tenure.
+    private mutating func becomeReplica(of slot: Slot, again: Bool = false) {
+        var known: Set<SessionKey> = []
+        if again, case .replica(let former) = slots[Int(slot.rawValue)].part {
+            known = former.isSynced ? Set(slots[Int(slot.rawValue)].sessions.keys) : former.mentioned.union(former.known)
+        }
+        slots[Int(slot.rawValue)].part = .replica(.init(isSynced: false, known: known))
         slots[Int(slot.rawValue)].wasWhole = false
         setDoubt(slot, nil)
     }
@@ -255,6 +261,16 @@ extension AgentCore {
     }
 
     // MARK: Entries
+
+    /// Takes what an owner has of a session in the place of what was held, or with it if that is of the same tenure.
+    private mutating func take(_ session: SyncedSession, isKnown: Bool) {
+        let index = Int(session.key.slot.rawValue)
+        guard isKnown, let held = slots[index].sessions[session.key] else {
+            return put(session.key, session.state, mirrored: session.mirrored)
+        }
+        merge(session)
+        slots[index].sessions[session.key]?.mirrored = max(held.mirrored, session.mirrored)
+    }
 
     /// Replaces what is held of a session.
     private mutating func put(_ key: SessionKey, _ state: SessionState, mirrored: Stamp) {

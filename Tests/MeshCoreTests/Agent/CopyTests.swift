@@ -47,6 +47,41 @@ import Testing
         #expect(!play.core.slots[Int(slot.rawValue)].isSyncedReplica)
     }
 
+    /// A link that broke may bring what was said on it after what was said on the next.
+    @Test func aSyncThatWasOvertakenByAChangeTakesNothingBack() throws {
+        var play = try Dialogue()
+        try play.join()
+        let slot = try #require(Slot.all.first { play.core.table.primary(of: $0) == play.peer.name })
+        let key = try Dialogue.key(in: slot)
+        let present = SlotTenure(slot: slot, tenure: Tenure(term: 5, owner: play.peer))
+        let older = SessionState(createdAt: 1)
+        var newer = older
+        let commit = SessionCommit(key: nil, id: CommitID(upper: 1, lower: 1), changes: [.increment("n", by: 1)])
+        _ = try newer.apply(commit, life: Life(rawValue: 5), wall: 2)
+        for _ in 1...2 {
+            play.hears(.delta(present, ticket: 6, key, newer, whole: true))
+            let session = SyncedSession(key: key, mirrored: .zero, state: older)
+            play.hears(.sync(ticket: 7, [SyncChunk(slot: present, isFirst: true, isLast: true, sessions: [session])]))
+            play.hears(.delta(present, ticket: 8, key, older, whole: true))
+            #expect(play.core.slots[Int(slot.rawValue)].sessions[key]?.state == newer)
+        }
+        // Of another tenure it counts as it is: what was held may never have been acknowledged.
+        let next = SlotTenure(slot: slot, tenure: Tenure(term: 6, owner: play.peer))
+        play.hears(.delta(next, ticket: 9, key, older, whole: true))
+        #expect(play.core.slots[Int(slot.rawValue)].sessions[key]?.state == older)
+    }
+
+    /// The owner's first message may come before the word that it is back.
+    @Test func whoHearsOfAnOwnerThatIsHeldToBeOutOfReachNeverHoldsACopyForItself() throws {
+        var play = try Dialogue()
+        play.step(.linkUp(Dialogue.link, peer: play.peer, endpoint: play.peerEndpoint))
+        let slot = Slot.all[7]
+        let other = SlotTenure(slot: slot, tenure: Tenure(term: 50, owner: play.peer))
+        play.hears(.sync(ticket: 5, [SyncChunk(slot: other, isFirst: true, isLast: true, sessions: [])]))
+        let state = play.core.slots[Int(slot.rawValue)]
+        #expect(state.isOwner == (state.tenure.owner == play.core.id))
+    }
+
     @Test func aCommitThatItsBackupRefusesWaitsUntilTheBackupHoldsTheWholeSession() throws {
         var play = try Dialogue()
         try play.join()
