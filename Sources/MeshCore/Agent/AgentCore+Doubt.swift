@@ -21,8 +21,8 @@ extension AgentCore {
 
     // MARK: Beginning
 
-    /// Notes who may hold more of a slot than this agent, which is about to be its owner, and leaves over what is here. A synced copy is whole, but for one that is only left
-    /// over: whoever holds one without ranking, were the silent ones here, may have been released and not know it.
+    /// Notes who may hold more of a slot than this agent, which is about to be its owner, and leaves over what is here. A synced copy is whole, but for
+    /// one that is only left over: whoever holds one without ranking, were the silent ones here, may have been released and not know it.
     mutating func doubt(_ slot: Slot) {
         let silent = silentNodes
         guard !silent.isEmpty else { return }
