@@ -25,16 +25,15 @@ struct SessionFollowCommand: AsyncParsableCommand {
     }
 
     private static func line(_ event: SessionEvent) -> String {
-        let successor = if case .moved(let successor) = event.kind { " to \(successor)" } else { "" }
-        return "\(Output.date(event.at))  \(event.key)  \(event.kind)\(successor)"
+        "\(Output.date(event.at))  \(event.key)  \(event.kind)" + (event.kind.successor.map { " to \($0)" } ?? "")
     }
 }
 
 extension JSON {
     fileprivate init(_ event: SessionEvent) {
-        let successor: JSON? = if case .moved(let successor) = event.kind { .text(successor.description) } else { nil }
         self = .object([
-            ("event", .text(event.kind.description)), ("key", .text(event.key.description)), ("at", .number(event.at)), ("to", successor),
+            ("event", .text(event.kind.description)), ("key", .text(event.key.description)), ("at", .number(event.at)),
+            ("to", event.kind.successor.map { .text($0.description) }),
         ])
     }
 }

@@ -37,7 +37,6 @@ struct SessionListCommand: AsyncParsableCommand {
         }
         Output.write(sessions.isEmpty ? "\(user) has no session\n" : table.text)
     }
-
 }
 
 struct SessionRevokeCommand: AsyncParsableCommand {

@@ -355,27 +355,7 @@ import Testing
         try expect(.survives, brokenIn: told, by: 2)
     }
 
-    // MARK: Text
-
-    @Test func aCounterexampleReadsAsAStory() throws {
-        var told = Self.made()
-        told.read(3, Self.s1, 60, [1: 1], counter: 2)
-        let found = try #require(SurvivalCheck().counterexample(in: told.history))
-        #expect(
-            "\(found)" == """
-                survives: a write of c2 is lost
-                    c2 s1 write 1: 2 copies  [0.020 to 0.032 s, ]
-                    c3 s1 read: c1 = s1.c1.1, n = 2  [0.060 to 0.065 s, ]
-                """)
-    }
-
-    @Test(arguments: ["s3.c2.17", "s0.c0.0"]) func aMarkIsReadAsItIsWritten(text: String) {
-        #expect(History.Mark(text)?.description == text)
-    }
-
-    @Test(arguments: ["", "s3.c2", "3.2.1", "s3.c2.x", "s3.c2.1.1", "sx.c2.1"]) func whatIsNoMarkIsNone(text: String) {
-        #expect(History.Mark(text) == nil)
-    }
+    // MARK: 10
 
     @Test func aTurnThatTwoTookIsFoundAlsoOverACut() throws {
         var told = Told()
@@ -402,5 +382,85 @@ import Testing
         #expect(ExclusiveCheck().counterexample(in: told.history) == nil)
         told.tell(2, next, .take(1), 300, 305)
         try expect(.exclusive, brokenIn: told, by: 2)
+    }
+
+    // MARK: 11
+
+    /// An application that follows from the beginning, and was told all that became of a session.
+    private static func following() -> (Told, History.Following) {
+        let moved = History.SessionName(1, id: 1)
+        var told = made()
+        told.tell(1, s1, .regenerate, 60, 70)
+        told.tell(1, moved, .destroy, 80, 90)
+        var following = History.Following(agent: "n1", began: .milliseconds(-1))
+        following.told = [.init(s1, .created), .init(s1, .moved), .init(moved, .destroyed)]
+        told.history.followings = [following]
+        return (told, following)
+    }
+
+    @Test func whatAnApplicationWasNotToldIsFoundUnlessItWasToldThatSomethingIsLeftOut() throws {
+        var (told, following) = Self.following()
+        expectHolds(told)
+        for event in following.told {
+            var less = following
+            less.told.remove(event)
+            told.history.followings = [less]
+            try expect(.told, brokenIn: told, by: 1)
+            var gapped = less
+            gapped.isGapped = true
+            var gone = less
+            gone.ended = .milliseconds(100)
+            told.history.followings = [gapped, gone]
+            #expect(FollowingCheck().counterexample(in: told.history) == nil)
+        }
+        // What was over before it followed it is not owed.
+        following.told = []
+        following.began = .milliseconds(85)
+        told.history.followings = [following]
+        #expect(FollowingCheck().counterexample(in: told.history) == nil)
+    }
+
+    @Test func anEventOfWhatNobodyDidIsFound() throws {
+        for strange in [History.Told(.init(2), .created), .init(.init(1, id: 1), .moved), .init(Self.s1, .destroyed)] {
+            var (told, following) = Self.following()
+            following.told.insert(strange)
+            told.history.followings = [following]
+            try expect(.told, brokenIn: told, by: 0)
+        }
+    }
+
+    @Test func anEndByAgeThatWasNotToldIsFound() throws {
+        var told = Told()
+        told.tell(1, Self.s1, .create(idle: .seconds(5)), 0, 10)
+        told.tell(1, Self.s1, .read, 30_000, 30_005, .absent)
+        var following = History.Following(agent: "n1", began: .milliseconds(-1))
+        following.told = [.init(Self.s1, .created)]
+        told.history.followings = [following]
+        try expect(.told, brokenIn: told, by: 2)
+        following.told.insert(.init(Self.s1, .expired))
+        told.history.followings = [following]
+        expectHolds(told)
+    }
+
+    // MARK: Text
+
+    @Test func aCounterexampleReadsAsAStory() throws {
+        var told = Self.made()
+        told.read(3, Self.s1, 60, [1: 1], counter: 2)
+        let found = try #require(SurvivalCheck().counterexample(in: told.history))
+        #expect(
+            "\(found)" == """
+                survives: a write of c2 is lost
+                    c2 s1 write 1: 2 copies  [0.020 to 0.032 s, ]
+                    c3 s1 read: c1 = s1.c1.1, n = 2  [0.060 to 0.065 s, ]
+                """)
+    }
+
+    @Test(arguments: ["s3.c2.17", "s0.c0.0"]) func aMarkIsReadAsItIsWritten(text: String) {
+        #expect(History.Mark(text)?.description == text)
+    }
+
+    @Test(arguments: ["", "s3.c2", "3.2.1", "s3.c2.x", "s3.c2.1.1", "sx.c2.1"]) func whatIsNoMarkIsNone(text: String) {
+        #expect(History.Mark(text) == nil)
     }
 }

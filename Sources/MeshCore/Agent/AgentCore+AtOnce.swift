@@ -51,10 +51,11 @@ extension AgentCore {
     }
 
     func reading(of state: SessionState, _ terms: SessionState.Terms, _ key: SessionKey, backup: NodeName?) -> SessionReading {
-        let head = SessionHead(
+        let head = SessionSnapshot(
             key: key, createdAt: state.created.milliseconds, accessedAt: state.accessedAt,
             idleSeconds: terms.idleSeconds ?? UInt32(clamping: configuration.expiry.idleMilliseconds / 1000),
-            expiresAt: state.expiresAt(configuration.expiry, terms), user: state.user, primary: configuration.name, backup: backup)
+            expiresAt: state.expiresAt(configuration.expiry, terms), user: state.user, fields: [],
+            primary: configuration.name, backup: backup)
         return SessionReading(head: head, fields: state.fields)
     }
 }

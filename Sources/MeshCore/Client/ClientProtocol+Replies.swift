@@ -81,7 +81,7 @@ extension ClientProtocol {
     }
 
     private static func write(_ event: SessionEvent, to bytes: inout [UInt8]) {
-        let successor: SessionKey? = if case .moved(let successor) = event.kind { successor } else { nil }
+        let successor = event.kind.successor
         bytes.appendRESP(push: successor == nil ? 4 : 5)
         bytes.appendRESP(word: "event")
         bytes.appendRESP(text: event.kind.description)
@@ -107,18 +107,14 @@ extension ClientProtocol {
     }
 
     private static func write(_ snapshot: SessionSnapshot, cookie: String? = nil, to bytes: inout [UInt8]) {
-        writeHead(
-            SessionHead(
-                key: snapshot.key, createdAt: snapshot.createdAt, accessedAt: snapshot.accessedAt, idleSeconds: snapshot.idleSeconds,
-                expiresAt: snapshot.expiresAt, user: snapshot.user, primary: snapshot.primary, backup: snapshot.backup), cookie: cookie,
-            fieldCount: snapshot.fields.count, to: &bytes)
+        writeHead(of: snapshot, cookie: cookie, fieldCount: snapshot.fields.count, to: &bytes)
         for field in snapshot.fields { write(field, to: &bytes) }
     }
 
     /// What ``write(_:answering:to:)`` writes of its snapshot.
     static func write(_ reading: SessionReading, cookie: String? = nil, to bytes: inout [UInt8]) {
         let fields = reading.fields
-        writeHead(reading.head, cookie: cookie, fieldCount: fields.places.count(where: fields.isVisible), to: &bytes)
+        writeHead(of: reading.head, cookie: cookie, fieldCount: fields.places.count(where: fields.isVisible), to: &bytes)
         for place in fields.places where fields.isVisible(place) {
             bytes.appendRESP(bulk: fields.bytes[place.name])
             if let value = fields.register(place) {
@@ -130,7 +126,7 @@ extension ClientProtocol {
     }
 
     /// Everything before the first field.
-    private static func writeHead(_ head: SessionHead, cookie: String?, fieldCount: Int, to bytes: inout [UInt8]) {
+    private static func writeHead(of head: SessionSnapshot, cookie: String?, fieldCount: Int, to bytes: inout [UInt8]) {
         bytes.appendRESP(map: cookie == nil ? 9 : 10)
         if let cookie {
             bytes.appendRESP(word: "cookie")
@@ -139,14 +135,10 @@ extension ClientProtocol {
         bytes.appendRESP { pieces in
             pieces.add(word: "key")
             pieces.add(head.key)
-            pieces.add(word: "created")
-            pieces.add(integer: head.createdAt)
-            pieces.add(word: "accessed")
-            pieces.add(integer: head.accessedAt)
-            pieces.add(word: "idle")
-            pieces.add(integer: head.idleSeconds)
-            pieces.add(word: "expires")
-            pieces.add(integer: head.expiresAt)
+            pieces.add("created", integer: head.createdAt)
+            pieces.add("accessed", integer: head.accessedAt)
+            pieces.add("idle", integer: head.idleSeconds)
+            pieces.add("expires", integer: head.expiresAt)
             pieces.add(word: "user")
         }
         bytes.appendRESP(text: head.user)
@@ -161,19 +153,16 @@ extension ClientProtocol {
     }
 
     private static func write(_ summary: SessionSummary, to bytes: inout [UInt8]) {
-        bytes.appendRESP(map: 6)
-        bytes.appendRESP(word: "key")
-        bytes.appendRESP(summary.key)
-        bytes.appendRESP(word: "created")
-        bytes.appendRESP(integer: summary.createdAt)
-        bytes.appendRESP(word: "accessed")
-        bytes.appendRESP(integer: summary.accessedAt)
-        bytes.appendRESP(word: "expires")
-        bytes.appendRESP(integer: summary.expiresAt)
-        bytes.appendRESP(word: "fields")
-        bytes.appendRESP(integer: summary.fields)
-        bytes.appendRESP(word: "bytes")
-        bytes.appendRESP(integer: summary.bytes)
+        bytes.appendRESP { pieces in
+            pieces.add(map: 6)
+            pieces.add(word: "key")
+            pieces.add(summary.key)
+            pieces.add("created", integer: summary.createdAt)
+            pieces.add("accessed", integer: summary.accessedAt)
+            pieces.add("expires", integer: summary.expiresAt)
+            pieces.add("fields", integer: summary.fields)
+            pieces.add("bytes", integer: summary.bytes)
+        }
     }
 
     private static func write(_ receipt: CommitReceipt, to bytes: inout [UInt8]) {
@@ -185,12 +174,8 @@ extension ClientProtocol {
         }
         write(receipt.cookie, to: &bytes)
         bytes.appendRESP { pieces in
-            pieces.add(word: "copies")
-            pieces.add(integer: receipt.copies)
-            if receipt.isMirrored {
-                pieces.add(word: "mirrored")
-                pieces.add(integer: UInt8(1))
-            }
+            pieces.add("copies", integer: receipt.copies)
+            if receipt.isMirrored { pieces.add("mirrored", integer: UInt8(1)) }
             pieces.add(word: "counters")
             pieces.add(map: receipt.counters.count)
         }

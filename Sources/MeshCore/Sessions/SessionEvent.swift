@@ -11,6 +11,9 @@ public struct SessionEvent: Hashable, Sendable {
         case destroyed
         /// It goes on under that key, as is due at a login. Of the new key there is no ``created``.
         case moved(to: SessionKey)
+
+        /// Where it goes on, of one that moved.
+        public var successor: SessionKey? { if case .moved(let successor) = self { successor } else { nil } }
     }
 
     public var key: SessionKey

@@ -97,6 +97,12 @@ struct RESPPieces {
     mutating func add(map count: Int) { add("%", count) }
     mutating func add(integer value: some FixedWidthInteger) { add(":", value) }
 
+    /// An entry of a map: its key, and a number.
+    mutating func add(_ word: StaticString, integer value: some FixedWidthInteger) {
+        add(word: word)
+        add(integer: value)
+    }
+
     /// A number as text.
     mutating func add(textOf value: UInt64) {
         add("$", Self.digitCount(of: value))

@@ -262,6 +262,26 @@ public struct FormerIdCheck: Check {
     }
 }
 
+/// Promise 10. A turn is taken once. That holds for those too who could not hear each other, as long as they go by one id.
+public struct ExclusiveCheck: Check {
+    public init() {}
+    public var promise: SessionPromise { .exclusive }
+
+    public func counterexample(in history: History) -> Counterexample? {
+        for story in Story.all(of: history) {
+            var taken: [Int: [History.Operation]] = [:]
+            for operation in story.operations {
+                guard case .take(let turn) = operation.action, case .done = operation.outcome else { continue }
+                if let first = taken[turn]?.first(where: { !story.isMovedUnheard(between: $0, operation) }) {
+                    return Counterexample(promise, "turn \(turn) of s\(story.number) was taken twice", [first, operation])
+                }
+                taken[turn, default: []].append(operation)
+            }
+        }
+        return nil
+    }
+}
+
 extension Story {
     func writer(of mark: History.Mark) -> History.Operation? {
         operations.first { $0.client == mark.client && $0.count == mark.count && $0.mayHaveEffect }
@@ -282,25 +302,5 @@ extension [History.Operation] {
     fileprivate var unique: Self {
         var seen: Set<Int> = []
         return filter { seen.insert($0.number).inserted }
-    }
-}
-
-/// Promise 10. A turn is taken once. That holds for those too who could not hear each other, as long as they go by one id.
-public struct ExclusiveCheck: Check {
-    public init() {}
-    public var promise: SessionPromise { .exclusive }
-
-    public func counterexample(in history: History) -> Counterexample? {
-        for story in Story.all(of: history) {
-            var taken: [Int: [History.Operation]] = [:]
-            for operation in story.operations {
-                guard case .take(let turn) = operation.action, case .done = operation.outcome else { continue }
-                if let first = taken[turn]?.first(where: { !story.isMovedUnheard(between: $0, operation) }) {
-                    return Counterexample(promise, "turn \(turn) of s\(story.number) was taken twice", [first, operation])
-                }
-                taken[turn, default: []].append(operation)
-            }
-        }
-        return nil
     }
 }

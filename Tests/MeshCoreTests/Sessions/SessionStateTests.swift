@@ -289,6 +289,25 @@ import Testing
         #expect(state.isDestroyed && state.isBuried && state.moved == move && state.fields.isEmpty && state.commits.isEmpty)
     }
 
+    @Test func aSessionHasBegunUnderTheIdThatItWasMadeWithAndUnderNoneThatItWasMovedTo() throws {
+        let life = Life(rawValue: 1)
+        var made = SessionState(createdAt: 1000)
+        _ = try made.apply(SessionCommit(key: nil, id: CommitID(upper: 0, lower: 1)), life: life, wall: 1000)
+        #expect(made.hasBegunHere)
+        _ = try made.apply(
+            SessionCommit(key: nil, id: CommitID(upper: 0, lower: 2), changes: [.increment("n", by: 1)]), life: life, wall: 5000)
+        #expect(made.hasBegunHere)
+        // Within the millisecond of its beginning, and later.
+        for wall: Int64 in [1000, 9000] {
+            var taken = made
+            taken.commits = []
+            var moved = SessionState(createdAt: wall)
+            moved.merge(taken)
+            _ = try moved.apply(SessionCommit(key: nil, id: CommitID(upper: 0, lower: 3)), life: life, wall: wall)
+            #expect(!moved.hasBegunHere)
+        }
+    }
+
     @Test func aMovedSessionThatIsDestroyedIsReadNoMore() throws {
         let to = try #require(SessionKey(bytes: [UInt8](repeating: 1, count: 32)))
         var state = SessionState(createdAt: 1000)

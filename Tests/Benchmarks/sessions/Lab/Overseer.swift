@@ -67,8 +67,8 @@ final class Overseer {
         mesh.running.map { agent in
             guard let standing = standings[agent.name] else { return "\(agent.name) doesn't say" }
             return "\(agent.name)\(standing.isReady ? "" : ", not ready"), owns \(standing.primarySlots), "
-                + "\(standing.underReplicated) without a copy, \(standing.handOff) to hand off, \(standing.leftover) left over, \(standing.doubted) in doubt, "
-                + "view \(standing.digest)"
+                + "\(standing.underReplicated) without a copy, \(standing.handOff) to hand off, \(standing.leftover) left over, "
+                + "\(standing.doubted) in doubt, view \(standing.digest)"
         }.joined(separator: "; ")
     }
 }
