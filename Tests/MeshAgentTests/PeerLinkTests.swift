@@ -80,8 +80,7 @@ import Testing
     }
 
     @Test func aPortWhereNobodyListensRefuses() async throws {
-        let gone = try await withListener { $0 }
-        let failure = try await dial(gone)
+        let failure = try await withPort { try await dial($0) }
         #expect(failure == .refused)
     }
 

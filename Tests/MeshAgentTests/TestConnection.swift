@@ -174,6 +174,24 @@ func withListener<Result: Sendable>(
     return result
 }
 
+/// A port where nobody listens, nor can begin to meanwhile.
+func withPort<Result: Sendable>(_ body: @Sendable (Endpoint) async throws -> Result) async throws -> Result {
+    let descriptor = socket(AF_INET, Int32(SOCK_STREAM.rawValue), 0)
+    try #require(descriptor >= 0)
+    defer { close(descriptor) }
+    var address = sockaddr_in()
+    address.sin_family = sa_family_t(AF_INET)
+    inet_pton(AF_INET, "127.0.0.1", &address.sin_addr)
+    var length = socklen_t(MemoryLayout<sockaddr_in>.size)
+    let isBound = withUnsafeMutablePointer(to: &address) { pointer in
+        pointer.withMemoryRebound(to: sockaddr.self, capacity: 1) { address in
+            bind(descriptor, address, length) == 0 && getsockname(descriptor, address, &length) == 0
+        }
+    }
+    try #require(isBound)
+    return try await body(.loopback(port: UInt16(bigEndian: address.sin_port)))
+}
+
 /// A directory that is gone after `body`. Short, since a socket's path may have a hundred bytes only.
 func withDirectory<Result: Sendable>(_ body: @Sendable (String) async throws -> Result) async throws -> Result {
     let directory = try TemporaryDirectory()
