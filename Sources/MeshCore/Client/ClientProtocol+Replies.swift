@@ -13,266 +13,280 @@ public struct ClientProtocolError: Error, Hashable, Sendable, CustomStringConver
 
 extension ClientProtocol {
     public static func write(_ greeting: ClientGreeting, to bytes: inout [UInt8]) {
-        bytes.appendRESP(map: 4)
-        bytes.appendRESP(word: "server")
-        bytes.appendRESP(text: greeting.server)
-        bytes.appendRESP(word: "version")
-        bytes.appendRESP(text: greeting.version)
-        bytes.appendRESP(word: "proto")
-        bytes.appendRESP(integer: version)
-        bytes.appendRESP(word: "node")
-        bytes.appendRESP(text: greeting.node.description)
+        bytes.appendRESP { write(greeting, to: &$0) }
     }
 
     /// - Parameter kind: the kind of the request that is answered.
     public static func write(_ response: ClientResponse, answering kind: ClientRequest.Kind, to bytes: inout [UInt8]) {
-        switch response {
-        case .done: bytes.appendRESP(kind == .ping ? "+PONG\r\n" : "+OK\r\n")
-        case .session(nil): bytes.appendRESPNull()
-        case .session(let snapshot?): write(snapshot, to: &bytes)
-        case .opened(let snapshot, let cookie): write(snapshot, cookie: cookie, to: &bytes)
-        case .absent(let reason): write(reason, to: &bytes)
-        case .committed(let receipt): write(receipt, to: &bytes)
-        case .conflict(let fields):
-            bytes.appendRESP(map: 1)
-            bytes.appendRESP(word: "conflict")
-            write(fields, to: &bytes)
-        case .listed(let page):
-            bytes.appendRESP(map: 2)
-            bytes.appendRESP(word: "sessions")
-            bytes.appendRESP(array: page.sessions.count)
-            for summary in page.sessions { write(summary, to: &bytes) }
-            bytes.appendRESP(word: "next")
-            write(page.next, to: &bytes)
-        case .revoked(let count): bytes.appendRESP(integer: Int64(clamping: count))
-        case .published(let position):
-            bytes.appendRESP(map: 2)
-            bytes.appendRESP(word: "epoch")
-            bytes.appendRESP(textOf: position.epoch)
-            bytes.appendRESP(word: "offset")
-            bytes.appendRESP(textOf: position.offset)
-        case .members(let view): write(view, to: &bytes)
-        case .placement(let answer):
-            bytes.appendRESP(map: 3)
-            bytes.appendRESP(word: "slot")
-            bytes.appendRESP(integer: answer.slot.rawValue)
-            bytes.appendRESP(word: "term")
-            bytes.appendRESP(textOf: answer.term)
-            bytes.appendRESP(word: "ranking")
-            bytes.appendRESP(array: answer.ranking.count)
-            for name in answer.ranking { bytes.appendRESP(text: name.description) }
-        case .failure(let failure): write(failure, to: &bytes)
-        }
+        bytes.appendRESP { write(response, answering: kind, to: &$0) }
     }
 
     public static func write(_ failure: ClientFailure, to bytes: inout [UInt8]) {
-        bytes.appendRESP("-", line: "\(failure.code.rawValue) \(failure.description)")
+        bytes.appendRESP { write(failure, to: &$0) }
     }
 
     public static func write(_ push: ClientPush, to bytes: inout [UInt8]) {
-        switch push {
-        case .message(let message): write(message, to: &bytes)
-        case .event(let event): write(event, to: &bytes)
-        case .gap:
-            bytes.appendRESP(push: 2)
-            bytes.appendRESP(word: "event")
-            bytes.appendRESP(word: "gap")
-        }
-    }
-
-    private static func write(_ event: SessionEvent, to bytes: inout [UInt8]) {
-        let successor = event.kind.successor
-        bytes.appendRESP(push: successor == nil ? 4 : 5)
-        bytes.appendRESP(word: "event")
-        bytes.appendRESP(text: event.kind.description)
-        bytes.appendRESP(event.key)
-        bytes.appendRESP(integer: event.at)
-        if let successor { bytes.appendRESP(successor) }
-    }
-
-    /// The first three elements are those of a Redis `message`, so that a subscriber of any Redis client understands them.
-    private static func write(_ message: ChannelMessage, to bytes: inout [UInt8]) {
-        bytes.appendRESP(push: 5)
-        bytes.appendRESP(word: "message")
-        bytes.appendRESP(text: message.channel)
-        bytes.appendRESP(bulk: message.payload)
-        bytes.appendRESP(textOf: message.position.epoch)
-        bytes.appendRESP(textOf: message.position.offset)
+        bytes.appendRESP { write(push, to: &$0) }
     }
 
     static func write(_ reason: SessionAbsence, to bytes: inout [UInt8]) {
-        bytes.appendRESP(map: 1)
-        bytes.appendRESP(word: "absent")
-        bytes.appendRESP(text: reason.rawValue)
-    }
-
-    private static func write(_ snapshot: SessionSnapshot, cookie: String? = nil, to bytes: inout [UInt8]) {
-        writeHead(of: snapshot, cookie: cookie, fieldCount: snapshot.fields.count, to: &bytes)
-        for field in snapshot.fields { write(field, to: &bytes) }
+        bytes.appendRESP { write(reason, to: &$0) }
     }
 
     /// What ``write(_:answering:to:)`` writes of its snapshot.
     static func write(_ reading: SessionReading, cookie: String? = nil, to bytes: inout [UInt8]) {
+        bytes.appendRESP { write(reading, cookie: cookie, to: &$0) }
+    }
+
+    private static func write(_ greeting: ClientGreeting, to writer: inout RESPWriter) {
+        writer.add(map: 4)
+        writer.add(word: "server")
+        writer.add(text: greeting.server)
+        writer.add(word: "version")
+        writer.add(text: greeting.version)
+        writer.add(word: "proto")
+        writer.add(integer: version)
+        writer.add(word: "node")
+        writer.add(text: greeting.node.description)
+    }
+
+    private static func write(_ response: ClientResponse, answering kind: ClientRequest.Kind, to writer: inout RESPWriter) {
+        switch response {
+        case .done: writer.add(literal: kind == .ping ? "+PONG\r\n" : "+OK\r\n")
+        case .session(nil): writer.addNull()
+        case .session(let snapshot?): write(snapshot, to: &writer)
+        case .opened(let snapshot, let cookie): write(snapshot, cookie: cookie, to: &writer)
+        case .absent(let reason): write(reason, to: &writer)
+        case .committed(let receipt): write(receipt, to: &writer)
+        case .conflict(let fields):
+            writer.add(map: 1)
+            writer.add(word: "conflict")
+            write(fields, to: &writer)
+        case .listed(let page):
+            writer.add(map: 2)
+            writer.add(word: "sessions")
+            writer.add(array: page.sessions.count)
+            for summary in page.sessions { write(summary, to: &writer) }
+            writer.add(word: "next")
+            write(page.next, to: &writer)
+        case .revoked(let count): writer.add(integer: Int64(clamping: count))
+        case .published(let position):
+            writer.add(map: 2)
+            writer.add(word: "epoch")
+            writer.add(textOf: position.epoch)
+            writer.add(word: "offset")
+            writer.add(textOf: position.offset)
+        case .members(let view): write(view, to: &writer)
+        case .placement(let answer):
+            writer.add(map: 3)
+            writer.add(word: "slot")
+            writer.add(integer: answer.slot.rawValue)
+            writer.add(word: "term")
+            writer.add(textOf: answer.term)
+            writer.add(word: "ranking")
+            writer.add(array: answer.ranking.count)
+            for name in answer.ranking { writer.add(text: name.description) }
+        case .failure(let failure): write(failure, to: &writer)
+        }
+    }
+
+    private static func write(_ failure: ClientFailure, to writer: inout RESPWriter) {
+        writer.add("-", line: "\(failure.code.rawValue) \(failure.description)")
+    }
+
+    private static func write(_ push: ClientPush, to writer: inout RESPWriter) {
+        switch push {
+        case .message(let message): write(message, to: &writer)
+        case .event(let event): write(event, to: &writer)
+        case .gap:
+            writer.add(push: 2)
+            writer.add(word: "event")
+            writer.add(word: "gap")
+        }
+    }
+
+    private static func write(_ event: SessionEvent, to writer: inout RESPWriter) {
+        let successor = event.kind.successor
+        writer.add(push: successor == nil ? 4 : 5)
+        writer.add(word: "event")
+        writer.add(text: event.kind.description)
+        writer.add(event.key)
+        writer.add(integer: event.at)
+        if let successor { writer.add(successor) }
+    }
+
+    /// The first three elements are those of a Redis `message`, so that a subscriber of any Redis client understands them.
+    private static func write(_ message: ChannelMessage, to writer: inout RESPWriter) {
+        writer.add(push: 5)
+        writer.add(word: "message")
+        writer.add(text: message.channel)
+        writer.add(bulk: message.payload)
+        writer.add(textOf: message.position.epoch)
+        writer.add(textOf: message.position.offset)
+    }
+
+    private static func write(_ reason: SessionAbsence, to writer: inout RESPWriter) {
+        writer.add(map: 1)
+        writer.add(word: "absent")
+        writer.add(text: reason.rawValue)
+    }
+
+    private static func write(_ snapshot: SessionSnapshot, cookie: String? = nil, to writer: inout RESPWriter) {
+        writeHead(of: snapshot, cookie: cookie, fieldCount: snapshot.fields.count, to: &writer)
+        for field in snapshot.fields { write(field, to: &writer) }
+    }
+
+    private static func write(_ reading: SessionReading, cookie: String? = nil, to writer: inout RESPWriter) {
         let fields = reading.fields
-        writeHead(of: reading.head, cookie: cookie, fieldCount: fields.places.count(where: fields.isVisible), to: &bytes)
+        writeHead(of: reading.head, cookie: cookie, fieldCount: fields.places.count(where: fields.isVisible), to: &writer)
         for place in fields.places where fields.isVisible(place) {
-            bytes.appendRESP(bulk: fields.bytes[place.name])
+            writer.add(bulk: fields.bytes[place.name])
             if let value = fields.register(place) {
-                bytes.appendRESP(bulk: value)
+                writer.add(bulk: value)
             } else if let value = fields.value(place) {
-                write(value, to: &bytes)
+                write(value, to: &writer)
             }
         }
     }
 
     /// Everything before the first field.
-    private static func writeHead(of head: SessionSnapshot, cookie: String?, fieldCount: Int, to bytes: inout [UInt8]) {
-        bytes.appendRESP(map: cookie == nil ? 9 : 10)
+    private static func writeHead(of head: SessionSnapshot, cookie: String?, fieldCount: Int, to writer: inout RESPWriter) {
+        writer.add(map: cookie == nil ? 9 : 10)
         if let cookie {
-            bytes.appendRESP(word: "cookie")
-            bytes.appendRESP(text: cookie)
+            writer.add(word: "cookie")
+            writer.add(text: cookie)
         }
-        bytes.appendRESP { pieces in
-            pieces.add(word: "key")
-            pieces.add(head.key)
-            pieces.add("created", integer: head.createdAt)
-            pieces.add("accessed", integer: head.accessedAt)
-            pieces.add("idle", integer: head.idleSeconds)
-            pieces.add("expires", integer: head.expiresAt)
-            pieces.add(word: "user")
-        }
-        bytes.appendRESP(text: head.user)
-        bytes.appendRESP { pieces in
-            pieces.add(word: "primary")
-            pieces.add(head.primary)
-            pieces.add(word: "backup")
-            if let backup = head.backup { pieces.add(backup) } else { pieces.add("_\r\n") }
-            pieces.add(word: "fields")
-            pieces.add(map: fieldCount)
-        }
+        writer.add(word: "key")
+        writer.add(head.key)
+        writer.add("created", integer: head.createdAt)
+        writer.add("accessed", integer: head.accessedAt)
+        writer.add("idle", integer: head.idleSeconds)
+        writer.add("expires", integer: head.expiresAt)
+        writer.add(word: "user")
+        writer.add(text: head.user)
+        writer.add(word: "primary")
+        writer.add(text: head.primary.description)
+        writer.add(word: "backup")
+        if let backup = head.backup { writer.add(text: backup.description) } else { writer.addNull() }
+        writer.add(word: "fields")
+        writer.add(map: fieldCount)
     }
 
-    private static func write(_ summary: SessionSummary, to bytes: inout [UInt8]) {
-        bytes.appendRESP { pieces in
-            pieces.add(map: 6)
-            pieces.add(word: "key")
-            pieces.add(summary.key)
-            pieces.add("created", integer: summary.createdAt)
-            pieces.add("accessed", integer: summary.accessedAt)
-            pieces.add("expires", integer: summary.expiresAt)
-            pieces.add("fields", integer: summary.fields)
-            pieces.add("bytes", integer: summary.bytes)
-        }
+    private static func write(_ summary: SessionSummary, to writer: inout RESPWriter) {
+        writer.add(map: 6)
+        writer.add(word: "key")
+        writer.add(summary.key)
+        writer.add("created", integer: summary.createdAt)
+        writer.add("accessed", integer: summary.accessedAt)
+        writer.add("expires", integer: summary.expiresAt)
+        writer.add("fields", integer: summary.fields)
+        writer.add("bytes", integer: summary.bytes)
     }
 
-    private static func write(_ receipt: CommitReceipt, to bytes: inout [UInt8]) {
-        bytes.appendRESP { pieces in
-            pieces.add(map: receipt.isMirrored ? 5 : 4)
-            pieces.add(word: "key")
-            pieces.add(receipt.key)
-            pieces.add(word: "cookie")
-        }
-        write(receipt.cookie, to: &bytes)
-        bytes.appendRESP { pieces in
-            pieces.add("copies", integer: receipt.copies)
-            if receipt.isMirrored { pieces.add("mirrored", integer: UInt8(1)) }
-            pieces.add(word: "counters")
-            pieces.add(map: receipt.counters.count)
-        }
-        for counter in receipt.counters { write(counter, to: &bytes) }
+    private static func write(_ receipt: CommitReceipt, to writer: inout RESPWriter) {
+        writer.add(map: receipt.isMirrored ? 5 : 4)
+        writer.add(word: "key")
+        writer.add(receipt.key)
+        writer.add(word: "cookie")
+        write(receipt.cookie, to: &writer)
+        writer.add("copies", integer: receipt.copies)
+        if receipt.isMirrored { writer.add("mirrored", integer: UInt8(1)) }
+        writer.add(word: "counters")
+        writer.add(map: receipt.counters.count)
+        for counter in receipt.counters { write(counter, to: &writer) }
     }
 
-    private static func write(_ key: SessionKey?, to bytes: inout [UInt8]) {
-        guard let key else { return bytes.appendRESPNull() }
-        bytes.appendRESP(key)
+    private static func write(_ key: SessionKey?, to writer: inout RESPWriter) {
+        guard let key else { return writer.addNull() }
+        writer.add(key)
     }
 
-    private static func write(_ text: String?, to bytes: inout [UInt8]) {
-        guard let text else { return bytes.appendRESPNull() }
-        bytes.appendRESP(text: text)
+    private static func write(_ text: String?, to writer: inout RESPWriter) {
+        guard let text else { return writer.addNull() }
+        writer.add(text: text)
     }
 
-    private static func write(_ fields: [SessionSnapshot.Field], to bytes: inout [UInt8]) {
-        bytes.appendRESP(map: fields.count)
-        for field in fields { write(field, to: &bytes) }
+    private static func write(_ fields: [SessionSnapshot.Field], to writer: inout RESPWriter) {
+        writer.add(map: fields.count)
+        for field in fields { write(field, to: &writer) }
     }
 
-    private static func write(_ field: SessionSnapshot.Field, to bytes: inout [UInt8]) {
-        bytes.appendRESP(text: field.name)
-        write(field.value, to: &bytes)
+    private static func write(_ field: SessionSnapshot.Field, to writer: inout RESPWriter) {
+        writer.add(text: field.name)
+        write(field.value, to: &writer)
     }
 
-    private static func write(_ value: FieldValue, to bytes: inout [UInt8]) {
+    private static func write(_ value: FieldValue, to writer: inout RESPWriter) {
         switch value {
-        case .bytes(let value): bytes.appendRESP(bulk: value)
-        case .integer(let value): bytes.appendRESP(integer: value)
+        case .bytes(let value): writer.add(bulk: value)
+        case .integer(let value): writer.add(integer: value)
         case .elements(let elements):
-            bytes.appendRESP(array: elements.count)
-            for element in elements { bytes.appendRESP(bulk: element) }
+            writer.add(array: elements.count)
+            for element in elements { writer.add(bulk: element) }
         }
     }
 
-    private static func write(_ view: MeshView, to bytes: inout [UInt8]) {
-        bytes.appendRESP(map: 4)
-        bytes.appendRESP(word: "epoch")
-        bytes.appendRESP(textOf: view.epoch)
-        bytes.appendRESP(word: "digest")
-        bytes.appendRESP(textOf: view.digest)
-        bytes.appendRESP(word: "members")
-        bytes.appendRESP(array: view.members.count)
-        for member in view.members { write(member, to: &bytes) }
-        bytes.appendRESP(word: "instances")
-        bytes.appendRESP(array: view.instances.count)
-        for instance in view.instances { write(instance, to: &bytes) }
+    private static func write(_ view: MeshView, to writer: inout RESPWriter) {
+        writer.add(map: 4)
+        writer.add(word: "epoch")
+        writer.add(textOf: view.epoch)
+        writer.add(word: "digest")
+        writer.add(textOf: view.digest)
+        writer.add(word: "members")
+        writer.add(array: view.members.count)
+        for member in view.members { write(member, to: &writer) }
+        writer.add(word: "instances")
+        writer.add(array: view.instances.count)
+        for instance in view.instances { write(instance, to: &writer) }
     }
 
-    private static func write(_ member: Member, to bytes: inout [UInt8]) {
+    private static func write(_ member: Member, to writer: inout RESPWriter) {
         // Only of one that is: so a reply to an older reader is what it was, and a quiet one no longer.
-        bytes.appendRESP(map: member.isDegraded ? 10 : 9)
-        bytes.appendRESP(word: "name")
-        bytes.appendRESP(text: member.name.description)
-        bytes.appendRESP(word: "life")
-        bytes.appendRESP(textOf: member.id.life.rawValue)
-        bytes.appendRESP(word: "incarnation")
-        bytes.appendRESP(integer: member.incarnation)
-        bytes.appendRESP(word: "status")
-        bytes.appendRESP(text: member.status.word)
-        bytes.appendRESP(word: "role")
-        bytes.appendRESP(text: member.role.word)
-        bytes.appendRESP(word: "stage")
-        bytes.appendRESP(text: member.stage.word)
-        bytes.appendRESP(word: "address")
-        bytes.appendRESP(text: member.endpoint.description)
-        bytes.appendRESP(word: "weight")
-        bytes.appendRESP(integer: member.weight)
-        bytes.appendRESP(word: "tags")
-        bytes.appendRESP(map: member.tags.count)
+        writer.add(map: member.isDegraded ? 10 : 9)
+        writer.add(word: "name")
+        writer.add(text: member.name.description)
+        writer.add(word: "life")
+        writer.add(textOf: member.id.life.rawValue)
+        writer.add(word: "incarnation")
+        writer.add(integer: member.incarnation)
+        writer.add(word: "status")
+        writer.add(text: member.status.word)
+        writer.add(word: "role")
+        writer.add(text: member.role.word)
+        writer.add(word: "stage")
+        writer.add(text: member.stage.word)
+        writer.add(word: "address")
+        writer.add(text: member.endpoint.description)
+        writer.add(word: "weight")
+        writer.add(integer: member.weight)
+        writer.add(word: "tags")
+        writer.add(map: member.tags.count)
         for (name, value) in member.tags.sorted(by: { $0.key < $1.key }) {
-            bytes.appendRESP(text: name)
-            bytes.appendRESP(text: value)
+            writer.add(text: name)
+            writer.add(text: value)
         }
         if member.isDegraded {
-            bytes.appendRESP(word: "degraded")
-            bytes.appendRESP(boolean: true)
+            writer.add(word: "degraded")
+            writer.add(boolean: true)
         }
     }
 
-    private static func write(_ instance: Instance, to bytes: inout [UInt8]) {
-        bytes.appendRESP(map: 7)
-        bytes.appendRESP(word: "node")
-        bytes.appendRESP(text: instance.node.name.description)
-        bytes.appendRESP(word: "life")
-        bytes.appendRESP(textOf: instance.node.life.rawValue)
-        bytes.appendRESP(word: "number")
-        bytes.appendRESP(integer: instance.number)
-        bytes.appendRESP(word: "service")
-        bytes.appendRESP(text: instance.service)
-        bytes.appendRESP(word: "address")
-        bytes.appendRESP(text: instance.address)
-        bytes.appendRESP(word: "weight")
-        bytes.appendRESP(integer: instance.weight)
-        bytes.appendRESP(word: "cookie")
-        bytes.appendRESP(text: instance.cookieName)
+    private static func write(_ instance: Instance, to writer: inout RESPWriter) {
+        writer.add(map: 7)
+        writer.add(word: "node")
+        writer.add(text: instance.node.name.description)
+        writer.add(word: "life")
+        writer.add(textOf: instance.node.life.rawValue)
+        writer.add(word: "number")
+        writer.add(integer: instance.number)
+        writer.add(word: "service")
+        writer.add(text: instance.service)
+        writer.add(word: "address")
+        writer.add(text: instance.address)
+        writer.add(word: "weight")
+        writer.add(integer: instance.weight)
+        writer.add(word: "cookie")
+        writer.add(text: instance.cookieName)
     }
 }
 

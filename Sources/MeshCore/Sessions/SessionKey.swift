@@ -8,6 +8,8 @@ public struct SessionKey: Hashable, Comparable, Sendable, CustomStringConvertibl
     /// Of its text.
     static let characterCount = 43
 
+    fileprivate init(words: (UInt64, UInt64, UInt64, UInt64)) { self.words = words }
+
     /// Nil unless there are exactly 32 bytes.
     public init?(bytes: some Collection<UInt8>) {
         guard bytes.count == Self.byteCount else { return nil }
@@ -35,12 +37,12 @@ public struct SessionKey: Hashable, Comparable, Sendable, CustomStringConvertibl
     init?(text: some Collection<UInt8>) {
         guard text.count == Self.characterCount else { return nil }
         var letters = text.makeIterator()
+        let values = Base64URL.values
         var isText = true
         func next() -> UInt64 {
-            guard let letter = letters.next(), let value = Base64URL.value(of: letter) else {
-                isText = false
-                return 0
-            }
+            guard let letter = letters.next() else { return 0 }
+            let value = values[Int(letter)]
+            if value > 63 { isText = false }
             return UInt64(value)
         }
         func nextTen() -> UInt64 {
@@ -117,7 +119,6 @@ extension ByteWriter {
 
 extension ByteReader {
     public mutating func readSessionKey() throws(WireError) -> SessionKey {
-        guard let key = SessionKey(bytes: try read(raw: SessionKey.byteCount)) else { throw .truncated }
-        return key
+        SessionKey(words: (try read(), try read(), try read(), try read()))
     }
 }

@@ -32,9 +32,11 @@ public enum Base64URL {
         bytes.reserveCapacity(text.count * 3 / 4)
         var bits: UInt32 = 0
         var bitCount = 0
+        let values = values
         for letter in text {
-            guard let value = value(of: letter) else { return nil }
-            bits = bits << 6 | value
+            let value = values[Int(letter)]
+            guard value < 64 else { return nil }
+            bits = bits << 6 | UInt32(value)
             bitCount += 6
             if bitCount >= 8 {
                 bitCount -= 8
@@ -44,17 +46,13 @@ public enum Base64URL {
         return bits & (1 << UInt32(bitCount) - 1) == 0 ? bytes : nil
     }
 
-    /// What a letter stands for; 64 for what is none. Looked up, since letters come at random and each comparison would be a guess.
-    private static let values: [UInt8] = {
+    /// What a letter stands for; 64 for what is none. Looked up, since letters come at random and each comparison would be a guess. Who reads many
+    /// takes it once: each access asks whether it is made.
+    static let values: [UInt8] = {
         var values = [UInt8](repeating: 64, count: 256)
         for value in 0..<64 as Range<UInt8> { values[Int(letter(of: UInt64(value)))] = value }
         return values
     }()
-
-    static func value(of letter: UInt8) -> UInt32? {
-        let value = values[Int(letter)]
-        return value < 64 ? UInt32(value) : nil
-    }
 
     /// That of the lowest six bits.
     static func letter(of bits: UInt64) -> UInt8 { letters.utf8Start[Int(bits & 63)] }

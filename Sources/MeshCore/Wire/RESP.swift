@@ -26,26 +26,28 @@ public enum RESPValue: Hashable, Sendable {
         return bytes
     }
 
-    public func append(to bytes: inout [UInt8]) {
+    public func append(to bytes: inout [UInt8]) { bytes.appendRESP { write(to: &$0) } }
+
+    private func write(to writer: inout RESPWriter) {
         switch self {
-        case .simple(let text): bytes.appendRESP("+", line: text)
-        case .error(let text): bytes.appendRESP("-", line: text)
-        case .integer(let value): bytes.appendRESP(integer: value)
-        case .null: bytes.appendRESPNull()
-        case .boolean(let value): bytes.appendRESP(boolean: value)
-        case .double(let value): bytes.appendRESP(",", line: String(value))
-        case .bulk(let payload): bytes.appendRESP(bulk: payload)
+        case .simple(let text): writer.add("+", line: text)
+        case .error(let text): writer.add("-", line: text)
+        case .integer(let value): writer.add(integer: value)
+        case .null: writer.addNull()
+        case .boolean(let value): writer.add(boolean: value)
+        case .double(let value): writer.add(",", line: String(value))
+        case .bulk(let payload): writer.add(bulk: payload)
         case .array(let values):
-            bytes.appendRESP(array: values.count)
-            for value in values { value.append(to: &bytes) }
+            writer.add(array: values.count)
+            for value in values { value.write(to: &writer) }
         case .push(let values):
-            bytes.appendRESP(push: values.count)
-            for value in values { value.append(to: &bytes) }
+            writer.add(push: values.count)
+            for value in values { value.write(to: &writer) }
         case .map(let entries):
-            bytes.appendRESP(map: entries.count)
+            writer.add(map: entries.count)
             for entry in entries {
-                entry.key.append(to: &bytes)
-                entry.value.append(to: &bytes)
+                entry.key.write(to: &writer)
+                entry.value.write(to: &writer)
             }
         }
     }
