@@ -213,6 +213,9 @@ final class AgentDriver {
             logger.warning(
                 "this agent was cut off from most of its mesh for too long, and begins anew without its sessions",
                 metadata: [LogKeys.sessions: "\(sessions)"])
+        case .handOffUnfinished(let slots):
+            logger.warning(
+                "the hand-off took too long; the other copies take over what is left", metadata: [LogKeys.slots: "\(slots)"])
         case .mirrorLost(let reason): logger.warning("the mirror stopped answering", metadata: [LogKeys.reason: "\(reason)"])
         case .mirrorBack: logger.info("the mirror answers again")
         case .instanceRefused(_, let reason):

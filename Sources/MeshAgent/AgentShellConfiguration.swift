@@ -16,8 +16,7 @@ public struct AgentShellConfiguration: Sendable {
     public var clientToken: String?
     /// Where `/metrics`, `/healthz` and the rest are served.
     public var admin: ListenAddress?
-    /// How long a graceful shutdown waits for the hand-off, which takes as long as others take to hold what is held here. Default 35 seconds,
-    /// after which the core has given up by itself; shorter leaves more to the backups.
+    /// After how long a graceful shutdown ends whatever the core says. Default 35 seconds, five more than the core takes for the hand-off by itself.
     public var leaveTimeout: Duration
     /// A directory in which the agent keeps, under its name, whom it knew, and finds the mesh again by them when no seed leads to anybody. Nil
     /// keeps nothing.

@@ -80,4 +80,5 @@ enum LogKeys {
     static let stage = "stage"
     static let reason = "reason"
     static let sessions = "sessions"
+    static let slots = "slots"
 }

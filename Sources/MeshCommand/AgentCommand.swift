@@ -57,6 +57,13 @@ struct AgentCommand: AsyncParsableCommand {
             """, transform: Values.byteCount)
     var memoryMax = 1 << 30
 
+    @Option(
+        help: """
+            How long SIGTERM waits until other nodes hold all sessions that this one does, such as 2m; second copies take over what is \
+            left. (default: 30s)
+            """, transform: Values.duration)
+    var drainTimeout: Duration = .seconds(30)
+
     @OptionGroup var log: LogOptions
 
     enum RoleName: String, ExpressibleByArgument, CaseIterable {
@@ -88,12 +95,13 @@ struct AgentCommand: AsyncParsableCommand {
             configuration: AgentShellConfiguration(
                 bind: bind, advertise: advertise, seeds: member.seed, label: label,
                 client: client ?? .unix(directory.clientSocket(of: name.description)), clientToken: try clientTokenFile.map(TokenFile.read),
-                admin: member.admin ?? .unix(directory.adminSocket(of: name.description)), dataDirectory: try member.dataDirectory()),
+                admin: member.admin ?? .unix(directory.adminSocket(of: name.description)), leaveTimeout: drainTimeout + .seconds(5),
+                dataDirectory: try member.dataDirectory()),
             agent: AgentConfiguration(
                 name: name, endpoint: bind, role: role == .node ? .node : .balancer, label: label,
                 tags: Dictionary(uniqueKeysWithValues: tag.map { ($0.name, $0.value) }), weight: weight, mirrors: mirror != nil,
                 expiry: ExpiryPolicy(idle: idleTimeout, absolute: absoluteTimeout, isRolling: !noRolling), memoryMax: memoryMax,
-                swim: SWIM.Configuration(member.profile)),
+                drainTimeout: drainTimeout, swim: SWIM.Configuration(member.profile)),
             keys: keys, rereadKeys: member.rereadKeys(in: directory), mirror: mirror, logger: logger)
 
         let printsEvents = member.events != nil

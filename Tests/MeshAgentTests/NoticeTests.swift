@@ -26,6 +26,7 @@ struct NoticeTests {
         func line(_ event: AgentEvent) -> String { AgentNotice(time: 1, kind: .agent(event)).jsonLine }
         #expect(line(.serving) == #"{"time":1,"event":"serving"}"#)
         #expect(line(.discarded(sessions: 3)) == #"{"time":1,"event":"discarded","sessions":3}"#)
+        #expect(line(.handOffUnfinished(slots: 4)) == #"{"time":1,"event":"hand-off-unfinished","slots":4}"#)
         #expect(line(.mirrorLost("no route\n\"x\"")) == #"{"time":1,"event":"mirror-lost","reason":"no route\n\"x\""}"#)
         #expect(line(.mirrorBack) == #"{"time":1,"event":"mirror-back"}"#)
         #expect(line(.newLife(Life(rawValue: 255))) == #"{"time":1,"event":"new-life","life":"ff"}"#)

@@ -31,6 +31,7 @@ extension AgentNotice.Kind {
         case .agent(.serving): "serving"
         case .agent(.mirrorLost): "mirror-lost"
         case .agent(.discarded): "discarded"
+        case .agent(.handOffUnfinished): "hand-off-unfinished"
         case .agent(.mirrorBack): "mirror-back"
         case .agent(.newLife): "new-life"
         case .agent(.instanceRefused): "instance-refused"
@@ -58,6 +59,7 @@ extension AgentNotice.Kind {
             ] + (verdict.map(JSON.grounds) ?? [])
         case .agent(.mirrorLost(let reason)): [("reason", .text(reason))]
         case .agent(.discarded(let sessions)): [("sessions", .number(sessions))]
+        case .agent(.handOffUnfinished(let slots)): [("slots", .number(slots))]
         case .agent(.newLife(let life)): [("life", .text(String(life.rawValue, radix: 16)))]
         case .agent(.instanceRefused(let number, let reason)):
             [("number", .number(Int64(number))), ("reason", .text("\(reason)"))]

@@ -27,12 +27,16 @@ public struct AgentConfiguration: Sendable {
     /// Bytes that sessions may take of memory, in either rank, about. Beyond it new ones are refused and none is dropped; changes, second copies and
     /// new ids are taken all the same, for their sessions live already. Default 1 GiB: two million small ones.
     public var memoryMax: Int
+    /// How long a leave waits, at most, until others hold all that is held here. Then it goes, and second copies take over what is left. Default
+    /// 30 seconds: what one agent can hold is handed off in less.
+    public var drainTimeout: Duration
     public var swim: SWIM.Configuration
 
     public init(
         name: NodeName, endpoint: Endpoint, role: Role = .node, seeds: [Endpoint] = [], label: String = "sessionmesh",
         tags: [String: String] = [:], weight: UInt8 = 1, mirrors: Bool = false, expiry: ExpiryPolicy = .init(),
-        requestDeadline: Duration? = nil, memoryMax: Int = 1 << 30, swim: SWIM.Configuration = .init()
+        requestDeadline: Duration? = nil, memoryMax: Int = 1 << 30, drainTimeout: Duration = .seconds(30),
+        swim: SWIM.Configuration = .init()
     ) {
         self.name = name
         self.endpoint = endpoint
@@ -45,6 +49,7 @@ public struct AgentConfiguration: Sendable {
         self.expiry = expiry
         self.requestDeadline = requestDeadline ?? Self.requestDeadline(under: swim)
         self.memoryMax = memoryMax
+        self.drainTimeout = drainTimeout
         self.swim = swim
     }
 

@@ -174,8 +174,6 @@ extension AgentCore {
 
     // MARK: Leaving
 
-    /// How long a leave waits until others hold all that was held here.
-    private static let handOffPatience: Duration = .seconds(30)
     /// How long one waits for second copies and for the mirror where nobody goes on.
     private static let lastPatience: Duration = .seconds(3)
 
@@ -196,12 +194,11 @@ extension AgentCore {
         let status = status
         let isHandedOff = hasHeirs ? status.primarySlots + status.backupSlots == 0 : status.underReplicatedSlots == 0
         let isMirrored = mirror.map { $0.isLost || $0.queue.isEmpty } ?? true
-        let patience = hasHeirs ? Self.handOffPatience : Self.lastPatience
-        guard
-            isHandedOff && status.leftoverSlots == 0 && commits.isEmpty && isMirrored
-                || now.uptime >= departure.begunAt + patience.nanoseconds
-        else { return }
+        let isDone = isHandedOff && status.leftoverSlots == 0 && commits.isEmpty && isMirrored
+        let patience = hasHeirs ? configuration.drainTimeout : min(configuration.drainTimeout, Self.lastPatience)
+        guard isDone || now.uptime >= departure.begunAt + patience.nanoseconds else { return }
         self.departure?.isAnnounced = true
+        if hasHeirs, !isDone { directives.append(.event(.handOffUnfinished(slots: status.primarySlots + status.backupSlots))) }
         gossip(.leave)
     }
 }

@@ -56,6 +56,8 @@ public enum AgentEvent: Hashable, Sendable {
     case newLife(Life)
     /// This agent was cut off from most of its mesh for too long for what it holds to be merged. It begins anew, without any session.
     case discarded(sessions: Int)
+    /// This agent leaves, and so many slots are still held here: others did not take them in time, and go on with what copies they have.
+    case handOffUnfinished(slots: Int)
     /// Other gossip keys are accepted here, or another is used.
     case keys(KeyReport)
 }

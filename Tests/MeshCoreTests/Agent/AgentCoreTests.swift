@@ -23,10 +23,13 @@ struct Dialogue {
     /// What the mirror was asked and has not answered.
     var mirrorRequests: [MirrorRequest] = []
 
-    init(role: Role = .node, mirrors: Bool = false, memoryMax: Int = 1 << 30) throws {
+    var events: [AgentEvent] = []
+
+    init(role: Role = .node, mirrors: Bool = false, memoryMax: Int = 1 << 30, drainTimeout: Duration = .seconds(30)) throws {
         var generator = SeededGenerator(seed: 1)
         let configuration = AgentConfiguration(
-            name: try NodeName("n1"), endpoint: Self.endpoint, role: role, mirrors: mirrors, memoryMax: memoryMax)
+            name: try NodeName("n1"), endpoint: Self.endpoint, role: role, mirrors: mirrors, memoryMax: memoryMax,
+            drainTimeout: drainTimeout)
         peer = MemberID(name: try NodeName("n2"), life: Life(rawValue: 1 << 40))
         core = try AgentCore(
             configuration: configuration, keys: KeyFile.generate(using: &generator), seed: 2, secretSeed: [UInt8](repeating: 3, count: 32),
@@ -50,6 +53,7 @@ struct Dialogue {
             case .closeLink(let link): closed.append(link)
             case .connect(let endpoint): dialled.append(endpoint)
             case .mirror(let request): mirrorRequests.append(request)
+            case .event(let event): events.append(event)
             case .timer(.housekeeping(let round), _): houseRound = round
             default: break
             }
@@ -243,6 +247,34 @@ struct Dialogue {
         play.hears(.superseded([SlotTenure(slot: key.slot, tenure: Tenure(term: 8, owner: play.peer))]))
         let left = try #require(play.core.slots[index].leftover?.sessions[key]?.state)
         #expect(left.fields.isEmpty && !left.hasApplied(CommitID(upper: 1, lower: 1)))
+    }
+
+    @Test func ofCommitsThatNobodyElseHoldsChangesAndMarksAreTakenBackAndNothingElse() throws {
+        var play = try Dialogue()
+        try play.join()
+        let key = try play.made()
+        let index = Int(key.slot.rawValue)
+        _ = play.ask(Dialogue.increment(key, 1))
+        for ticket in play.deltas() { play.hears(.ack(ticket: ticket)) }
+        let held = try #require(play.core.slots[index].sessions[key]?.state)
+        for number in 2...4 as ClosedRange<UInt64> { _ = play.ask(Dialogue.increment(key, number)) }
+        #expect(play.core.slots[index].sessions[key]?.state.commits.count == held.commits.count + 3)
+        play.hears(.superseded([SlotTenure(slot: key.slot, tenure: Tenure(term: 8, owner: play.peer))]))
+        #expect(play.core.slots[index].leftover?.sessions[key]?.state == held)
+    }
+
+    @Test func aHandOffThatNobodyTakesEndsWithTheDrainTimeoutAndSaysHowMuchIsLeft() throws {
+        var play = try Dialogue(drainTimeout: .seconds(5))
+        try play.join()
+        // The peer says nothing of this one, so its slot is not granted.
+        _ = play.ask(Dialogue.increment(try play.made(), 1))
+        play.step(.leave)
+        play.pass(.milliseconds(4900))
+        let status = play.core.status
+        let unfinished = AgentEvent.handOffUnfinished(slots: status.primarySlots + status.backupSlots)
+        #expect(status.primarySlots == 1 && play.core.departure?.isAnnounced == false && !play.events.contains(unfinished))
+        play.pass(.milliseconds(100))
+        #expect(play.core.departure?.isAnnounced == true && play.events.contains(unfinished))
     }
 
     @Test func aSessionThatCanNotBeMadeLeavesNothingBehind() throws {
