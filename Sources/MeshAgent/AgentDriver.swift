@@ -16,6 +16,10 @@ final class AgentDriver {
     /// What a step caused at once. Empty between two inputs.
     private var inbox: Deque<AgentInput> = []
     private var isStepping = false
+    /// What a step asks for. Empty between two inputs.
+    private var directives: [AgentDirective] = []
+    /// Memory for so many is kept from one step to the next; few ask for more.
+    private static let directivesKept = 64
     /// Doors that wrote something in this turn of the loop.
     private var unflushed: [any Flushing] = []
     private let handle: AgentHandle
@@ -148,7 +152,9 @@ final class AgentDriver {
     }
 
     private func take(_ input: AgentInput) {
-        for directive in core.step(input, at: SystemClock.now()) { perform(directive) }
+        core.step(input, at: SystemClock.now(), into: &directives)
+        for index in directives.indices { perform(directives[index]) }
+        directives.removeAll(keepingCapacity: directives.count <= Self.directivesKept)
     }
 
     // MARK: Directives

@@ -20,7 +20,8 @@ public protocol AgentStepping: Sendable {
     /// What is held of each slot.
     mutating func slotReports() -> [SlotReport]
 
-    mutating func step(_ input: AgentInput, at now: Moment) -> [AgentDirective]
+    /// Puts what is to be done into `asked`, which is empty before.
+    mutating func step(_ input: AgentInput, at now: Moment, into asked: inout [AgentDirective])
 
     /// Writes the reply to a request that changes nothing and waits for nothing; false, and nothing is written, for one that is to be a step's
     /// input, before any other.

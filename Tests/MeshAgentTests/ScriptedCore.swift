@@ -25,9 +25,9 @@ struct ScriptedCore: AgentStepping {
         underReplicatedSlots: 0, leftoverSlots: 0, handOffSlots: 0, doubtedSlots: 0, staleCopies: 0, isPlanned: true, isAlone: true,
         mirror: .none, mirrorDirty: 0, mirrorRefused: 0, packetsDropped: [:], membership: .init())
 
-    mutating func step(_ input: AgentInput, at now: Moment) -> [AgentDirective] {
+    mutating func step(_ input: AgentInput, at now: Moment, into asked: inout [AgentDirective]) {
         log.append(input)
-        return script(input)
+        asked = script(input)
     }
 
     func end(of key: SessionKey) -> SessionEnd? { ends[key] }

@@ -12,8 +12,7 @@ struct PendingCommit: Sendable {
     let key: SessionKey
     let commit: CommitID?
     let delta: SessionState
-    /// The session without it; nil when it makes the session.
-    let before: SessionState?
+    let former: Former
     let result: [SessionSnapshot.Field]
     /// In uptime nanoseconds.
     let sentAt: Int64
@@ -29,6 +28,25 @@ struct PendingCommit: Sendable {
     var isHeld = false
     /// Who gave it, and keeps it until it is held.
     var handIns: [HandIn] = []
+
+    /// What there was of the session before.
+    enum Former {
+        case none
+        case session(SessionState)
+        /// Without its marks: those that are there are the same, but for this commit's own.
+        case unmarked(SessionState)
+    }
+
+    /// The session without it; nil when it makes the session.
+    func undone(in present: SessionState) -> SessionState? {
+        switch former {
+        case .none: return nil
+        case .session(let session): return session
+        case .unmarked(var session):
+            session.commits = present.commits.filter { $0.id != commit }
+            return session
+        }
+    }
 }
 
 /// Who waits for the mirror, with the answer that is due then.
@@ -50,9 +68,19 @@ extension AgentCore {
 
     // MARK: Held
 
+    /// Changes of a session that have no second copy yet, oldest first.
+    func unheld(of key: SessionKey) -> [UInt64] { slots[Int(key.slot.rawValue)].pending.filter { isUnheld($0, of: key) } }
+
+    /// Whether a session has any such.
+    func isPending(_ key: SessionKey) -> Bool { slots[Int(key.slot.rawValue)].pending.contains { isUnheld($0, of: key) } }
+
+    private func isUnheld(_ ticket: UInt64, of key: SessionKey) -> Bool {
+        commits[ticket]?.key == key && commits[ticket]?.isHeld == false
+    }
+
     /// Waits until the change is held twice, then answers.
     mutating func hold(
-        _ number: UInt64?, _ key: SessionKey, _ commit: CommitID?, _ delta: SessionState, before: SessionState?,
+        _ number: UInt64?, _ key: SessionKey, _ commit: CommitID?, _ delta: SessionState, former: PendingCommit.Former,
         counters: [SessionSnapshot.Field], copiesMax: UInt8 = 2, isPromised: Bool = false, event: SessionEvent.Kind? = nil
     ) {
         let ticket = nextNumber()
@@ -60,7 +88,7 @@ extension AgentCore {
         markDirty(key)
         let waiting = replicate(delta, of: key, ticket: ticket)
         var pending = PendingCommit(
-            operations: number.map { [$0] } ?? [], key: key, commit: commit, delta: delta, before: before, result: counters,
+            operations: number.map { [$0] } ?? [], key: key, commit: commit, delta: delta, former: former, result: counters,
             sentAt: now.uptime, waiting: waiting, copiesMax: copiesMax, event: event, isPromised: isPromised)
         if let number, operations[number]?.acknowledgement == .local {
             pending.operations = []
@@ -69,7 +97,6 @@ extension AgentCore {
         }
         commits[ticket] = pending
         slots[index].pending.append(ticket)
-        slots[index].update(key) { $0.pending.append(ticket) }
         if waiting.isEmpty { settle(ticket) }
     }
 
@@ -78,11 +105,11 @@ extension AgentCore {
         guard let entry = slots[Int(key.slot.rawValue)].sessions[key], let ownership = slots[Int(key.slot.rawValue)].ownership else {
             return
         }
-        if let ticket = entry.pending.first(where: { commits[$0]?.commit == commit }) {
+        if let ticket = unheld(of: key).first(where: { commits[$0]?.commit == commit }) {
             commits[ticket]?.operations.append(number)
         } else if ownership.synced.isEmpty, !ownership.replicas.isEmpty {
             // It came with the copy that we took over on, and may be nowhere else.
-            hold(number, key, commit, entry.state, before: entry.state, counters: counters)
+            hold(number, key, commit, entry.state, former: .session(entry.state), counters: counters)
         } else {
             answerCommit(number, key, nodes: nodesHolding(key.slot), counters: counters)
         }
@@ -102,7 +129,12 @@ extension AgentCore {
         if !commit.isHeld, member != nil || replicas.isEmpty {
             commit.isHeld = true
             if member != nil { counters.commitWaits.record(.nanoseconds(now.uptime - commit.sentAt)) }
-            readers = slots[index].update(commit.key) { $0.settled(ticket) } ?? nil
+            if !isPending(commit.key) {
+                readers = slots[index].update(commit.key) { entry in
+                    defer { entry.readers = [] }
+                    return entry.readers
+                }
+            }
             answer(commit, nodes: min(commit.copiesMax, member == nil ? 1 : 2))
             if let event = commit.event { tellWhoFollows(event, of: commit.key) }
             commit.operations = []

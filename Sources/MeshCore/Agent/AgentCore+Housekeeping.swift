@@ -149,7 +149,7 @@ extension AgentCore {
         var resting: [SessionKey] = []
         for (key, entry) in slots[index].sessions {
             bytes += entry.state.memoryBytes
-            guard entry.pending.isEmpty else { continue }
+            guard !isPending(key) else { continue }
             if isOwner, mayForget(entry.state, wall: wall) {
                 expired.append(key)
             } else if entry.state.hasMarksAtRest(wall: wall) {

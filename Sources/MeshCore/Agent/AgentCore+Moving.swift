@@ -54,7 +54,7 @@ extension AgentCore {
 
     /// Nothing of the old session waits for a copy any more.
     mutating func resumeMove(of key: SessionKey) {
-        guard let move = moves[key], !move.isMaking, let entry = slots[Int(key.slot.rawValue)].sessions[key], entry.pending.isEmpty else {
+        guard let move = moves[key], !move.isMaking, let entry = slots[Int(key.slot.rawValue)].sessions[key], !isPending(key) else {
             return
         }
         moves[key]?.isMaking = true
@@ -77,7 +77,7 @@ extension AgentCore {
                 if let delta = slots[index].sessions[key]?.state.end(ended, wall: wall) {
                     self.counters.moved += 1
                     hold(
-                        mover, key, move.commit.id, delta, before: before, counters: counters, copiesMax: copies.nodes,
+                        mover, key, move.commit.id, delta, former: .session(before), counters: counters, copiesMax: copies.nodes,
                         event: .moved(to: move.to))
                 }
             }

@@ -281,9 +281,9 @@ extension AgentCore {
         case .publish(let channel, let payload): publish(number, channel, payload)
         case .create(let key, let commit, let state): create(number, key, commit, state)
         case .open(let key), .read(let key), .move(let key, _, _, _), .commit(let key, _), .destroy(let key, _):
-            let index = Int(key.slot.rawValue)
-            if let state = slots[index].sessions[key]?.state {
-                if !mayForget(state, wall: wall) { return execute(number, body, on: key, state) }
+            let wall = wall
+            if let isOver = slots[Int(key.slot.rawValue)].read(key, { mayForget($0.state, wall: wall) }) {
+                if !isOver { return execute(number, body, on: key) }
                 expire(key)
             }
             // A synced copy says that there is none; the mirror may know better.
@@ -313,7 +313,7 @@ extension AgentCore {
         _ = end.destroy(commit, wall: wall)
         slots[Int(key.slot.rawValue)].sessions[key] = SessionEntry(state: end)
         memory.add(end, in: key.slot)
-        hold(number, key, commit, end, before: nil, counters: [], event: .destroyed)
+        hold(number, key, commit, end, former: .none, counters: [], event: .destroyed)
     }
 
     private static var noMirror: ClientFailure {
@@ -332,13 +332,9 @@ extension AgentCore {
     }
 
     /// The session is held here.
-    private mutating func execute(_ number: UInt64, on key: SessionKey) {
-        guard let body = operations[number]?.body, let state = slots[Int(key.slot.rawValue)].sessions[key]?.state else { return }
-        execute(number, body, on: key, state)
-    }
-
-    private mutating func execute(_ number: UInt64, _ body: SessionOperation, on key: SessionKey, _ state: SessionState) {
+    private mutating func execute(_ number: UInt64, _ body: SessionOperation, on key: SessionKey) {
         if body.changesSession, waitsForMove(number, of: key) { return }
+        let index = Int(key.slot.rawValue)
         switch body {
         case .open, .read:
             // What has no second copy yet might be taken back by a kill; nobody is shown it.
@@ -346,15 +342,14 @@ extension AgentCore {
             finish(number, read(body, key))
         case .move(_, let commit, let successor, let draw): move(number, key, commit, to: successor, draw: draw)
         case .commit(_, let commit), .create(_, let commit, _):
-            // One that came before the end is done, though its answer was lost.
-            if state.isDestroyed, !state.hasApplied(commit.id) { return finish(number, absent(body)) }
-            apply(number, key, commit, before: state)
+            apply(number, key, commit)
         case .destroy(_, let commit):
-            if state.hasApplied(commit) { return joinCommit(number, key, commit, counters: []) }
+            guard let before = slots[index].sessions[key]?.state else { return }
+            if before.hasApplied(commit) { return joinCommit(number, key, commit, counters: []) }
             let wall = wall
-            guard let delta = slots[Int(key.slot.rawValue)].sessions[key]?.state.destroy(commit, wall: wall) else { return }
+            guard let delta = slots[index].update(key, { $0.state.destroy(commit, wall: wall) }) else { return }
             counters.destroyed += 1
-            hold(number, key, commit, delta, before: state, counters: [], event: .destroyed)
+            hold(number, key, commit, delta, former: .session(before), counters: [], event: .destroyed)
         case .publish: break
         }
     }
@@ -384,45 +379,49 @@ extension AgentCore {
         if let state { fresh.merge(state) }
         slots[index].sessions[key] = SessionEntry(state: fresh)
         memory.add(fresh, in: key.slot)
-        apply(number, key, commit, before: nil, event: state == nil ? .created : nil)
+        apply(number, key, commit, isNew: true, event: state == nil ? .created : nil)
         // Neither one that was refused nor one that was given another id.
         if state == nil, slots[index].sessions[key] != nil { counters.created += 1 }
     }
 
     /// Another owner of the old id had begun to move it here. Something may have been committed to the old one since.
     private mutating func createAgain(_ number: UInt64, _ key: SessionKey, _ commit: SessionCommit, _ state: SessionState?) {
-        guard let state, let before = slots[Int(key.slot.rawValue)].sessions[key]?.state, !before.isDestroyed, before.hasApplied(commit.id)
-        else { return execute(number, on: key) }
-        merge(SyncedSession(key: key, mirrored: .zero, state: state))
-        guard let merged = slots[Int(key.slot.rawValue)].sessions[key]?.state, merged != before else { return execute(number, on: key) }
-        hold(number, key, commit.id, merged, before: before, counters: counters(of: commit, in: merged))
+        guard let before = slots[Int(key.slot.rawValue)].sessions[key]?.state else { return }
+        if let state, !before.isDestroyed, before.hasApplied(commit.id) {
+            merge(SyncedSession(key: key, mirrored: .zero, state: state))
+            if let merged = slots[Int(key.slot.rawValue)].sessions[key]?.state, merged != before {
+                return hold(number, key, commit.id, merged, former: .session(before), counters: merged.counters(changedBy: commit))
+            }
+        }
+        if let body = operations[number]?.body { execute(number, body, on: key) }
     }
 
-    /// - Parameter before: the session as it is; nil when it is just being made.
+    /// - Parameter isNew: whether the session is just being made.
     private mutating func apply(
-        _ number: UInt64, _ key: SessionKey, _ commit: SessionCommit, before: SessionState?, event: SessionEvent.Kind? = nil
+        _ number: UInt64, _ key: SessionKey, _ commit: SessionCommit, isNew: Bool = false, event: SessionEvent.Kind? = nil
     ) {
         let index = Int(key.slot.rawValue)
-        guard var state = before ?? slots[index].sessions[key]?.state else { return }
-        if state.hasApplied(commit.id) {
-            return joinCommit(number, key, commit.id, counters: counters(of: commit, in: state))
-        }
-        if let present = state.conflict(with: commit) {
-            if before == nil { remove(key) }
-            if !waitsForCopies(number, of: key) { finish(number, .conflict(present)) }
-            return
-        }
-        do {
-            try SessionState.check(commit)
-            if before != nil, !state.isChanged(by: commit) { return confirm(number, key, counters: counters(of: commit, in: state)) }
-            let delta = try state.apply(commit, life: id.life, wall: wall)
-            slots[index].update(key) { $0.state = state }
-            // Of a session that is new here nobody else has anything yet, and one that was moved came with all it had.
-            hold(
-                number, key, commit.id, before == nil ? state : delta, before: before, counters: counters(of: commit, in: state),
-                event: event)
+        let (life, wall) = (id.life, wall)
+        do throws(ClientFailure) {
+            // Where it lies: a copy of the session would be one of all its marks.
+            let taken = try slots[index].update(key) { entry throws(ClientFailure) in
+                (try entry.state.take(commit, isNew: isNew, life: life, wall: wall), entry.state.counters(changedBy: commit))
+            }
+            guard let (outcome, counters) = taken else { return }
+            switch outcome {
+            case .applied(let delta, let former):
+                // Of a session that is new here nobody else has anything yet, and one that was moved came with all it had.
+                let sent = isNew ? slots[index].sessions[key]?.state ?? delta : delta
+                hold(number, key, commit.id, sent, former: isNew ? .none : .unmarked(former), counters: counters, event: event)
+            case .repeated: joinCommit(number, key, commit.id, counters: counters)
+            case .ended: finish(number, .failed(Self.noSuchSession))
+            case .unchanged: confirm(number, key, counters: counters)
+            case .conflict(let present):
+                if isNew { remove(key) }
+                if !waitsForCopies(number, of: key) { finish(number, .conflict(present)) }
+            }
         } catch {
-            if before == nil { remove(key) }
+            if isNew { remove(key) }
             finish(number, .failed(error))
         }
     }
@@ -436,8 +435,8 @@ extension AgentCore {
 
     /// Puts an operation whose answer would show what has no second copy yet behind those that make it.
     mutating func waitsForCopies(_ number: UInt64, of key: SessionKey) -> Bool {
-        guard !(slots[Int(key.slot.rawValue)].sessions[key]?.pending.isEmpty ?? true) else { return false }
-        slots[Int(key.slot.rawValue)].sessions[key]?.readers.append(number)
+        guard isPending(key) else { return false }
+        slots[Int(key.slot.rawValue)].update(key) { $0.readers.append(number) }
         return true
     }
 
@@ -446,17 +445,6 @@ extension AgentCore {
         guard let delta = slots[Int(key.slot.rawValue)].sessions[key]?.state.touch(wall: wall, policy: configuration.expiry) else { return }
         _ = replicate(delta, of: key, ticket: 0)
         markDirty(key)
-    }
-
-    /// The values of the counters and maxima that the commit changes.
-    private func counters(of commit: SessionCommit, in state: SessionState) -> [SessionSnapshot.Field] {
-        let names = commit.changes.compactMap { change in
-            switch change {
-            case .increment(let name, _), .raise(let name, _): name
-            case .set, .remove, .insert, .erase, .drop: nil
-            }
-        }
-        return names.isEmpty ? [] : state.visibleFields.filter { names.contains($0.name) }
     }
 
     // MARK: Letting go

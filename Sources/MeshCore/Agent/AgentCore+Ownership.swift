@@ -383,8 +383,8 @@ extension AgentCore {
             if commit.isHeld || commit.isPromised { kept.insert(commit.key) }
             if kept.contains(commit.key) {
                 slots[index].sessions[commit.key] = SessionEntry(state: entry.state, mirrored: entry.mirrored)
-            } else if let before = commit.before {
-                slots[index].sessions[commit.key] = SessionEntry(state: before, mirrored: entry.mirrored)
+            } else if let undone = commit.undone(in: entry.state) {
+                slots[index].sessions[commit.key] = SessionEntry(state: undone, mirrored: entry.mirrored)
             } else {
                 slots[index].sessions[commit.key] = nil
             }

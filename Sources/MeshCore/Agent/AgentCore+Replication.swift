@@ -37,14 +37,15 @@ extension AgentCore {
     /// all that could be reached with the whole session.
     mutating func replicate(_ delta: SessionState, of key: SessionKey, ticket: UInt64) -> [MemberID] {
         let index = Int(key.slot.rawValue)
-        guard let replicas = slots[index].ownership?.replicas, let whole = slots[index].sessions[key]?.state else { return [] }
+        guard let replicas = slots[index].ownership?.replicas else { return [] }
         let slot = SlotTenure(slot: key.slot, tenure: slots[index].tenure)
         var awaited: [MemberID] = []
         var others: [MemberID] = []
         var isAnySynced = false
         for (position, replica) in replicas.enumerated() {
             let isSynced = replica.progress == .synced
-            guard send(.delta(slot, ticket: ticket, key, isSynced ? delta : whole, whole: !isSynced), to: replica.member) else {
+            guard let sent = isSynced ? delta : slots[index].sessions[key]?.state else { continue }
+            guard send(.delta(slot, ticket: ticket, key, sent, whole: !isSynced), to: replica.member) else {
                 if replica.progress != .aside { slots[index].ownership?.replicas[position].progress = .unsynced }
                 continue
             }
@@ -59,7 +60,7 @@ extension AgentCore {
     /// - Parameter isPromised: whether nobody else has it any more: then it stays, though another turn out to be owner.
     mutating func tellReplicas(of key: SessionKey, before: SessionState?, isPromised: Bool = true) {
         guard let state = slots[Int(key.slot.rawValue)].sessions[key]?.state else { return }
-        hold(nil, key, nil, state, before: before, counters: [], isPromised: isPromised)
+        hold(nil, key, nil, state, former: before.map { .session($0) } ?? .none, counters: [], isPromised: isPromised)
     }
 
     mutating func pumpSyncStreams() {

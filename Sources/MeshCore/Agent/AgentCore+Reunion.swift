@@ -56,7 +56,7 @@ extension AgentCore {
     mutating func awaitsCopy(of key: SessionKey, _ handIn: HandIn) -> Bool {
         let state = slots[Int(key.slot.rawValue)]
         guard let ownership = state.ownership, ownership.inquiry == nil else { return false }
-        guard let last = state.sessions[key]?.pending.last else { return !ownership.synced.isEmpty || isAlone }
+        guard let last = unheld(of: key).last else { return !ownership.synced.isEmpty || isAlone }
         commits[last]?.handIns.append(handIn)
         handIns[handIn, default: 0] += 1
         return true

@@ -163,6 +163,13 @@ public struct AgentCore: Sendable {
 
     /// Takes one input and gives what is to be done about it, in order.
     public mutating func step(_ input: AgentInput, at now: Moment) -> [AgentDirective] {
+        var asked: [AgentDirective] = []
+        step(input, at: now, into: &asked)
+        return asked
+    }
+
+    /// The same, for a shell that takes many steps: what is to be done is put into `asked`, which is empty before.
+    public mutating func step(_ input: AgentInput, at now: Moment, into asked: inout [AgentDirective]) {
         self.now = now
         noticePause()
         switch input {
@@ -185,8 +192,8 @@ public struct AgentCore: Sendable {
         sendInquiries()
         for name in slotNews.keys.sorted() { sendSlotNews(to: name) }
         if housekeeping.isRunning { scheduleHousekeeping() }
-        defer { directives = [] }
-        return directives
+        // What the next step has to say finds the memory of this one.
+        swap(&directives, &asked)
     }
 
     mutating func nextNumber() -> UInt64 {

@@ -90,11 +90,19 @@ struct SlotState: Sendable {
         set { if let newValue { part = .owner(newValue) } }
     }
 
+    /// Reads an entry where it lies: a copy of it would be a reference more to each of its parts. Nil when there is none.
+    func read<Result>(_ key: SessionKey, _ body: (SessionEntry) -> Result) -> Result? {
+        guard let index = sessions.index(forKey: key) else { return nil }
+        return body(sessions.values[index])
+    }
+
     /// Changes an entry where it lies: by the subscript it would be copied out and in again. Nil when there is none.
     @discardableResult
-    mutating func update<Result>(_ key: SessionKey, _ change: (inout SessionEntry) -> Result) -> Result? {
+    mutating func update<Result, Failure>(
+        _ key: SessionKey, _ change: (inout SessionEntry) throws(Failure) -> Result
+    ) throws(Failure) -> Result? {
         guard let index = sessions.index(forKey: key) else { return nil }
-        return change(&sessions.values[index])
+        return try change(&sessions.values[index])
     }
 
     /// The sessions in an order that is the same in every process.
@@ -106,43 +114,16 @@ struct SessionEntry: Sendable {
     var state: SessionState
     /// The highest stamp that the mirror is known to hold. Replicas keep it too, so that a successor knows what is left to write.
     var mirrored: Stamp = .zero
-    private var waiting: Boxed<Waiting>?
-
-    /// Few sessions have any just now.
-    private struct Waiting {
-        var commits: [UInt64] = []
-        var readers: [UInt64] = []
-    }
+    private var waiting: Boxed<[UInt64]>?
 
     init(state: SessionState, mirrored: Stamp = .zero) {
         self.state = state
         self.mirrored = mirrored
     }
 
-    /// Commits that wait for a second copy, oldest first.
-    var pending: [UInt64] {
-        get { waiting?.value.commits ?? [] }
-        set { setWaiting(Waiting(commits: newValue, readers: readers)) }
-    }
-
-    /// Operations that read, and so wait for those.
+    /// Operations that read what waits for a second copy. Few sessions have any just now.
     var readers: [UInt64] {
-        get { waiting?.value.readers ?? [] }
-        set { setWaiting(Waiting(commits: pending, readers: newValue)) }
-    }
-
-    /// A commit waits no more. Nil when others do; else who read, and waits no more either.
-    mutating func settled(_ ticket: UInt64) -> [UInt64]? {
-        guard let former = waiting?.value else { return [] }
-        if former.commits.contains(where: { $0 != ticket }) {
-            pending.removeAll { $0 == ticket }
-            return nil
-        }
-        waiting = nil
-        return former.readers
-    }
-
-    private mutating func setWaiting(_ new: Waiting) {
-        waiting = new.commits.isEmpty && new.readers.isEmpty ? nil : Boxed(new)
+        get { waiting?.value ?? [] }
+        set { waiting = newValue.isEmpty ? nil : Boxed(newValue) }
     }
 }

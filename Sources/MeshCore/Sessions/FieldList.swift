@@ -49,6 +49,12 @@ public struct FieldList: Hashable, Sendable {
         for theirs in other.places {
             switch find(other.bytes[theirs.name]) {
             case .found(let mine):
+                let (version, theirVersion) = (registerVersion(mine), other.registerVersion(theirs))
+                // Of two registers the later counts, whatever they hold.
+                if let version, let theirVersion, !version.elementsEqual(theirVersion) {
+                    if version.lexicographicallyPrecedes(theirVersion) { replace(mine.cell, with: other.bytes[theirs.cell]) }
+                    continue
+                }
                 var merged = cell(mine)
                 merged.merge(other.cell(theirs))
                 var writer = ByteWriter(reserving: mine.cell.count)
@@ -61,12 +67,14 @@ public struct FieldList: Hashable, Sendable {
 
     /// Those that `isIncluded` wants.
     func keeping(_ isIncluded: (Place) -> Bool) -> FieldList {
-        let kept = places.filter(isIncluded)
-        guard !kept.isEmpty else { return FieldList() }
+        var (count, size) = (0, Self.start)
+        for place in places where isIncluded(place) { (count, size) = (count + 1, size + place.all.count) }
+        guard count > 0 else { return FieldList() }
         var filtered = FieldList()
-        filtered.bytes.reserveCapacity(kept.reduce(Self.start) { $0 + $1.all.count })
-        filtered.bytes += [UInt8(kept.count >> 8), UInt8(truncatingIfNeeded: kept.count)]
-        for place in kept { filtered.bytes += bytes[place.all] }
+        filtered.bytes.reserveCapacity(size)
+        filtered.bytes.append(UInt8(count >> 8))
+        filtered.bytes.append(UInt8(truncatingIfNeeded: count))
+        for place in places where isIncluded(place) { filtered.bytes += bytes[place.all] }
         return filtered
     }
 
@@ -164,6 +172,12 @@ public struct FieldList: Hashable, Sendable {
     }
 
     func isNamed(_ name: String, _ place: Place) -> Bool { bytes[place.name].elementsEqual(name.utf8) }
+
+    /// The later is the greater also as bytes. Nil for any cell but a register.
+    private func registerVersion(_ place: Place) -> ArraySlice<UInt8>? {
+        let start = place.cell.lowerBound + 1
+        return kind(place) == .register ? bytes[start..<start + Version.byteCount] : nil
+    }
 
     func kind(_ place: Place) -> CellKind? { CellKind(rawValue: bytes[place.cell.lowerBound]) }
 

@@ -269,32 +269,76 @@ public struct SessionState: Hashable, Sendable {
         return fields
     }
 
+    /// What becomes of a commit.
+    enum Taken {
+        /// What changed, and the session as it was, without its marks.
+        case applied(SessionState, former: SessionState)
+        /// It was applied before. One that came before the end is done, though its answer was lost.
+        case repeated
+        /// The session was destroyed, or goes on under another id.
+        case ended
+        /// Everything is as it wants it.
+        case unchanged
+        /// What is there of the fields that its conditions name.
+        case conflict([SessionSnapshot.Field])
+    }
+
+    /// Applies a commit, if it is to be.
+    ///
+    /// - Parameter isNew: whether the session is just being made: then also one that changes nothing counts.
+    /// - Throws: as ``apply(_:life:wall:)``.
+    mutating func take(_ commit: SessionCommit, isNew: Bool, life: Life, wall: Int64) throws(ClientFailure) -> Taken {
+        if hasApplied(commit.id) { return .repeated }
+        if isDestroyed { return .ended }
+        if let present = conflict(with: commit) { return .conflict(present) }
+        try Self.check(commit)
+        if !isNew, !isChanged(by: commit) { return .unchanged }
+        var former = self
+        former.commits = []
+        return .applied(try apply(commit, life: life, wall: wall), former: former)
+    }
+
+    /// The values of the counters and maxima that the commit changes.
+    func counters(changedBy commit: SessionCommit) -> [SessionSnapshot.Field] {
+        let names = commit.changes.compactMap { change in
+            switch change {
+            case .increment(let name, _), .raise(let name, _): name
+            case .set, .remove, .insert, .erase, .drop: nil
+            }
+        }
+        return names.isEmpty ? [] : visibleFields.filter { names.contains($0.name) }
+    }
+
     /// Applies a commit and gives what changed, ready to be merged elsewhere. Its conditions are asked for before.
     ///
     /// - Throws: ``ClientFailure`` `invalid`, and nothing is changed, when a limit would be broken.
     public mutating func apply(_ commit: SessionCommit, life: Life, wall: Int64) throws(ClientFailure) -> SessionState {
         try Self.check(commit)
-        var changed = self
         let version = Version(stamp: Stamp(after: latest, wall: wall), life: life)
+        let former = fields
         var touched: [String] = []
-        for change in commit.changes where changed.isChanged(by: change) {
-            try changed.apply(change, version: version)
-            touched.append(change.field)
+        do throws(ClientFailure) {
+            for change in commit.changes where isChanged(by: change) {
+                try apply(change, version: version)
+                touched.append(change.field)
+            }
+            if let user = commit.user {
+                set(Self.userField, user.isEmpty ? nil : Array(user.utf8), version: version)
+                touched.append(Self.userField)
+            }
+            for (name, bytes) in Self.expiryFields(of: commit) {
+                set(name, bytes, version: version)
+                touched.append(name)
+            }
+            try checkLimits()
+        } catch {
+            fields = former
+            throw error
         }
-        if let user = commit.user {
-            changed.set(Self.userField, user.isEmpty ? nil : Array(user.utf8), version: version)
-            touched.append(Self.userField)
-        }
-        for (name, bytes) in Self.expiryFields(of: commit) {
-            changed.set(name, bytes, version: version)
-            touched.append(name)
-        }
-        try changed.checkLimits()
-        changed.forgetOldRemovals()
-        changed.latest = version.stamp
-        changed.accessedAt = max(accessedAt, wall)
-        changed.remember([CommitMark(stamp: version.stamp, id: commit.id)])
-        self = changed
+        forgetOldRemovals()
+        latest = version.stamp
+        accessedAt = max(accessedAt, wall)
+        remember([CommitMark(stamp: version.stamp, id: commit.id)])
 
         var delta = SessionState()
         delta.created = created
