@@ -518,7 +518,28 @@ extension AgentCore {
         slots[index].tenure = released.tenure
         slots[index].part = .none
         setDoubt(released.slot, nil)
+        discard(slots[index].sessions)
         clear(released.slot)
+    }
+
+    // MARK: Discarding
+
+    /// How many sessions' memory is given back at once: a fraction of a millisecond's work. To free those of a thousand slots would take as long as
+    /// thousands of requests.
+    private static let discardedAtOnce = 512
+    private static let discardPause: Duration = .milliseconds(2)
+
+    /// Has the memory of sessions that are not held here any more given back little by little.
+    private mutating func discard(_ sessions: [SessionKey: SessionEntry]) {
+        guard !sessions.isEmpty else { return }
+        if discarded.isEmpty { directives.append(.timer(.discard, after: Self.discardPause)) }
+        discarded.append(sessions)
+    }
+
+    mutating func goOnDiscarding() {
+        var count = 0
+        while count < Self.discardedAtOnce, let sessions = discarded.popLast() { count += sessions.count }
+        if !discarded.isEmpty { directives.append(.timer(.discard, after: Self.discardPause)) }
     }
 
     /// A copy of a slot that this agent does not rank for is left over when its owner died before releasing it. Rank 0 is told, and says who is

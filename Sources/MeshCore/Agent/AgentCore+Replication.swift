@@ -11,6 +11,11 @@ struct SyncStream: Sendable {
     /// About one socket buffer; a message is never held up behind more than this much of another.
     static let messageBytes = 48 * 1024
     static let messagesInFlightMax = 4
+    /// When a peer that joins may be sent the next message, in uptime nanoseconds.
+    var nextAt = Int64.min
+    /// From one message to a peer that joins to the next: 8 MiB a second from each owner. There are two copies without it, and who asks for
+    /// sessions meanwhile comes first.
+    static let pause: Duration = .milliseconds(6)
 
     mutating func enqueue(_ slot: Slot) {
         waiting.append(slot)
@@ -65,10 +70,27 @@ extension AgentCore {
 
     mutating func pumpSyncStreams() {
         for name in peers.lazy.filter({ $0.value.syncStream.hasMore }).map(\.key).sorted() {
+            let isPaced = table.candidates.count > 1 && swim.member(named: name)?.stage == .syncing
             while let stream = peers[name]?.syncStream, stream.hasMore, stream.finishing.count < SyncStream.messagesInFlightMax {
+                guard !isPaced || stream.nextAt <= now.uptime else {
+                    setSyncTimer()
+                    break
+                }
                 guard sendSync(to: name) else { break }
+                if isPaced { peers[name]?.syncStream.nextAt = now.uptime + SyncStream.pause.nanoseconds }
             }
         }
+    }
+
+    private mutating func setSyncTimer() {
+        guard !isSyncTimed else { return }
+        isSyncTimed = true
+        directives.append(.timer(.sync, after: SyncStream.pause))
+    }
+
+    mutating func goOnSyncing() {
+        isSyncTimed = false
+        pumpSyncStreams()
     }
 
     /// Sends one message's worth of slots. False when nothing was left to send.

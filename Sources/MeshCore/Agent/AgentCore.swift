@@ -76,6 +76,8 @@ public struct AgentCore: Sendable {
     var claimsDueAt = Int64.max
     /// Questions under way whether this agent is owner, and who holds what; see `+Inquiries`.
     var inquiries = Inquiries()
+    /// The timer of the next message to who joins is set.
+    var isSyncTimed = false
     /// While syncing: when the owners are asked again, and how long that was waited for.
     var pulled: (againAt: Int64, patience: Duration)?
     /// While syncing: the placement once all who sync with us serve.
@@ -91,6 +93,8 @@ public struct AgentCore: Sendable {
     var handIns: [HandIn: Int] = [:]
     /// Slots in doubt; see `+Doubt`.
     var doubtedSlots: Set<Slot> = []
+    /// Sessions of slots that are not held here any more, and whose memory is still to be given back. No more than there are slots.
+    var discarded: [[SessionKey: SessionEntry]] = []
     var memory = MemoryUse()
     /// Set while this agent is on the smaller side of its mesh; see `+Horizon`.
     var absence: Absence?
@@ -178,6 +182,8 @@ public struct AgentCore: Sendable {
         case .timer(.swim(let timer)): gossip(.timer(timer))
         case .timer(.housekeeping(let round)): keepHouse(round: round)
         case .timer(.walk): goOnWalking()
+        case .timer(.sync): goOnSyncing()
+        case .timer(.discard): goOnDiscarding()
         case .linkUp(let link, let peer, let endpoint): linkUp(link, peer: peer, endpoint: endpoint)
         case .linkMessage(let link, let bytes): receive(bytes, over: link)
         case .linkDown(let link): linkDown(link)

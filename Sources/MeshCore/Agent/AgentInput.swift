@@ -71,6 +71,10 @@ public enum AgentTimer: Hashable, Sendable {
     case housekeeping(round: UInt64)
     /// The next stretch of those that go through all sessions.
     case walk
+    /// The next message to a node that joins.
+    case sync
+    /// The memory of the next sessions that were let go of.
+    case discard
 }
 
 /// What a mirror did with a ``MirrorRequest`` of the same ticket.

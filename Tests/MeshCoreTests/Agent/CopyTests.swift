@@ -32,6 +32,61 @@ import Testing
         #expect(play.core.slots[Int(slot.rawValue)].ownership?.synced == [try third(life: 2)])
     }
 
+    /// Who uses sessions meanwhile comes first; only where there would be no second copy without it a node is sent all it takes.
+    @Test(arguments: [true, false]) func aNodeThatJoinsIsSentOneMessageAtATime(othersServe: Bool) throws {
+        var play = try Dialogue()
+        if othersServe { try play.join() }
+        for _ in 0..<40 {
+            play.now = play.now.advanced(by: .milliseconds(1))
+            let value = [UInt8](repeating: 1, count: 15_000)
+            let commit = SessionCommit(key: try play.made(), id: CommitID(upper: 1, lower: 1), changes: [.set("a", value)])
+            _ = play.ask(.commit(commit))
+            for ticket in play.deltas() { play.hears(.ack(ticket: ticket)) }
+        }
+        let joiner = try third(life: 2)
+        play.step(.linkUp(Self.thirdLink, peer: joiner, endpoint: Dialogue.thirdEndpoint))
+        play.hears(of: Member(id: joiner, stage: .syncing, endpoint: Dialogue.thirdEndpoint), from: joiner, over: Self.thirdLink)
+        play.log = []
+        play.hears(.pull(Array(Slot.all)), over: Self.thirdLink)
+        func syncs() -> [UInt64] {
+            play.log.compactMap { entry in
+                if entry.link == Self.thirdLink, case .sync(let ticket, _) = entry.message { ticket } else { nil }
+            }
+        }
+        guard othersServe else { return #expect(syncs().count == SyncStream.messagesInFlightMax) }
+        #expect(syncs().count == 1)
+        for count in 2...4 {
+            play.hears(.ack(ticket: try #require(syncs().last)), over: Self.thirdLink)
+            #expect(syncs().count == count - 1)
+            play.now = play.now.advanced(by: SyncStream.pause)
+            play.step(.timer(.sync))
+            #expect(syncs().count == count)
+        }
+    }
+
+    @Test func theMemoryOfACopyThatIsReleasedIsGivenBackLittleByLittle() throws {
+        var play = try Dialogue()
+        try play.join()
+        let slots = Slot.all.filter { play.core.table.primary(of: $0) == play.peer.name }.prefix(300)
+        let state = SessionState(createdAt: play.now.wall)
+        for slot in slots {
+            let present = SlotTenure(slot: slot, tenure: Tenure(term: 5, owner: play.peer))
+            for number in 1...4 as ClosedRange<UInt8> {
+                let bytes = [UInt8(slot.rawValue >> 4), UInt8(slot.rawValue & 15) << 4] + [UInt8](repeating: number, count: 30)
+                play.hears(.delta(present, ticket: 6, try #require(SessionKey(bytes: bytes)), state, whole: true))
+            }
+        }
+        #expect(play.core.status.sessions == 1200)
+        play.hears(.release(slots.map { SlotTenure(slot: $0, tenure: Tenure(term: 6, owner: play.peer)) }))
+        #expect(play.core.status.sessions == 0)
+        var left = [play.core.discarded.reduce(0) { $0 + $1.count }]
+        while left.last != 0, left.count < 10 {
+            play.step(.timer(.discard))
+            left.append(play.core.discarded.reduce(0) { $0 + $1.count })
+        }
+        #expect(left == [1200, 688, 176, 0])
+    }
+
     @Test func aCopyThatIsNotWholeRefusesLessThanTheWholeAndDoesNotBecomeWholeByIt() throws {
         var play = try Dialogue()
         try play.join()
