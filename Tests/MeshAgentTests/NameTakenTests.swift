@@ -34,8 +34,9 @@ import Testing
                 #expect(await agent.agent.view()?.member(try NodeName("n1"))?.id == life)
             }
 
-            // The same again when the first is gone.
+            // The same again when the first is gone; until it is, it holds on to its name.
             first.kill()
+            _ = try? await first.end()
             try await withDirectory { elsewhere in
                 let started = ContinuousClock.now
                 let successor = try await RealAgent.start("n1", in: elsewhere, seeds: [second.addresses.endpoint])
