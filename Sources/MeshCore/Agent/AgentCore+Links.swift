@@ -237,8 +237,13 @@ extension AgentCore {
         }
         // It is the same process, so it is where it was.
         let endpoint = swim.member(named: former.name).flatMap { $0.id == former ? $0.endpoint : nil }
+        let wasInUse = peers[former.name]?.links.first == link
         if linkNames[link] != nil { forget(link, of: former.name) } else { apart[link] = nil }
         place(link, of: MemberID(name: former.name, life: life), at: endpoint, renewed: true)
+        if wasInUse, let inUse = peers[former.name]?.links.first, inUse != link {
+            linkLost(former.name)
+            linkInUse(former.name)
+        }
     }
 
     private mutating func receiveWelcome(_ life: Life, over link: LinkID) {

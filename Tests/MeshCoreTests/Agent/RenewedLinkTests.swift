@@ -109,6 +109,26 @@ import Testing
         #expect(welcome < answer)
     }
 
+    /// What was said on it meanwhile was not listened to.
+    @Test func whatWasUnderWayOnALinkThatIsRenewedIsBegunAgainOnTheNext() throws {
+        var play = try Dialogue()
+        play.meets(play.peer, over: Dialogue.link, at: play.peerEndpoint)
+        let next = LinkID(rawValue: 7)
+        play.step(.linkUp(next, peer: play.peer, endpoint: play.peerEndpoint))
+        func synced(over link: LinkID) -> Set<Slot> {
+            var slots: Set<Slot> = []
+            for entry in play.log where entry.link == link {
+                if case .sync(_, let chunks) = entry.message { slots.formUnion(chunks.map(\.slot.slot)) }
+            }
+            return slots
+        }
+        let underWay = synced(over: Dialogue.link)
+        #expect(!underWay.isEmpty && synced(over: next).isEmpty)
+        play.hears(.renewed(play.peer.life))
+        #expect(synced(over: next) == underWay)
+        #expect(play.log.contains { $0.link == Dialogue.link && $0.message == .welcomed(play.peer.life) })
+    }
+
     @Test func nobodyGoesBackToAFormerLife() throws {
         var play = try Dialogue()
         try play.join()
