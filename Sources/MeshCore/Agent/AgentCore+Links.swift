@@ -9,6 +9,8 @@ struct Peer: Sendable {
     /// One of several links has ended, and the peer may have been using that one: it says `clock` over the link that it goes on with, and what it
     /// answered before may be lost.
     var mayMissAnswers = false
+    /// The greatest ticket of a change or a sync that came from it. What it says in order has a greater one.
+    var lastTicket: UInt64 = 0
 }
 
 /// A link that is up but not in use, because one side has yet to know in which life the other is. Membership and messages to channels, which

@@ -210,6 +210,7 @@ extension AgentCore {
     mutating func receiveDelta(
         _ slot: SlotTenure, ticket: UInt64, _ key: SessionKey, _ delta: SessionState, whole: Bool, from peer: MemberID
     ) {
+        comesInOrder(ticket, from: peer)
         guard follow(slot, peer) else { return }
         let index = Int(slot.slot.rawValue)
         guard key.slot == slot.slot, case .replica(var replica) = slots[index].part else { return }
@@ -231,10 +232,12 @@ extension AgentCore {
     }
 
     mutating func receiveSync(ticket: UInt64, _ chunks: [SyncChunk], from peer: MemberID) {
+        // What was said since is missing in it. Its owner has begun it anew over the link that it uses now.
+        guard comesInOrder(ticket, from: peer) else { return }
         for chunk in chunks {
             guard follow(chunk.slot, peer) else { continue }
             let index = Int(chunk.slot.slot.rawValue)
-            if chunk.isFirst { becomeReplica(of: chunk.slot.slot, again: true) }
+            if chunk.isFirst { becomeReplica(of: chunk.slot.slot) }
             guard case .replica(var replica) = slots[index].part else { continue }
             for session in chunk.sessions where session.key.slot == chunk.slot.slot {
                 take(session, isKnown: replica.knows(session.key))
@@ -264,13 +267,16 @@ extension AgentCore {
         return true
     }
 
-    /// - Parameter again: whether it may be one already, in this very tenure.
-    private mutating func becomeReplica(of slot: Slot, again: Bool = false) {
-        var known: Set<SessionKey> = []
-        if again, case .replica(let former) = slots[Int(slot.rawValue)].part {
-            known = former.isSynced ? Set(slots[Int(slot.rawValue)].sessions.keys) : former.mentioned.union(former.known)
-        }
-        slots[Int(slot.rawValue)].part = .replica(.init(isSynced: false, known: known))
+    /// False for what a later message has overtaken, over another link.
+    @discardableResult
+    private mutating func comesInOrder(_ ticket: UInt64, from peer: MemberID) -> Bool {
+        let last = peers[peer.name]?.lastTicket ?? 0
+        peers[peer.name]?.lastTicket = max(last, ticket)
+        return ticket >= last
+    }
+
+    private mutating func becomeReplica(of slot: Slot) {
+        slots[Int(slot.rawValue)].part = .replica(.init(isSynced: false))
         slots[Int(slot.rawValue)].wasWhole = false
         setDoubt(slot, nil)
     }

@@ -31,11 +31,9 @@ struct SlotState: Sendable {
         var isSynced: Bool
         /// While a sync is under way: the sessions it mentioned. What is not mentioned by its end is dropped.
         var mentioned: Set<SessionKey> = []
-        /// Sessions that came in this tenure before that sync. What it says of them may have been overtaken, over another link, and is merged.
-        var known: Set<SessionKey> = []
 
         /// Whether what is held of a session is of this tenure. In one tenure a session only grows.
-        func knows(_ key: SessionKey) -> Bool { isSynced || mentioned.contains(key) || known.contains(key) }
+        func knows(_ key: SessionKey) -> Bool { isSynced || mentioned.contains(key) }
     }
 
     struct Ownership: Sendable {

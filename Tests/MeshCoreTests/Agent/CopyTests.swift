@@ -113,13 +113,19 @@ import Testing
         var newer = older
         let commit = SessionCommit(key: nil, id: CommitID(upper: 1, lower: 1), changes: [.increment("n", by: 1)])
         _ = try newer.apply(commit, life: Life(rawValue: 5), wall: 2)
-        for _ in 1...2 {
-            play.hears(.delta(present, ticket: 6, key, newer, whole: true))
-            let session = SyncedSession(key: key, mirrored: .zero, state: older)
-            play.hears(.sync(ticket: 7, [SyncChunk(slot: present, isFirst: true, isLast: true, sessions: [session])]))
-            play.hears(.delta(present, ticket: 8, key, older, whole: true))
-            #expect(play.core.slots[Int(slot.rawValue)].sessions[key]?.state == newer)
+        let index = Int(slot.rawValue)
+        play.hears(.delta(present, ticket: 6, key, newer, whole: true))
+        for sessions in [[SyncedSession(key: key, mirrored: .zero, state: older)], []] {
+            play.hears(.sync(ticket: 5, [SyncChunk(slot: present, isFirst: true, isLast: true, sessions: sessions)]))
+            #expect(play.core.slots[index].sessions[key]?.state == newer)
+            #expect(!play.core.slots[index].isSyncedReplica)
         }
+        play.hears(.delta(present, ticket: 4, key, older, whole: true))
+        #expect(play.core.slots[index].sessions[key]?.state == newer)
+        // Begun anew it counts.
+        let session = SyncedSession(key: key, mirrored: .zero, state: newer)
+        play.hears(.sync(ticket: 7, [SyncChunk(slot: present, isFirst: true, isLast: true, sessions: [session])]))
+        #expect(play.core.slots[index].isSyncedReplica)
         // Of another tenure it counts as it is: what was held may never have been acknowledged.
         let next = SlotTenure(slot: slot, tenure: Tenure(term: 6, owner: play.peer))
         play.hears(.delta(next, ticket: 9, key, older, whole: true))
