@@ -141,6 +141,7 @@ extension AgentCore {
         }
         linkNames[link] = peer.name
         peers[peer.name, default: Peer(id: peer, links: [])].links.append(link)
+        if missedLinks.remove(peer.name) != nil { peers[peer.name]?.mayMissAnswers = true }
         if gone.remove(peer) != nil { reachChanged() }
         if let member = swim.member(named: peer.name), member.id == peer { meetAfterAbsence(member) }
         gossip(.linkUp(peer))
@@ -297,8 +298,19 @@ extension AgentCore {
     }
 
     private mutating func closeApart(_ link: LinkID) {
-        apart[link] = nil
+        endApart(link)
         directives.append(.closeLink(link))
+    }
+
+    /// It won't come into use any more. Of a peer that had yet to be heard to know our present life it may be the one that it has been using.
+    @discardableResult
+    private mutating func endApart(_ link: LinkID) -> LinkApart? {
+        guard let other = apart.removeValue(forKey: link) else { return nil }
+        if case .welcome = other.wait {
+            if peers[other.id.name] == nil { missedLinks.insert(other.id.name) }
+            peers[other.id.name]?.mayMissAnswers = true
+        }
+        return other
     }
 
     func link(to member: MemberID) -> LinkID? {
@@ -328,7 +340,7 @@ extension AgentCore {
     }
 
     mutating func linkDown(_ link: LinkID) {
-        if let other = apart.removeValue(forKey: link) { return gossip(.linkDown(other.id, refused: false)) }
+        if let other = endApart(link) { return gossip(.linkDown(other.id, refused: false)) }
         guard let name = linkNames[link], let peer = peers[name] else { return }
         let wasInUse = peer.links.first == link
         forget(link, of: name)

@@ -44,6 +44,8 @@ public struct AgentCore: Sendable {
     var peers: [NodeName: Peer] = [:]
     var linkNames: [LinkID: NodeName] = [:]
     var apart: [LinkID: LinkApart] = [:]
+    /// Whose link ended before they were heard to know our present life, until there is another.
+    var missedLinks: Set<NodeName> = []
     /// When this agent last went on as a new life, in uptime nanoseconds.
     var renewedAt = Int64.min / 2
     var dials = Dials()

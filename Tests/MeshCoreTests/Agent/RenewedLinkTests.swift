@@ -129,6 +129,26 @@ import Testing
         #expect(play.log.contains { $0.link == Dialogue.link && $0.message == .welcomed(play.peer.life) })
     }
 
+    /// It may have welcomed us on that link and answered over it.
+    @Test func whatWasUnderWayIsBegunAgainWhenThePeerGoesOnWithAnotherThanTheLinkThatEndedApart() throws {
+        var play = try Dialogue()
+        try play.join()
+        play.hears(of: Member(id: play.core.id, status: .dead, stage: .serving, endpoint: Dialogue.endpoint), from: play.peer)
+        play.step(.linkDown(Dialogue.link))
+        let next = LinkID(rawValue: 7)
+        play.step(.linkUp(next, peer: play.peer, endpoint: play.peerEndpoint))
+        play.hears(.welcomed(play.core.id.life), over: next)
+        play.pass(.milliseconds(100))
+        func syncs() -> Int { play.log.count { if case .sync = $0.message { $0.link == next } else { false } } }
+        let before = syncs()
+        #expect(before > 0)
+        play.hears(.clock(play.now.wall), over: next)
+        #expect(syncs() > before)
+        let after = syncs()
+        play.hears(.clock(play.now.wall), over: next)
+        #expect(syncs() == after)
+    }
+
     @Test func nobodyGoesBackToAFormerLife() throws {
         var play = try Dialogue()
         try play.join()
