@@ -450,7 +450,7 @@ extension AgentCore {
         case .ack(let ticket): acknowledged(ticket, by: peer)
         case .refuse(let slot, let ticket, _): refused(slot, ticket, by: peer)
         case .superseded(let slots): for slot in slots { heard(slot) }
-        case .grant(let slots): receiveGrants(slots, from: name)
+        case .grant(let slots): receiveGrants(slots, from: peer)
         case .lead(let slots): receiveLead(slots, from: peer)
         case .release(let slots): for slot in slots { released(slot) }
         case .spare(let slots): answerSpares(slots, from: name)

@@ -247,16 +247,17 @@ extension AgentCore {
         }
     }
 
-    mutating func receiveGrants(_ grants: [SlotGrant], from peer: NodeName) {
+    mutating func receiveGrants(_ grants: [SlotGrant], from peer: MemberID) {
         var declined: [Slot] = []
         for grant in grants {
             let (slot, tenure) = (grant.slot.slot, grant.slot.tenure)
             let state = slots[Int(slot.rawValue)]
             guard tenure.owner == id, state.tenure < tenure else { continue }
-            if state.isSyncedReplica { own(slot, tenure, synced: grant.synced) } else { declined.append(slot) }
+            let isTheirs = state.tenure.owner == peer && state.tenure.term &+ 1 == tenure.term
+            if state.isSyncedReplica, isTheirs { own(slot, tenure, synced: grant.synced) } else { declined.append(slot) }
         }
-        // Our copies are not what the granter took them for: it answers for the slots again.
-        if !declined.isEmpty { send(.claim(declined), to: peer) }
+        // Our copies are not what the granter took them for, but another's by now: it answers for the slots again.
+        if !declined.isEmpty { send(.claim(declined), to: peer.name) }
         pumpSyncStreams()
         retryParked()
     }

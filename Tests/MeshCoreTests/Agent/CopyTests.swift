@@ -132,6 +132,24 @@ import Testing
         #expect(play.core.slots[Int(slot.rawValue)].sessions[key]?.state == older)
     }
 
+    /// Another owner has put its copy in the place of the granter's, who did not hear of that.
+    @Test func aGrantIsDeclinedByWhoHoldsAnothersCopyByNow() throws {
+        var play = try Dialogue()
+        try play.join()
+        play.meets(try third(life: 2), over: Self.thirdLink, at: Dialogue.thirdEndpoint)
+        play.pass(.milliseconds(100))
+        let slot = try #require(Slot.all.first { play.core.table.ranking(of: $0).first == play.core.id.name })
+        let theirs = SlotTenure(slot: slot, tenure: Tenure(term: 8, owner: play.peer))
+        let other = SlotTenure(slot: slot, tenure: Tenure(term: 8, owner: try third(life: 2)))
+        #expect(theirs.tenure < other.tenure)
+        play.hears(.sync(ticket: 5, [SyncChunk(slot: theirs, isFirst: true, isLast: true, sessions: [])]))
+        play.hears(.sync(ticket: 5, [SyncChunk(slot: other, isFirst: true, isLast: true, sessions: [])]), over: Self.thirdLink)
+        play.log = []
+        play.hears(.grant([SlotGrant(slot: SlotTenure(slot: slot, tenure: Tenure(term: 9, owner: play.core.id)), synced: [play.peer])]))
+        #expect(!play.core.slots[Int(slot.rawValue)].isOwner)
+        #expect(play.log.contains { $0.link == Dialogue.link && $0.message == .claim([slot]) })
+    }
+
     /// The owner's first message may come before the word that it is back.
     @Test func whoHearsOfAnOwnerThatIsHeldToBeOutOfReachNeverHoldsACopyForItself() throws {
         var play = try Dialogue()
