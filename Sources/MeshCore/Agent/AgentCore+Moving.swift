@@ -14,6 +14,8 @@ struct Move: Sendable {
     let draw: UInt64
     /// Whether the new session was asked for; until then commits of the old one wait for their copies.
     var isMaking = false
+    /// What it was made of.
+    var taken: SessionState?
     /// Operations that would change the old one.
     var behind: [UInt64] = []
 }
@@ -58,6 +60,7 @@ extension AgentCore {
             return
         }
         moves[key]?.isMaking = true
+        moves[key]?.taken = entry.state
         var state = entry.state
         state.commits = []
         begin(.create(move.to, move.commit, state), for: .move(key, move.number))
@@ -79,6 +82,11 @@ extension AgentCore {
                     hold(
                         mover, key, move.commit.id, delta, former: .session(before), counters: counters, copiesMax: copies.nodes,
                         event: .moved(to: move.to))
+                }
+                // The other side of a cut may have handed in something meanwhile.
+                if var taken = move.taken {
+                    _ = taken.end(ended, wall: wall)
+                    carry(taken, before)
                 }
             }
         } else {

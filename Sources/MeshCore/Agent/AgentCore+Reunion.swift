@@ -41,7 +41,7 @@ extension AgentCore {
     }
 
     /// What two copies have that belongs where the session was moved.
-    private mutating func carry(_ one: SessionState, _ other: SessionState) {
+    mutating func carry(_ one: SessionState, _ other: SessionState) {
         for (key, state) in SessionState.carried(one, other) {
             if slots[Int(key.slot.rawValue)].isOwner {
                 if let before = meet(SyncedSession(key: key, mirrored: .zero, state: state)) { tellReplicas(of: key, before: before) }

@@ -33,6 +33,26 @@ import Testing
         #expect(play.core.moves.isEmpty && play.core.operations.isEmpty)
     }
 
+    /// Two sides of a cut may meet just then.
+    @Test func whatIsHandedInDuringAMoveGoesWhereTheSessionGoes() throws {
+        var play = try Dialogue()
+        try play.join()
+        let key = try play.made()
+        var other = try #require(play.core.slots[Int(key.slot.rawValue)].sessions[key]?.state)
+        let commit = SessionCommit(key: key, id: CommitID(upper: 7, lower: 7), changes: [.increment("n", by: 1)])
+        _ = try other.apply(commit, life: Life(rawValue: 5), wall: play.now.wall)
+        let move = play.ask(Self.login(key))
+        let making = play.deltas()
+        #expect(!making.isEmpty)
+        play.hears(.push(ticket: 90, [SyncedSession(key: key, mirrored: .zero, state: other)]))
+        for ticket in making { play.hears(.ack(ticket: ticket)) }
+        for _ in 0..<3 { for ticket in play.deltas() { play.hears(.ack(ticket: ticket)) } }
+        guard case .committed(let receipt) = play.replies[move] else { return #expect(Bool(false)) }
+        let state = try #require(play.core.slots[Int(receipt.key.slot.rawValue)].sessions[receipt.key]?.state)
+        #expect(state.visibleFields == [.init(name: "n", value: .integer(1))])
+        #expect(play.said.contains(.ack(ticket: 90)))
+    }
+
     @Test func whatIsSupersededHalfWayIsAskedOfTheNewOwnerAndTheOldIdStaysGood() throws {
         var play = try Dialogue()
         try play.join()
