@@ -411,10 +411,11 @@ extension AgentCore {
         // Where nobody is linked who is known as owner, rank 0 knows a later one, if it isn't that itself.
         let owner = slots[index].tenure.owner.flatMap { $0 == id || hasLink(to: $0.name) ? $0.name : nil } ?? table.primary(of: slot)
         guard let leftover = slots[index].leftover, let owner, owner != id.name, hasLink(to: owner),
-            leftover.tickets.isEmpty || now.uptime - leftover.sentAt >= Self.claimInterval.nanoseconds
+            leftover.tickets.isEmpty || leftover.sentTo != owner || now.uptime - leftover.sentAt >= Self.claimInterval.nanoseconds
         else { return }
         recallLeftover(of: slot)
         slots[index].leftover?.sentAt = now.uptime
+        slots[index].leftover?.sentTo = owner
         for batch in Self.batches(of: leftover.sessions) {
             let ticket = nextNumber()
             slots[index].leftover?.tickets.insert(ticket)

@@ -67,6 +67,7 @@ struct SlotState: Sendable {
         /// Messages that carry it to the owner and are not acknowledged yet; empty while it is not on its way.
         var tickets: Set<UInt64> = []
         var sentAt: Int64 = 0
+        var sentTo: NodeName?
     }
 
     struct Claim: Sendable {

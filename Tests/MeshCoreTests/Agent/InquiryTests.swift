@@ -145,6 +145,32 @@ import Testing
         #expect(play.said == [.push(ticket: 0, [session]), .inquired(round: 5)])
     }
 
+    /// Without a link to the owner it was given to rank 0, who may not have it either.
+    @Test func whatIsLeftOverGoesToTheOwnerOnceThatCanBeTold() throws {
+        var play = try Dialogue()
+        try play.join()
+        let third = MemberID(name: try NodeName("n3"), life: Life(rawValue: 1 << 41))
+        play.meets(third, over: Self.thirdLink, at: Dialogue.thirdEndpoint)
+        play.pass(.milliseconds(100))
+        let slot = try #require(
+            Slot.all.first { play.core.table.primary(of: $0) == third.name && play.core.slots[Int($0.rawValue)].isOwner })
+        let session = SyncedSession(key: try Dialogue.key(in: slot), mirrored: .zero, state: SessionState(createdAt: 5))
+        play.hears(.push(ticket: 0, [session]))
+        let (owner, link) = (MemberID(name: try NodeName("n4"), life: Life(rawValue: 1 << 41)), LinkID(rawValue: 9))
+        let taken = SlotTenure(slot: slot, tenure: Tenure(term: 50, owner: owner))
+        func isGiven(over link: LinkID) -> Bool {
+            play.log.contains {
+                guard $0.link == link, case .push(let ticket, let given) = $0.message else { return false }
+                return ticket != 0 && given.map(\.key) == [session.key]
+            }
+        }
+        play.hears(.superseded([taken]))
+        #expect(isGiven(over: Self.thirdLink))
+        play.meets(owner, over: link, at: .loopback(port: 4))
+        play.hears(.inquire(round: 4, isTakeover: true, [taken]), over: link)
+        #expect(isGiven(over: link))
+    }
+
     @Test func whoIsAloneAnswersAtOnceAfterAPause() throws {
         var play = try Dialogue()
         let key = try play.made()
