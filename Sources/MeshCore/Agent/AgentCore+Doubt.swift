@@ -41,6 +41,15 @@ extension AgentCore {
         leaveOver(sessions, of: slot)
     }
 
+    /// Whether what is held of a slot is all that was acknowledged. Of synced copies only those are sure to be that which rank, whoever else lives:
+    /// any other may have been released and not know it.
+    func isWhole(_ slot: Slot) -> Bool {
+        let state = slots[Int(slot.rawValue)]
+        guard state.doubt == nil, state.isSyncedReplica else { return state.isOwner && state.doubt == nil }
+        let nodes = swim.others.filter { $0.role == .node && $0.status != .left && !gone.contains($0.id) } + [swim.local]
+        return PlacementTable.holders(of: slot, among: nodes.map(PlacementCandidate.init(of:))).contains(id.name)
+    }
+
     /// The owner's word to a second copy.
     mutating func receiveDoubts(_ doubts: [SlotDoubt], from peer: MemberID) {
         for doubt in doubts where doubt.slot.tenure.owner == peer && heard(doubt.slot) {

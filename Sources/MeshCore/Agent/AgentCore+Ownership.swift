@@ -347,7 +347,7 @@ extension AgentCore {
         let known = slots[index].tenure
         guard known < other.tenure else { return known == other.tenure }
         let wasOwner = slots[index].isOwner
-        if slots[index].isOwner || slots[index].isSyncedReplica { slots[index].wasWhole = slots[index].doubt == nil }
+        if slots[index].isOwner || slots[index].isSyncedReplica { slots[index].wasWhole = isWhole(other.slot) }
         setDoubt(other.slot, nil)
         switch slots[index].part {
         case .owner: stepDown(other.slot)

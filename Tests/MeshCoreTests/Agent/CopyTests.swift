@@ -150,6 +150,45 @@ import Testing
         #expect(play.log.contains { $0.link == Dialogue.link && $0.message == .claim([slot]) })
     }
 
+    /// n1 holds synced copies of two slots for n2, and ranks for the second alone.
+    private struct Spare {
+        var play: Dialogue
+        let spare: SlotTenure
+        let ranked: SlotTenure
+
+        init() throws {
+            play = try Dialogue()
+            try play.join()
+            play.meets(
+                MemberID(name: try NodeName("n3"), life: Life(rawValue: 2 << 40)), over: CopyTests.thirdLink, at: Dialogue.thirdEndpoint)
+            play.pass(.milliseconds(100))
+            let table = play.core.table
+            let tenure = Tenure(term: 8, owner: play.peer)
+            // Its turn in the round over all slots is far.
+            func last(_ holders: [String]) -> Slot? { Slot.all.last { table.ranking(of: $0).prefix(2).map(\.description) == holders } }
+            spare = SlotTenure(slot: try #require(last(["n2", "n3"])), tenure: tenure)
+            ranked = SlotTenure(slot: try #require(last(["n2", "n1"])), tenure: tenure)
+            play.hears(.superseded([spare, ranked]))
+            play.hears(.sync(ticket: 5, [spare, ranked].map { SyncChunk(slot: $0, isFirst: true, isLast: true, sessions: []) }))
+            play.log = []
+        }
+
+        var isOffered: Bool {
+            play.log.contains { if case .spare(let slots) = $0.message { slots.contains(spare) } else { false } }
+        }
+    }
+
+    /// Its owner may have dropped it and gone on with another.
+    @Test func aCopyThatDoesNotRankIsGivenAndNotCalledWhole() throws {
+        var scene = try Spare()
+        let tenure = Tenure(term: 9, owner: try third(life: 2))
+        let taken = [scene.spare, scene.ranked].map { SlotTenure(slot: $0.slot, tenure: tenure) }
+        scene.play.hears(.inquire(round: 4, isTakeover: true, taken), over: Self.thirdLink)
+        let whole = scene.play.log.filter { if case .whole = $0.message { true } else { false } }
+        #expect(whole.map(\.message) == [.whole([scene.ranked.slot])])
+        #expect(whole.map(\.link) == [Self.thirdLink])
+    }
+
     /// The owner's first message may come before the word that it is back.
     @Test func whoHearsOfAnOwnerThatIsHeldToBeOutOfReachNeverHoldsACopyForItself() throws {
         var play = try Dialogue()
