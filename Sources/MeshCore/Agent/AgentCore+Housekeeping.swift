@@ -92,8 +92,8 @@ extension AgentCore {
         compareCopies()
         lookAfterLostRecipients()
         if housekeeping.sparesDueAt <= now.uptime, stage == .serving {
-            housekeeping.sparesDueAt = .max
-            offerSpares(slots.indices)
+            // Again, for an owner that has changes under way keeps them.
+            housekeeping.sparesDueAt = offerSpares(slots.indices) ? now.uptime + Self.sparesAfter.nanoseconds : .max
         }
         if !silentNodes.isEmpty { housekeeping.remembersEndsUntil = now.uptime + Self.reunionTime.nanoseconds }
         let swim = swim

@@ -36,7 +36,7 @@ extension AgentCore {
     static let claimIntervalMax: Duration = .seconds(8)
 
     /// After ranks have changed owners release by themselves whom they know of. Who is left after this was dropped by one, or outlived it.
-    private static let sparesAfter: Duration = .seconds(2)
+    static let sparesAfter: Duration = .seconds(2)
 
     // MARK: Planning
 
@@ -546,8 +546,10 @@ extension AgentCore {
 
     /// A copy of a slot that this agent does not rank for is left over when its owner died before releasing it. Rank 0 is told, and says who is
     /// owner now, or that the copy is not needed.
-    mutating func offerSpares(_ indices: Range<Int>) {
-        guard stage == .serving else { return }
+    /// - Returns: whether there are any.
+    @discardableResult
+    mutating func offerSpares(_ indices: Range<Int>) -> Bool {
+        guard stage == .serving else { return false }
         var spares: [NodeName: [SlotTenure]] = [:]
         for index in indices {
             guard case .replica = slots[index].part, let slot = Slot(rawValue: UInt16(index)), let heir = table.primary(of: slot),
@@ -556,6 +558,7 @@ extension AgentCore {
             spares[heir, default: []].append(SlotTenure(slot: slot, tenure: slots[index].tenure))
         }
         for (name, spares) in spares.sorted(by: { $0.key < $1.key }) { send(.spare(spares), to: name) }
+        return !spares.isEmpty
     }
 
     mutating func answerSpares(_ spares: [SlotTenure], from name: NodeName) {

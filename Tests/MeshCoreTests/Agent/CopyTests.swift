@@ -189,6 +189,19 @@ import Testing
         #expect(whole.map(\.link) == [Self.thirdLink])
     }
 
+    /// An owner that has changes under way keeps it.
+    @Test func aCopyThatDoesNotRankIsOfferedUntilItIsReleased() throws {
+        var scene = try Spare()
+        for _ in 1...2 {
+            scene.play.pass(.seconds(4))
+            #expect(scene.isOffered)
+            scene.play.log = []
+        }
+        scene.play.hears(.release([scene.spare]))
+        scene.play.pass(.seconds(4))
+        #expect(!scene.isOffered)
+    }
+
     /// The owner's first message may come before the word that it is back.
     @Test func whoHearsOfAnOwnerThatIsHeldToBeOutOfReachNeverHoldsACopyForItself() throws {
         var play = try Dialogue()
