@@ -94,6 +94,23 @@ import Testing
         #expect(scene.words(of: scene.holders + scene.others, for: .seconds(1)) == ["\(FieldValue.integer(2))"])
     }
 
+    /// Who was cut off alone had nobody agree with it on the others' deaths, and its view forgets them when it hears of its own.
+    @Test func whomAViewForgetsMayHoldTheSessionAllTheSame() throws {
+        var scene = try Scene(seed: 27)
+        let alone = scene.others[0]
+        let rest = scene.play.world.running.filter { $0 != alone }
+        scene.play.world.partition(rest, from: [alone])
+        scene.play.world.run(for: .seconds(12))
+        scene.play.world.heal()
+        let forgets = scene.play.world.run(for: .seconds(10)) { ($0.core(of: alone)?.view.members.count ?? 4) < 4 }
+        try #require(forgets)
+        scene.play.world.partition(rest, from: [alone])
+        #expect(scene.words(of: [alone], for: .seconds(5)) == ["UNAVAILABLE"])
+        scene.play.world.heal()
+        try scene.play.settle(within: .seconds(60))
+        #expect(scene.words(of: [alone] + rest, for: .seconds(1)) == [Self.counted])
+    }
+
     @Test func ofTwoHoldersThatWereKilledItIsKnownThatTheSessionIsGone() throws {
         var scene = try Scene(seed: 23)
         for holder in scene.holders { scene.play.world.crash(holder) }

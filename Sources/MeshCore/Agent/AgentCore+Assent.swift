@@ -112,14 +112,11 @@ extension AgentCore {
     /// Nodes out of reach that may be alive, and may be the greater part: one counts until it left, its process is known to be gone, or it has been
     /// silent for as long as a session may idle.
     private var nodesPerhapsAlive: [NodeName] {
-        let within = otherNames
-        return swim.others.lazy.filter { member in
-            guard member.role == .node, member.status != .left, !gone.contains(member.id), !within.contains(member.name) else {
-                return false
-            }
-            // Of newcomers some are in the view a moment before they count as within reach.
-            return member.status.isReachable || swim.silence(of: member.name, at: now) < configuration.expiry.idle
-        }.map(\.name)
+        let latest = now.uptime - configuration.expiry.idle.nanoseconds
+        let silent = silent.lazy.filter { $0.since > latest && !gone.contains($0.member.id) }.map(\.member.name)
+        // Of newcomers some are in the view a moment before they count as within reach.
+        let newcomers = swim.others.lazy.filter { $0.role == .node && isReachable($0.id) && !otherNames.contains($0.name) }.map(\.name)
+        return Set(silent).union(newcomers).sorted()
     }
 }
 

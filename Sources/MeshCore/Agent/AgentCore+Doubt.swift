@@ -13,11 +13,31 @@ struct Doubt: Hashable, Sendable {
     let endsAt: Int64
 }
 
+/// A node out of reach that may live.
+struct SilentNode: Sendable {
+    let member: Member
+    /// In uptime nanoseconds.
+    let since: Int64
+}
+
 extension AgentCore {
     /// Nodes that served, fell silent, and may live and hold what they held.
-    var silentNodes: [Member] {
-        swim.others.filter { $0.role == .node && $0.status == .dead && $0.stage != .syncing && !gone.contains($0.id) }
+    var silentNodes: [Member] { silent.map(\.member).filter { $0.stage != .syncing && !gone.contains($0.id) } }
+
+    /// Reach has changed. Of members that this agent alone held for dead its view knows nothing any more once it turns out to have been cut off itself:
+    /// until they are back they are silent all the same.
+    mutating func noteSilence() {
+        let former = silent
+        let dead = swim.others.filter { $0.role == .node && $0.status == .dead && !gone.contains($0.id) }
+        let forgotten = former.filter {
+            swim.member(named: $0.member.name) == nil && now.uptime - $0.since < configuration.swim.memory.nanoseconds
+        }
+        silent = forgotten + dead.map { SilentNode(member: $0, since: now.uptime - swim.silence(of: $0.name, at: now).nanoseconds) }
+        silent.sort { $0.member.name < $1.member.name }
     }
+
+    /// Whether a name is a member's, or was one's that is silent.
+    func isKnown(_ name: NodeName) -> Bool { swim.member(named: name) != nil || silent.contains { $0.member.name == name } }
 
     // MARK: Beginning
 
@@ -46,7 +66,8 @@ extension AgentCore {
     func isWhole(_ slot: Slot) -> Bool {
         let state = slots[Int(slot.rawValue)]
         guard state.doubt == nil, state.isSyncedReplica else { return state.isOwner && state.doubt == nil }
-        let nodes = swim.others.filter { $0.role == .node && $0.status != .left && !gone.contains($0.id) } + [swim.local]
+        let near = swim.others.filter { $0.role == .node && isReachable($0.id) } + [swim.local]
+        let nodes = near + silent.lazy.map(\.member).filter { member in !near.contains { $0.name == member.name } }
         return PlacementTable.holders(of: slot, among: nodes.map(PlacementCandidate.init(of:))).contains(id.name)
     }
 
@@ -76,7 +97,7 @@ extension AgentCore {
     /// Gives up on those who won't come back, and asks whether they will.
     mutating func lookAfterDoubts() {
         guard !doubtedSlots.isEmpty else { return }
-        var silent: Set<NodeName> = []
+        var missing: Set<NodeName> = []
         for slot in doubtedSlots.sorted() {
             guard let doubt = slots[Int(slot.rawValue)].doubt else { continue }
             let members = doubt.members.filter(mayHold)
@@ -86,14 +107,13 @@ extension AgentCore {
             }
             slots[Int(slot.rawValue)].doubt?.members = members
             guard slots[Int(slot.rawValue)].isOwner else { continue }
-            silent.formUnion(members.filter { !otherNames.contains($0) })
+            missing.formUnion(members.filter { !otherNames.contains($0) })
             plan(slot)
         }
         // Whether a silent one's process is gone is for its host to say.
-        for name in silent.sorted() {
-            guard let endpoint = swim.member(named: name)?.endpoint, dials.started[endpoint] == nil, dials.takeAllowance(at: now) else {
-                continue
-            }
+        for name in missing.sorted() {
+            let member = swim.member(named: name) ?? silent.first { $0.member.name == name }?.member
+            guard let endpoint = member?.endpoint, dials.started[endpoint] == nil, dials.takeAllowance(at: now) else { continue }
             dial(endpoint)
         }
     }
@@ -110,8 +130,8 @@ extension AgentCore {
     /// Whether a node may still give what it held: it is silent, or back and not asked.
     private func mayHold(_ name: NodeName) -> Bool {
         // This agent is asked by an owner before it is given a copy of its own.
-        guard name != id.name, let member = swim.member(named: name) else { return false }
-        return member.status != .left && !gone.contains(member.id)
+        guard name != id.name, isKnown(name) else { return false }
+        return swim.member(named: name).map { $0.status != .left && !gone.contains($0.id) } ?? true
     }
 
     /// A node has given what it holds of slots that were asked about in one round.

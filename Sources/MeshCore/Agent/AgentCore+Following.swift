@@ -305,7 +305,7 @@ extension AgentCore {
         for (name, recipient) in events.recipients.sorted(by: { $0.key < $1.key }) {
             guard let lostAt = recipient.lostAt, lostAt <= latest else { continue }
             loseEvents(for: name)
-            if swim.member(named: name) == nil { events.recipients[name] = nil }
+            if !isKnown(name) { events.recipients[name] = nil }
         }
         var isGapped = false
         for (name, followed) in events.followed {
@@ -315,7 +315,7 @@ extension AgentCore {
             guard isOver || lostAt <= latest else { continue }
             if !isOver { isGapped = true }
             events.followed[name]?.lostAt = nil
-            if swim.member(named: name) == nil { events.followed[name] = nil }
+            if !isKnown(name) { events.followed[name] = nil }
         }
         if isGapped { pushToClients(.gap) }
     }

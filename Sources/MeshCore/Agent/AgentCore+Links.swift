@@ -385,6 +385,7 @@ extension AgentCore {
             gone.insert(member.id)
             if member.status.isReachable { gossip(.linkDown(member.id, refused: true)) }
         }
+        silent.removeAll { $0.member.endpoint == endpoint }
         reachChanged()
     }
 

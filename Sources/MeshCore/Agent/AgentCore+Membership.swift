@@ -153,6 +153,7 @@ extension AgentCore {
         let nodes = swim.others.filter { $0.role == .node && isReachable($0.id) }
         otherNodes = nodes.map(\.id)
         guard configuration.role == .node else { return }
+        noteSilence()
         dialMissingPeers()
         // A silent peer's link may stand for long; what it was asked is asked elsewhere now.
         for (number, operation) in operations.sorted(by: { $0.key < $1.key }) {

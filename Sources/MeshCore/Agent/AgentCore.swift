@@ -58,6 +58,8 @@ public struct AgentCore: Sendable {
     }
     /// Theirs; looked up, never walked.
     private(set) var otherNames: Set<NodeName> = []
+    /// Nodes out of reach that may live, in the order of names; see `+Doubt`.
+    var silent: [SilentNode] = []
     var reachChangedAt = Int64.min / 2
     /// Somebody came within reach who is not among those yet: the next round of housekeeping sees to it, once for a whole burst.
     var reachIsStale = false
