@@ -34,6 +34,7 @@ extension AgentCore {
         }
         silent = forgotten + dead.map { SilentNode(member: $0, since: now.uptime - swim.silence(of: $0.name, at: now).nanoseconds) }
         silent.sort { $0.member.name < $1.member.name }
+        claimAlso(from: otherNames.intersection(former.map(\.member.name)))
     }
 
     /// Whether a name is a member's, or was one's that is silent.

@@ -117,6 +117,8 @@ extension AgentCore {
     /// At the end of a step: asks about all slots that it took over.
     mutating func sendInquiries() {
         while inquiries.hasUnsent {
+            // Whoever is back is asked too.
+            if reachIsStale { reachChanged() }
             let names = otherNodes.map(\.name)
             guard let round = inquiries.takeUnsent(asking: names) else { return }
             ask(names, aboutTakeover: round)
@@ -136,6 +138,7 @@ extension AgentCore {
         for (round, takeover) in inquiries.takeovers.sorted(by: { $0.key < $1.key }) where takeover.waiting.contains(name) {
             ask([name], aboutTakeover: round)
         }
+        claimAgain(from: name)
     }
 
     mutating func inquired(_ round: UInt64, by name: NodeName) {

@@ -181,8 +181,11 @@ extension AgentCore {
         // Who held it does no longer: others may have come by it since they were asked.
         if claim.waitsForGrant, claim.outstanding.isEmpty { claim = newClaim(waitsForGrant: false) }
         slots[index].claim = claim
+        guard claim.outstanding.isEmpty else { return }
         // Nobody has it, not even who is said to be owner. Everybody was asked, and has given what they hold.
-        if claim.outstanding.isEmpty { takeOver(slot, inquiring: false) }
+        guard reachIsStale else { return takeOver(slot, inquiring: false) }
+        // Somebody is back who was not asked yet.
+        plannedOn = nil
     }
 
     private mutating func newClaim(waitsForGrant: Bool) -> SlotState.Claim {
@@ -263,6 +266,25 @@ extension AgentCore {
     }
 
     // MARK: Claiming
+
+    /// Asks those who are back for what was claimed while they were away: they may hold it.
+    mutating func claimAlso(from names: Set<NodeName>) {
+        guard !names.isEmpty else { return }
+        for index in slots.indices where slots[index].claim?.waitsForGrant == false {
+            slots[index].claim?.outstanding.formUnion(names)
+            slots[index].claim?.askAgainAt = now.uptime
+            claimsDueAt = now.uptime
+        }
+    }
+
+    /// There is another link to `name`, who was asked over the last one or over none.
+    mutating func claimAgain(from name: NodeName) {
+        guard claimsDueAt < .max else { return }
+        let claimed = Slot.all.filter { slot in
+            slots[Int(slot.rawValue)].claim.map { !$0.waitsForGrant && $0.outstanding.contains(name) } ?? false
+        }
+        if !claimed.isEmpty { send(.claim(claimed), to: name) }
+    }
 
     /// Sends each claim that is due, one message a member.
     mutating func askForClaims() {

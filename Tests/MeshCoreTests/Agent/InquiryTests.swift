@@ -121,6 +121,39 @@ import Testing
         #expect(scene.count(read) == 1)
     }
 
+    /// Its answer may be the only one that counts, and it comes into the view a moment before it is within reach.
+    @Test func whoIsBackIsAskedBeforeASlotIsBegunAnew() throws {
+        var play = try Dialogue()
+        try play.join()
+        let third = MemberID(name: try NodeName("n3"), life: Life(rawValue: 1 << 41))
+        play.meets(third, over: Self.thirdLink, at: Dialogue.thirdEndpoint)
+        play.pass(.milliseconds(100))
+        let core = play.core
+        let slot = try #require(
+            Slot.all.first { core.table.ranking(of: $0).first == core.id.name && core.table.backup(of: $0) == third.name })
+        play.hears(.superseded([SlotTenure(slot: slot, tenure: Tenure(term: 8, owner: play.peer))]))
+        play.hears(
+            of: Member(id: play.peer, status: .dead, stage: .serving, endpoint: play.peerEndpoint), from: third, over: Self.thirdLink)
+        func isClaimed(over link: LinkID) -> Bool {
+            play.log.contains { if case .claim(let slots) = $0.message { $0.link == link && slots.contains(slot) } else { false } }
+        }
+        #expect(isClaimed(over: Self.thirdLink))
+        let life = Life(rawValue: play.peer.life.rawValue + 1)
+        let back = Member(
+            id: MemberID(name: play.peer.name, life: life), stage: .syncing, endpoint: play.peerEndpoint)
+        play.hears(of: back, from: third, over: Self.thirdLink)
+        play.hears(.claimAnswer(nothing: [slot], held: []), over: Self.thirdLink)
+        #expect(!play.core.slots[Int(slot.rawValue)].isOwner)
+        play.pass(.milliseconds(100))
+        #expect(!play.core.slots[Int(slot.rawValue)].isOwner)
+        play.log = []
+        play.hears(.renewed(life))
+        #expect(isClaimed(over: Dialogue.link))
+        play.hears(.claimAnswer(nothing: [slot], held: []))
+        #expect(play.core.slots[Int(slot.rawValue)].isOwner)
+        #expect(play.core.slots[Int(slot.rawValue)].doubt == nil)
+    }
+
     @Test func whoIsAskedGivesACopyThatIsNotWholeAndWhatItHadAsOwnerAndThenSaysSo() throws {
         var play = try Dialogue()
         try play.join()
