@@ -11,6 +11,8 @@ struct Operation: Sendable {
     var deadline: Int64
     /// The peer whose answer is awaited.
     var sentTo: NodeName?
+    /// Whether somebody was asked and never answered, and so may have done it.
+    var mayBeDone = false
     /// Forwards so far; a wheel of hints is slowed down by it.
     var hops = 0
     /// What its commit asks for.
@@ -26,6 +28,15 @@ struct Operation: Sendable {
         case move(SessionKey, UInt64)
         /// The walk of that number, which ends sessions.
         case walk(UInt64)
+    }
+}
+
+extension Operation {
+    /// Whether a result can be told as it is. That there is no such session says nothing of what another owner, on the other side of a cut perhaps, may
+    /// have made of the commit.
+    func isTold(_ result: OperationResult) -> Bool {
+        guard mayBeDone, body.commit != nil, case .client = requester, case .failed(let failure) = result else { return true }
+        return failure.code != .notFound
     }
 }
 
@@ -200,7 +211,8 @@ extension AgentCore {
 
     /// Puts an operation aside until something changes, or until the next round of housekeeping.
     mutating func park(_ number: UInt64) {
-        guard operations[number] != nil else { return }
+        guard let operation = operations[number] else { return }
+        if operation.sentTo != nil { operations[number]?.mayBeDone = true }
         operations[number]?.sentTo = nil
         parked.append(number)
     }
@@ -224,6 +236,7 @@ extension AgentCore {
 
     mutating func finish(_ number: UInt64, _ result: OperationResult) {
         guard let operation = operations.removeValue(forKey: number) else { return }
+        let result = operation.isTold(result) ? result : .failed(Self.mayBeDone)
         if !assents.isEmpty { assents[number] = nil }
         switch operation.requester {
         case .client(let request, let cookie):
@@ -264,6 +277,10 @@ extension AgentCore {
         case (.moved, _), (.elsewhere, _):
             .failure(ClientFailure(.unavailable, "the session is changing hands; try again"))
         }
+    }
+
+    private static var mayBeDone: ClientFailure {
+        ClientFailure(.unavailable, "the node that was asked first fell silent, and the next one knows of no such session; try again")
     }
 
     static var noSuchSession: ClientFailure {

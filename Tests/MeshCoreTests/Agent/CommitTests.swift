@@ -154,4 +154,28 @@ import Testing
             #expect(failure.code == .invalid)
         }
     }
+
+    /// Whoever was asked first may have made it, where the next one has yet to hear of that.
+    @Test func thatThereIsNoSessionIsNotToldOfACommitThatAnotherMayHaveMade() throws {
+        var play = try Dialogue()
+        try play.join()
+        let slot = try #require(Slot.all.first { play.core.table.primary(of: $0) == play.peer.name })
+        let key = try Dialogue.key(in: slot)
+        func forwarded() -> UInt64? {
+            play.said.lazy.compactMap { if case .forward(let id, .commit(key, _)) = $0 { id } else { nil } }.last
+        }
+        let missing = OperationResult.failed(AgentCore.noSuchSession)
+        let plain = play.ask(Dialogue.increment(key, 1))
+        play.hears(.answer(id: try #require(forwarded()), missing))
+        #expect(play.replies[plain] == .failure(AgentCore.noSuchSession))
+
+        let repeated = play.ask(Dialogue.increment(key, 2))
+        play.step(.linkDown(Dialogue.link))
+        let next = LinkID(rawValue: 7)
+        play.said = []
+        play.step(.linkUp(next, peer: play.peer, endpoint: play.peerEndpoint))
+        play.hears(.answer(id: try #require(forwarded()), missing), over: next)
+        guard case .failure(let failure) = play.replies[repeated] else { return #expect(Bool(false)) }
+        #expect(failure.code == .unavailable)
+    }
 }
