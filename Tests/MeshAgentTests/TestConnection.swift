@@ -174,22 +174,15 @@ func withListener<Result: Sendable>(
     return result
 }
 
-/// A port where nobody listens, nor can begin to meanwhile.
+/// A port where nobody listens, nor can begin to meanwhile: a client has it.
 func withPort<Result: Sendable>(_ body: @Sendable (Endpoint) async throws -> Result) async throws -> Result {
-    let descriptor = socket(AF_INET, Int32(SOCK_STREAM.rawValue), 0)
-    try #require(descriptor >= 0)
-    defer { close(descriptor) }
-    var address = sockaddr_in()
-    address.sin_family = sa_family_t(AF_INET)
-    inet_pton(AF_INET, "127.0.0.1", &address.sin_addr)
-    var length = socklen_t(MemoryLayout<sockaddr_in>.size)
-    let isBound = withUnsafeMutablePointer(to: &address) { pointer in
-        pointer.withMemoryRebound(to: sockaddr.self, capacity: 1) { address in
-            bind(descriptor, address, length) == 0 && getsockname(descriptor, address, &length) == 0
-        }
+    try await withListener { listener in
+        let client = try await ClientBootstrap(group: MultiThreadedEventLoopGroup.singleton)
+            .connect(host: listener.host, port: Int(listener.port)).get()
+        let result = try await body(.loopback(port: UInt16(client.localAddress?.port ?? 0)))
+        try? await client.close().get()
+        return result
     }
-    try #require(isBound)
-    return try await body(.loopback(port: UInt16(bigEndian: address.sin_port)))
 }
 
 /// A directory that is gone after `body`. Short, since a socket's path may have a hundred bytes only.

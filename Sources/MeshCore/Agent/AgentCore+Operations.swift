@@ -236,7 +236,11 @@ extension AgentCore {
 
     mutating func finish(_ number: UInt64, _ result: OperationResult) {
         guard let operation = operations.removeValue(forKey: number) else { return }
-        let result = operation.isTold(result) ? result : .failed(Self.mayBeDone)
+        var result = result
+        if !operation.isTold(result) {
+            counters.unavailableMoving += 1
+            result = .failed(Self.mayBeDone)
+        }
         if !assents.isEmpty { assents[number] = nil }
         switch operation.requester {
         case .client(let request, let cookie):
