@@ -126,6 +126,7 @@ extension AgentCore {
         let told = recipient.queue.prefix(SessionEvents.messageMax)
         guard send(.events(ticket: ticket, isGapped: recipient.isGapped, Array(told)), to: name) else { return }
         events.recipients[name]?.underWay = (ticket, told.count)
+        peers[name]?.askedAt = now.uptime
     }
 
     /// False when the ticket is of something else.

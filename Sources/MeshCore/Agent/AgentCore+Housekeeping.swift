@@ -89,6 +89,7 @@ extension AgentCore {
         forgetFormerPullers()
         lookForAbsence()
         lookAfterDoubts()
+        lookAfterAnswers()
         compareCopies()
         lookAfterLostRecipients()
         if housekeeping.sparesDueAt <= now.uptime, stage == .serving {

@@ -109,7 +109,7 @@ extension AgentCore {
         ask(names, afterPause: round)
     }
 
-    private mutating func ask(_ names: [NodeName], afterPause round: UInt64) {
+    mutating func ask(_ names: [NodeName], afterPause round: UInt64) {
         let owned = zip(Slot.all, slots).filter { $1.isOwner }.map { SlotTenure(slot: $0, tenure: $1.tenure) }
         send(.inquire(round: round, isTakeover: false, owned), to: names)
     }

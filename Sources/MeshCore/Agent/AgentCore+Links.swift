@@ -11,6 +11,8 @@ struct Peer: Sendable {
     var mayMissAnswers = false
     /// The greatest ticket of a change or a sync that came from it. What it says in order has a greater one.
     var lastTicket: UInt64 = 0
+    /// When it was last sent slots or events, or all that is under way was begun anew, in uptime nanoseconds.
+    var askedAt = Int64.min
 }
 
 /// A link that is up but not in use, because one side has yet to know in which life the other is. Membership and messages to channels, which
@@ -322,6 +324,7 @@ extension AgentCore {
 
     /// There is another link to be used than before.
     private mutating func linkInUse(_ name: NodeName) {
+        peers[name]?.askedAt = now.uptime
         send(.clock(now.wall), to: name)
         askAgain(name)
         guard configuration.role == .node else { return }
@@ -355,6 +358,22 @@ extension AgentCore {
             dial(endpoint)
         }
         retryParked()
+    }
+
+    /// How long an answer may take that a peer owes over a link that stands: longer than a link may stand that takes nothing.
+    private static let answerPatience: Duration = .seconds(5)
+
+    /// Begins anew what a peer has not answered for so long. It may have answered when this agent didn't listen: in a former life, or over a link that
+    /// was apart.
+    mutating func lookAfterAnswers() {
+        let latest = now.uptime - Self.answerPatience.nanoseconds
+        let late = Set(commits.values.lazy.filter { $0.sentAt <= latest }.flatMap(\.waiting).map(\.name))
+        for (name, peer) in peers.sorted(by: { $0.key < $1.key }) where peer.askedAt <= latest && !peer.links.isEmpty {
+            guard late.contains(name) || !peer.syncStream.finishing.isEmpty || events.recipients[name]?.underWay != nil else { continue }
+            linkLost(name)
+            linkInUse(name)
+        }
+        if let (round, names) = inquiries.afterPause { ask(names, afterPause: round) }
     }
 
     private mutating func forget(_ link: LinkID, of name: NodeName) {

@@ -136,6 +136,7 @@ extension AgentCore {
         counters.slotsSynced += UInt64(finished.count)
         counters.sessionsSynced += UInt64(chunks.reduce(0) { $0 + $1.sessions.count })
         send(.sync(ticket: ticket, chunks), to: name)
+        peers[name]?.askedAt = now.uptime
         return true
     }
 
