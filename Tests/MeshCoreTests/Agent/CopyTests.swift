@@ -64,6 +64,25 @@ import Testing
         }
     }
 
+    /// An answer may have come when nobody listened, in a former life say, and would be waited for for ever.
+    @Test func whatIsNotAnsweredForLongIsBegunAnew() throws {
+        var play = try Dialogue()
+        try play.join()
+        let key = try play.made()
+        _ = play.ask(Dialogue.increment(key, 1))
+        #expect(play.deltas().count == 1)
+        func syncs() -> Int {
+            play.said.count { if case .sync(_, let chunks) = $0 { chunks.contains { $0.slot.slot == key.slot } } else { false } }
+        }
+        play.pass(.seconds(4))
+        #expect(syncs() == 0 && play.core.status.underReplicatedSlots == 0)
+        play.pass(.seconds(2))
+        #expect(syncs() == 1 && play.core.status.underReplicatedSlots == 1)
+        play.acknowledgeSyncs()
+        for ticket in play.deltas() { play.hears(.ack(ticket: ticket)) }
+        #expect(play.core.commits.isEmpty && play.core.status.underReplicatedSlots == 0)
+    }
+
     @Test func theMemoryOfACopyThatIsReleasedIsGivenBackLittleByLittle() throws {
         var play = try Dialogue()
         try play.join()
