@@ -175,6 +175,38 @@ import Testing
         }
     }
 
+    @Test func aStrictCommitWhoseCopyACutTookIsNotMadeOnBothSides() throws {
+        for seed: UInt64 in 1...6 {
+            var play = try Play(seed: seed, "n1", "n2", "n3", "n4", "n5")
+            let session = try play.increment(try play.create(at: "n1"), at: "n1")
+            let present = play.world.ask(try NodeName("n1"), .read(session.key))
+            guard case .session(let snapshot?) = present, let backup = snapshot.backup else { throw Play.Unexpected(answer: present) }
+            let others = play.world.running.filter { $0 != snapshot.primary && $0 != backup }
+            let (fewer, more) = ([snapshot.primary, others[0]], [backup, others[1], others[2]])
+            func take(_ number: UInt64) -> ClientRequest {
+                .commit(
+                    SessionCommit(
+                        key: session.key, id: CommitID(upper: 4, lower: number), changes: [.set("taken", [UInt8(number)])],
+                        conditions: [.isAbsent("taken")], isStrict: true))
+            }
+            func isDone(_ answer: ClientResponse?) -> Bool { if case .committed = answer { true } else { false } }
+            func digest(_ world: World) -> UInt64? { world.copies(of: session.key).first { $0.isOwners }?.digest }
+            let before = digest(play.world)
+            let request = play.world.submit(take(1), to: snapshot.primary)
+            // Most have assented, and the copy is on its way.
+            let isMade = play.world.run(for: .seconds(1), lookingEvery: .microseconds(10), until: { digest($0) != before })
+            try #require(isMade)
+            play.world.partition(fewer, from: more)
+            play.world.run(for: .seconds(12))
+            var (isFirstDone, isSecondDone) = (isDone(play.world.takeResponse(request)), isDone(play.world.ask(more[1], take(2))))
+            play.world.heal()
+            try play.settle(within: .seconds(60))
+            if isDone(play.world.ask(fewer[0], take(1))) { isFirstDone = true }
+            if isDone(play.world.ask(more[1], take(2))) { isSecondDone = true }
+            #expect(isFirstDone != isSecondDone, "seed \(seed)")
+        }
+    }
+
     @Test func twoHalvesOfAMeshMakeNoStrictCommitAndWhoIsLeftByTheDeadDoes() throws {
         var play = try Play(seed: 33, "n1", "n2")
         let session = try play.create(at: "n1")

@@ -6,6 +6,11 @@
 // before: it was asked then too. When the sides meet, the one with such a commit must be owner, or the other could make it again before it is
 // handed over. So an owner that not everybody has answered raises its tenure first, above any that they may have come to without hearing of it:
 // whoever assents to a commit on the other side later is one of the majority that knows of this one.
+//
+// A cut may fall after that, and before every replica has the commit: one that hasn't takes over and knows nothing of it. So a commit that some
+// replica may miss counts only once those within reach, half of all at least, have assented again, to a tenure that was raised without the replica.
+// Nobody else is given it before: whoever had it would bring it along when the sides meet. Where they are fewer than half it waits, with what else is
+// committed in its slot, until then, and is taken back.
 
 extension AgentCore {
     /// Whether an operation on a slot of ours waits for a majority's word that this agent is its owner. It goes on by ``route(_:)``, or has failed.
@@ -28,9 +33,34 @@ extension AgentCore {
 
     private mutating func askForAssent(_ number: UInt64, in slot: Slot) {
         let tenure = slots[Int(slot.rawValue)].tenure
-        assents[number] = Assents(tenure: tenure, askedAt: now.uptime)
+        assents[number] = Assents(slot: slot, tenure: tenure, askedAt: now.uptime)
         let question = PeerMessage.inquire(round: number, isTakeover: false, [SlotTenure(slot: slot, tenure: tenure)])
         send(question, to: otherNodes.map(\.name))
+    }
+
+    /// Asks anew about those that were made and that a replica may miss.
+    mutating func askForAssentsAnew() {
+        let latest = now.uptime - Self.secondWayAfter.nanoseconds
+        let missed = commits.lazy.filter { !$0.value.isHeld && !$0.value.unheard.isEmpty && $0.value.sentAt <= latest }
+        for (ticket, slot) in missed.map({ ($0.key, $0.value.key.slot) }).sorted(by: { $0.0 < $1.0 }) {
+            guard assents[ticket].map({ now.uptime - $0.askedAt >= Self.claimInterval.nanoseconds }) ?? true else { continue }
+            askForAssent(ticket, in: slot)
+        }
+    }
+
+    /// Whether there is one in a slot that nobody else is given before.
+    func isToBeAssented(_ slot: Slot) -> Bool {
+        let latest = now.uptime - Self.secondWayAfter.nanoseconds
+        return slots[Int(slot.rawValue)].pending.contains { ticket in
+            commits[ticket].map { !$0.isHeld && !$0.unheard.isEmpty && $0.sentAt <= latest } ?? false
+        }
+    }
+
+    /// Whether a commit rests on a strict one that waits for that.
+    func waitsForAssent(_ ticket: UInt64, of key: SessionKey) -> Bool {
+        slots[Int(key.slot.rawValue)].pending.contains { earlier in
+            earlier < ticket && commits[earlier].map { $0.key == key && !$0.isHeld && !$0.unheard.isEmpty } ?? false
+        }
     }
 
     /// A node knows of no greater tenure, or has said so before.
@@ -46,17 +76,26 @@ extension AgentCore {
     }
 
     private mutating func goOnWithAssent(_ number: UInt64) {
-        guard let given = assents[number], let slot = operations[number]?.body.slot else { return }
+        guard let given = assents[number] else { return }
+        let slot = given.slot
         let absent = nodesPerhapsAlive
         let state = slots[Int(slot.rawValue)]
+        let count = 1 + given.names.count
+        // Of one that was made already half of all is enough: the others can make none.
         guard state.tenure == given.tenure, let ownership = state.ownership, mayAnswer(for: slot),
-            hasMajority(1 + given.names.count, absent: absent.count)
+            commits[number] == nil ? hasMajority(count, absent: absent.count) : isHalf(count, absent: absent.count)
         else { return }
         let missing = otherNames.union(absent).subtracting(given.names)
         if missing.isSubset(of: ownership.raisedWithout) {
             assents[number] = nil
-            operations[number]?.assent = given.tenure
-            route(number)
+            if commits[number] == nil {
+                operations[number]?.assent = given.tenure
+                route(number)
+            } else {
+                commits[number]?.unheard = []
+                plan(slot)
+                pumpSyncStreams()
+            }
         } else if missing.isDisjoint(with: otherNames) || now.uptime - given.askedAt >= Self.assentPatience.nanoseconds {
             raiseTenure(of: slot, without: missing)
         }
@@ -85,7 +124,7 @@ extension AgentCore {
         }
         ownership.raisedWithout = missing
         slots[index].ownership = ownership
-        for number in assents.keys.sorted() where operations[number]?.body.slot == slot { askForAssent(number, in: slot) }
+        for number in assents.keys.sorted() where assents[number]?.slot == slot { askForAssent(number, in: slot) }
         plan(slot)
         pumpSyncStreams()
     }
@@ -101,13 +140,14 @@ extension AgentCore {
 
     /// The slot changes hands: its new owner asks anew.
     mutating func abandonAssents(in slot: Slot) {
-        for number in assents.keys.sorted() where operations[number]?.body.slot == slot {
+        for number in assents.keys.sorted() where assents[number]?.slot == slot {
             assents[number] = nil
             park(number)
         }
     }
 
     private func hasMajority(_ count: Int, absent: Int) -> Bool { 2 * count > 1 + otherNodes.count + absent }
+    private func isHalf(_ count: Int, absent: Int) -> Bool { 2 * count >= 1 + otherNodes.count + absent }
 
     /// Nodes out of reach that may be alive, and may be the greater part: one counts until it left, its process is known to be gone, or it has been
     /// silent for as long as a session may idle.
@@ -122,6 +162,7 @@ extension AgentCore {
 
 /// Who has assented to a strict commit.
 struct Assents: Sendable {
+    let slot: Slot
     let tenure: Tenure
     /// In uptime nanoseconds.
     let askedAt: Int64

@@ -26,6 +26,10 @@ struct PendingCommit: Sendable {
     var isPromised = false
     /// Whether it is held as it should be, and shown to readers.
     var isHeld = false
+    /// Who last said that it has it.
+    var copiedBy: MemberID?
+    /// Of a strict one: replicas that may not have it. If one of them takes over out of reach, it may be made again there.
+    var unheard: [MemberID] = []
     /// Who gave it, and keeps it until it is held.
     var handIns: [HandIn] = []
 
@@ -90,6 +94,9 @@ extension AgentCore {
         var pending = PendingCommit(
             operations: number.map { [$0] } ?? [], key: key, commit: commit, delta: delta, former: former, result: counters,
             sentAt: now.uptime, waiting: waiting, copiesMax: copiesMax, event: event, isPromised: isPromised)
+        if let number, operations[number]?.body.commit?.isStrict ?? false {
+            pending.unheard = slots[index].ownership?.replicas.map(\.member) ?? []
+        }
         if let number, operations[number]?.acknowledgement == .local {
             pending.operations = []
             pending.isPromised = true
@@ -125,9 +132,17 @@ extension AgentCore {
         let index = Int(commit.key.slot.rawValue)
         let replicas = slots[index].ownership?.replicas ?? []
         commit.waiting.removeAll { waiting in waiting == member || !replicas.contains { $0.member == waiting } }
+        if let member {
+            commit.copiedBy = member
+            commit.unheard.removeAll { $0 == member }
+        }
+        let isCopied = member != nil || replicas.contains { $0.member == commit.copiedBy }
         var readers: [UInt64]?
-        if !commit.isHeld, member != nil || replicas.isEmpty {
+        var resting: [UInt64] = []
+        if !commit.isHeld, isCopied || replicas.isEmpty, commit.unheard.isEmpty, !waitsForAssent(ticket, of: commit.key) {
             commit.isHeld = true
+            if !assents.isEmpty { assents[ticket] = nil }
+            resting = slots[index].pending.filter { $0 > ticket && isUnheld($0, of: commit.key) && commits[$0]?.copiedBy != nil }
             if member != nil { counters.commitWaits.record(.nanoseconds(now.uptime - commit.sentAt)) }
             if !isPending(commit.key) {
                 readers = slots[index].update(commit.key) { entry in
@@ -135,7 +150,7 @@ extension AgentCore {
                     return entry.readers
                 }
             }
-            answer(commit, nodes: min(commit.copiesMax, member == nil ? 1 : 2))
+            answer(commit, nodes: min(commit.copiesMax, isCopied ? 2 : 1))
             if let event = commit.event { tellWhoFollows(event, of: commit.key) }
             commit.operations = []
             for handIn in commit.handIns { isHeld(handIn) }
@@ -144,7 +159,7 @@ extension AgentCore {
         if commit.waiting.isEmpty, commit.isHeld {
             slots[index].pending.removeAll { $0 == ticket }
         } else {
-            if commit.waiting.isEmpty { commit.waiting = replicate(commit.delta, of: commit.key, ticket: ticket) }
+            if commit.waiting.isEmpty, !isCopied { commit.waiting = replicate(commit.delta, of: commit.key, ticket: ticket) }
             commits[ticket] = commit
         }
         if let readers {
@@ -152,6 +167,7 @@ extension AgentCore {
             // By the front door: the slot may have changed hands, its owner be asking whether it still is that, or another commit be waiting.
             for reader in readers { route(reader) }
         }
+        for later in resting { settle(later) }
         if slots[index].pending.isEmpty { plan(commit.key.slot) }
     }
 
@@ -173,14 +189,14 @@ extension AgentCore {
     /// Sends what waits for a replica that says nothing to the next in rank as well.
     mutating func takeSecondWays() {
         let latest = now.uptime - Self.secondWayAfter.nanoseconds
-        let late = Set(commits.values.lazy.filter { !$0.isHeld && $0.sentAt <= latest }.map(\.key.slot))
+        let late = Set(commits.values.lazy.filter { !$0.isHeld && $0.copiedBy == nil && $0.sentAt <= latest }.map(\.key.slot))
         for slot in late.sorted() { takeSecondWay(slot) }
     }
 
     private mutating func takeSecondWay(_ slot: Slot) {
         let index = Int(slot.rawValue)
         guard let ownership = slots[index].ownership, !ownership.replicas.contains(where: { $0.progress == .aside }),
-            let next = nextInRank(slot, besides: ownership)
+            !isToBeAssented(slot), let next = nextInRank(slot, besides: ownership)
         else { return }
         slots[index].ownership?.replicas.append(.init(member: next, progress: .aside))
         counters.secondWays += 1

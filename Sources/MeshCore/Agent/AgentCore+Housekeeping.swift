@@ -69,6 +69,7 @@ extension AgentCore {
         if !apart.isEmpty { closeOldApart() }
         if configuration.role == .node {
             takeSecondWays()
+            askForAssentsAnew()
             goOnWithAssents()
             retryParked()
             flushMirror()

@@ -85,7 +85,8 @@ extension AgentCore {
     private mutating func planAsOwner(_ slot: Slot) {
         let index = Int(slot.rawValue)
         // What others hold is merged first: a sync would put this copy in the place of theirs.
-        guard let ownership = slots[index].ownership, ownership.inquiry == nil, !inquiresOfDoubted(slot) else { return }
+        guard let ownership = slots[index].ownership, ownership.inquiry == nil, !inquiresOfDoubted(slot), !isToBeAssented(slot)
+        else { return }
         if !isInLine(ownership, of: slot) { chooseReplicas(of: slot, besides: ownership) }
         for ticket in slots[index].pending { settle(ticket) }
         grantIfDue(slot)
