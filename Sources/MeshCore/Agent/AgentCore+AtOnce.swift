@@ -40,15 +40,14 @@ extension AgentCore {
     func readAtOnce(_ key: SessionKey, isOpened: Bool) -> SessionReading? {
         guard configuration.role == .node else { return nil }
         let index = Int(key.slot.rawValue)
-        guard mayAnswerAtAll, case .owner(let ownership) = slots[index].part, ownership.inquiry == nil, !isPending(key) else { return nil }
+        guard mayAnswerAtAll, case .owner(let ownership) = slots[index].part, ownership.inquiry == nil, !isPending(key),
+            let entry = slots[index].sessions[key], !entry.state.isDestroyed
+        else { return nil }
         let wall = wall
-        return slots[index].read(key) { entry in
-            guard !entry.state.isDestroyed else { return nil }
-            let terms = entry.state.terms
-            if isOpened, entry.state.isTouched(by: wall, policy: configuration.expiry, terms: terms) { return nil }
-            let reading = reading(of: entry.state, terms, key, backup: ownership.backup)
-            return reading.head.expiresAt > wall ? reading : nil
-        } ?? nil
+        let terms = entry.state.terms
+        if isOpened, entry.state.isTouched(by: wall, policy: configuration.expiry, terms: terms) { return nil }
+        let reading = reading(of: entry.state, terms, key, backup: ownership.backup)
+        return reading.head.expiresAt > wall ? reading : nil
     }
 
     func reading(of state: SessionState, _ terms: SessionState.Terms, _ key: SessionKey, backup: NodeName?) -> SessionReading {

@@ -303,7 +303,7 @@ extension AgentCore {
         case .create(let key, let commit, let state): create(number, key, commit, state)
         case .open(let key), .read(let key), .move(let key, _, _, _), .commit(let key, _), .destroy(let key, _):
             let wall = wall
-            if let isOver = slots[Int(key.slot.rawValue)].read(key, { mayForget($0.state, wall: wall) }) {
+            if let isOver = slots[Int(key.slot.rawValue)].sessions[key].map({ mayForget($0.state, wall: wall) }) {
                 if !isOver { return execute(number, body, on: key) }
                 expire(key)
             }

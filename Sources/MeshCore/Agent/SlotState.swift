@@ -89,12 +89,6 @@ struct SlotState: Sendable {
         set { if let newValue { part = .owner(newValue) } }
     }
 
-    /// Reads an entry where it lies: a copy of it would be a reference more to each of its parts. Nil when there is none.
-    func read<Result>(_ key: SessionKey, _ body: (SessionEntry) -> Result) -> Result? {
-        guard let index = sessions.index(forKey: key) else { return nil }
-        return body(sessions.values[index])
-    }
-
     /// Changes an entry where it lies: by the subscript it would be copied out and in again. Nil when there is none.
     @discardableResult
     mutating func update<Result, Failure>(
