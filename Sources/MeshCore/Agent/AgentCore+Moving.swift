@@ -59,6 +59,12 @@ extension AgentCore {
         guard let move = moves[key], !move.isMaking, let entry = slots[Int(key.slot.rawValue)].sessions[key], !isPending(key) else {
             return
         }
+        guard !entry.state.isDestroyed else {
+            // The other side of a cut had ended it: what is made of it now would be born ended.
+            moves[key] = nil
+            for number in [move.number] + move.behind { route(number) }
+            return
+        }
         moves[key]?.isMaking = true
         moves[key]?.taken = entry.state
         var state = entry.state

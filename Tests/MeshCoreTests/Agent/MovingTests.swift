@@ -53,6 +53,26 @@ import Testing
         #expect(play.said.contains(.ack(ticket: 90)))
     }
 
+    @Test func aSessionThatTheOtherSideOfACutHadMovedIsNotMovedAgain() throws {
+        var play = try Dialogue()
+        try play.join()
+        let key = try play.made()
+        _ = play.ask(Dialogue.increment(key, 1))
+        let pending = play.deltas()
+        // It waits for the commit before it; meanwhile the other side hands in what it made of the same request.
+        _ = play.ask(Self.login(key))
+        guard case .commit(let login) = Self.login(key) else { return #expect(Bool(false)) }
+        let slot = try #require(Slot.all.first { play.core.table.primary(of: $0) == play.peer.name })
+        let there = try Dialogue.key(in: slot)
+        var other = try #require(play.core.slots[Int(key.slot.rawValue)].sessions[key]?.state)
+        _ = other.end(.init(commit: login.id, to: there, draw: 5), wall: play.now.wall)
+        play.hears(.push(ticket: 90, [SyncedSession(key: key, mirrored: .zero, state: other)]))
+        for ticket in pending { play.hears(.ack(ticket: ticket)) }
+        for _ in 0..<3 { for ticket in play.deltas() { play.hears(.ack(ticket: ticket)) } }
+        #expect(play.core.status.sessions == 1, "no other was made, which would have been born ended")
+        #expect(play.said.contains { if case .forward(_, .commit(there, _)) = $0 { true } else { false } })
+    }
+
     @Test func whatIsSupersededHalfWayIsAskedOfTheNewOwnerAndTheOldIdStaysGood() throws {
         var play = try Dialogue()
         try play.join()
