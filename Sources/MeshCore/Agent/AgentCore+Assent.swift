@@ -40,8 +40,7 @@ extension AgentCore {
 
     /// Asks anew about those that were made and that a replica may miss.
     mutating func askForAssentsAnew() {
-        let latest = now.uptime - Self.secondWayAfter.nanoseconds
-        let missed = commits.lazy.filter { !$0.value.isHeld && !$0.value.unheard.isEmpty && $0.value.sentAt <= latest }
+        let missed = commits.filter { $0.value.isMissed && isLate($0.value) }
         for (ticket, slot) in missed.map({ ($0.key, $0.value.key.slot) }).sorted(by: { $0.0 < $1.0 }) {
             guard assents[ticket].map({ now.uptime - $0.askedAt >= Self.claimInterval.nanoseconds }) ?? true else { continue }
             askForAssent(ticket, in: slot)
@@ -50,16 +49,13 @@ extension AgentCore {
 
     /// Whether there is one in a slot that nobody else is given before.
     func isToBeAssented(_ slot: Slot) -> Bool {
-        let latest = now.uptime - Self.secondWayAfter.nanoseconds
-        return slots[Int(slot.rawValue)].pending.contains { ticket in
-            commits[ticket].map { !$0.isHeld && !$0.unheard.isEmpty && $0.sentAt <= latest } ?? false
-        }
+        slots[Int(slot.rawValue)].pending.contains { ticket in commits[ticket].map { $0.isMissed && isLate($0) } ?? false }
     }
 
     /// Whether a commit rests on a strict one that waits for that.
     func waitsForAssent(_ ticket: UInt64, of key: SessionKey) -> Bool {
         slots[Int(key.slot.rawValue)].pending.contains { earlier in
-            earlier < ticket && commits[earlier].map { $0.key == key && !$0.isHeld && !$0.unheard.isEmpty } ?? false
+            earlier < ticket && commits[earlier].map { $0.key == key && $0.isMissed } ?? false
         }
     }
 

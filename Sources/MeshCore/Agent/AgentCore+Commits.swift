@@ -33,6 +33,9 @@ struct PendingCommit: Sendable {
     /// Who gave it, and keeps it until it is held.
     var handIns: [HandIn] = []
 
+    /// Whether it is a strict one that does not count yet, because some replica may miss it.
+    var isMissed: Bool { !isHeld && !unheard.isEmpty }
+
     /// What there was of the session before.
     enum Former {
         case none
@@ -188,10 +191,12 @@ extension AgentCore {
 
     /// Sends what waits for a replica that says nothing to the next in rank as well.
     mutating func takeSecondWays() {
-        let latest = now.uptime - Self.secondWayAfter.nanoseconds
-        let late = Set(commits.values.lazy.filter { !$0.isHeld && $0.copiedBy == nil && $0.sentAt <= latest }.map(\.key.slot))
+        let late = Set(commits.values.filter { !$0.isHeld && $0.copiedBy == nil && isLate($0) }.map(\.key.slot))
         for slot in late.sorted() { takeSecondWay(slot) }
     }
+
+    /// Whether a replica could have said long ago that it has it.
+    func isLate(_ commit: PendingCommit) -> Bool { commit.sentAt <= now.uptime - Self.secondWayAfter.nanoseconds }
 
     private mutating func takeSecondWay(_ slot: Slot) {
         let index = Int(slot.rawValue)

@@ -547,26 +547,6 @@ extension AgentCore {
         clear(released.slot)
     }
 
-    // MARK: Discarding
-
-    /// How many sessions' memory is given back at once: a fraction of a millisecond's work. To free those of a thousand slots would take as long as
-    /// thousands of requests.
-    private static let discardedAtOnce = 512
-    private static let discardPause: Duration = .milliseconds(2)
-
-    /// Has the memory of sessions that are not held here any more given back little by little.
-    private mutating func discard(_ sessions: [SessionKey: SessionEntry]) {
-        guard !sessions.isEmpty else { return }
-        if discarded.isEmpty { directives.append(.timer(.discard, after: Self.discardPause)) }
-        discarded.append(sessions)
-    }
-
-    mutating func goOnDiscarding() {
-        var count = 0
-        while count < Self.discardedAtOnce, let sessions = discarded.popLast() { count += sessions.count }
-        if !discarded.isEmpty { directives.append(.timer(.discard, after: Self.discardPause)) }
-    }
-
     /// A copy of a slot that this agent does not rank for is left over when its owner died before releasing it. Rank 0 is told, and says who is
     /// owner now, or that the copy is not needed.
     /// - Returns: whether there are any.
@@ -602,6 +582,26 @@ extension AgentCore {
         }
         if !greater.isEmpty { send(.superseded(greater), to: name) }
         if !released.isEmpty { send(.release(released), to: name) }
+    }
+
+    // MARK: Discarding
+
+    /// How many sessions' memory is given back at once: a fraction of a millisecond's work. To free those of a thousand slots would take as long as
+    /// thousands of requests.
+    private static let discardedAtOnce = 512
+    private static let discardPause: Duration = .milliseconds(2)
+
+    /// Has the memory of sessions that are not held here any more given back little by little; at once where too many wait for that.
+    private mutating func discard(_ sessions: [SessionKey: SessionEntry]) {
+        guard !sessions.isEmpty, discarded.count < Slot.count else { return }
+        if discarded.isEmpty { directives.append(.timer(.discard, after: Self.discardPause)) }
+        discarded.append(sessions)
+    }
+
+    mutating func goOnDiscarding() {
+        var count = 0
+        while count < Self.discardedAtOnce, let sessions = discarded.popLast() { count += sessions.count }
+        if !discarded.isEmpty { directives.append(.timer(.discard, after: Self.discardPause)) }
     }
 
     // MARK: Joining

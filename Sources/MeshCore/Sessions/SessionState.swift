@@ -295,7 +295,7 @@ public struct SessionState: Hashable, Sendable {
         if !isNew, !isChanged(by: commit) { return .unchanged }
         var former = self
         former.commits = []
-        return .applied(try apply(commit, life: life, wall: wall), former: former)
+        return .applied(try make(commit, life: life, wall: wall), former: former)
     }
 
     /// The values of the counters and maxima that the commit changes.
@@ -314,6 +314,11 @@ public struct SessionState: Hashable, Sendable {
     /// - Throws: ``ClientFailure`` `invalid`, and nothing is changed, when a limit would be broken.
     public mutating func apply(_ commit: SessionCommit, life: Life, wall: Int64) throws(ClientFailure) -> SessionState {
         try Self.check(commit)
+        return try make(commit, life: life, wall: wall)
+    }
+
+    /// Applies what was checked.
+    private mutating func make(_ commit: SessionCommit, life: Life, wall: Int64) throws(ClientFailure) -> SessionState {
         let version = Version(stamp: Stamp(after: latest, wall: wall), life: life)
         let former = fields
         var touched: [String] = []
