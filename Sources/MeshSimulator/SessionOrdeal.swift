@@ -218,7 +218,7 @@ public struct SessionOrdeal: Sendable {
         }
     }
 
-    /// Everything under way is answered, copies have met, and all is read once more.
+    /// Everything under way is answered, copies have met, all is read once more, and who follows is told what became of it.
     private mutating func rest() {
         workload.stop()
         let end = world.uptime + Self.answerPatience
@@ -231,9 +231,12 @@ public struct SessionOrdeal: Sendable {
         submit(workload.readAll(at: now, of: world.running))
         let last = world.uptime + Self.answerPatience
         while !workload.isIdle, world.uptime < last { pass(until: world.uptime + Self.step) }
+        pass(until: world.uptime + Self.eventPatience)
     }
 
     private static let answerPatience = Duration.seconds(60).nanoseconds
+    /// Those reads make owners notice that sessions expired, of which who follows is told later than who asks.
+    private static let eventPatience = Duration.seconds(10).nanoseconds
     /// Long enough for former ids to have lost their grace.
     private static let quiet = Duration.seconds(25).nanoseconds
 }

@@ -3,14 +3,16 @@ import Testing
 
 /// The simulator as an operator runs it.
 @Suite(.serialized) struct SimulationTests {
-    @Test func twoHundredSeedsKeepEveryPromise() throws {
-        let simulation = try Program(Program.path(of: "sessionmesh"), ["simulate", "--seeds", "1...200", "--nodes", "5", "--loss", "0.2"])
+    @Test(arguments: [("1...200", []), ("1...50", ["--faults", "cut"]), ("1...50", ["--faults", "split"])])
+    func allSeedsKeepEveryPromise(seeds: String, faults: [String]) throws {
+        let simulation = try Program(
+            Program.path(of: "sessionmesh"), ["simulate", "--seeds", seeds, "--nodes", "5", "--loss", "0.2"] + faults)
         defer { simulation.signal(SIGKILL) }
-        try eventually("200 seeds", within: 600) { simulation.exitCode != nil }
+        try eventually("\(seeds) of \(faults)", within: 600) { simulation.exitCode != nil }
         print("seeds: \(simulation.lines.last ?? "")")
         let broken = simulation.lines.filter { !$0.hasSuffix("all promises held") }
         #expect(simulation.exitCode == 0, "\(broken.prefix(20))")
-        #expect(simulation.lines.count >= 200)
+        #expect(simulation.lines.count >= (faults.isEmpty ? 200 : 50))
     }
 
     @Test func theSameSeedGivesTheSameTraceInTwoProcesses() throws {
