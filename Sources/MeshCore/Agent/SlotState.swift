@@ -1,13 +1,16 @@
 /// What this agent holds of one slot, and in which part.
 struct SlotState: Sendable {
-    /// The greatest tenure heard of.
-    var tenure = Tenure.none
+    // What every request looks at lies together.
+
     var part = Part.none
     var sessions: [SessionKey: SessionEntry] = [:] { didSet { keptDigest = nil } }
-    /// Of the sessions as they are, once it was asked for; see `+AntiEntropy`.
-    var keptDigest: UInt64?
     /// Commits of this slot that some replica has not confirmed, oldest first.
     var pending: [UInt64] = []
+    /// The greatest tenure heard of.
+    var tenure = Tenure.none
+
+    /// Of the sessions as they are, once it was asked for; see `+AntiEntropy`.
+    var keptDigest: UInt64?
     /// Set while this agent has rank 0 and looks for who has the sessions.
     var claim: Claim?
     /// What a former ownership left here, until the present owner is known to have it.

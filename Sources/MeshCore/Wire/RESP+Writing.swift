@@ -71,12 +71,14 @@ struct RESPWriter {
 
     mutating func add(text: some StringProtocol) { add(bulk: text.utf8) }
 
-    /// A constant bulk string: the key of an entry in a reply's map.
+    /// A constant bulk string: the key of an entry in a reply's map. Inlined, as is all that it calls, so that it is one constant of the program.
+    @inline(__always)
     mutating func add(word: StaticString) {
         add(atMost: word.utf8CodeUnitCount + Self.lineMax + 2) { Self.write(word: word, at: &$0) }
     }
 
     /// An entry of a map: its key, and a number.
+    @inline(__always)
     mutating func add(_ word: StaticString, integer value: some FixedWidthInteger) {
         add(atMost: word.utf8CodeUnitCount + 2 * Self.lineMax + 2) { place in
             Self.write(word: word, at: &place)
@@ -123,11 +125,13 @@ struct RESPWriter {
         place += 1
     }
 
+    @inline(__always)
     private static func write(_ literal: StaticString, at place: inout UnsafeMutablePointer<UInt8>) {
         place.update(from: literal.utf8Start, count: literal.utf8CodeUnitCount)
         place += literal.utf8CodeUnitCount
     }
 
+    @inline(__always)
     private static func write(word: StaticString, at place: inout UnsafeMutablePointer<UInt8>) {
         write("$", word.utf8CodeUnitCount, at: &place)
         write(word, at: &place)
