@@ -16,8 +16,6 @@ public struct AgentShellConfiguration: Sendable {
     public var clientToken: String?
     /// Where `/metrics`, `/healthz` and the rest are served.
     public var admin: ListenAddress?
-    /// After how long a graceful shutdown ends whatever the core says. Default 35 seconds, five more than the core takes for the hand-off by itself.
-    public var leaveTimeout: Duration
     /// A directory in which the agent keeps, under its name, whom it knew, and finds the mesh again by them when no seed leads to anybody. Nil
     /// keeps nothing.
     public var dataDirectory: String?
@@ -31,6 +29,8 @@ public struct AgentShellConfiguration: Sendable {
     /// sends the slots anew when it is back. A test has less patience.
     var linkPendingBytesMax = 64 << 20
 
+    /// After how long a graceful shutdown ends whatever the core says.
+    var leaveTimeout: Duration = .seconds(35)
     /// Between two lookups of a seed.
     var seedInterval: Duration = .seconds(10)
     var seedLookup = SeedLookup()
@@ -40,7 +40,7 @@ public struct AgentShellConfiguration: Sendable {
 
     public init(
         bind: Endpoint, advertise: Endpoint? = nil, seeds: [SeedAddress] = [], label: String = "sessionmesh", client: ListenAddress? = nil,
-        clientToken: String? = nil, admin: ListenAddress? = nil, leaveTimeout: Duration = .seconds(35), dataDirectory: String? = nil
+        clientToken: String? = nil, admin: ListenAddress? = nil, dataDirectory: String? = nil
     ) {
         self.bind = bind
         self.advertise = advertise
@@ -49,7 +49,6 @@ public struct AgentShellConfiguration: Sendable {
         self.client = client
         self.clientToken = clientToken
         self.admin = admin
-        self.leaveTimeout = leaveTimeout
         self.dataDirectory = dataDirectory
     }
 }

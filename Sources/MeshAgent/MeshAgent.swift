@@ -73,6 +73,8 @@ public final class MeshAgent: Service {
         var configuration = configuration
         configuration.seeds += agent.seeds.map { .endpoint($0) }
         configuration.seedInterval = agent.swim.seedInterval
+        // The core ends its hand-off by itself, and says goodbye then.
+        configuration.leaveTimeout = agent.drainTimeout + .seconds(5)
         configuration.snapshot = configuration.dataDirectory.map {
             SnapshotFile(path: "\($0)/\(agent.name).snapshot", label: configuration.label)
         }

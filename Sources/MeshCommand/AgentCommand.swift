@@ -95,8 +95,7 @@ struct AgentCommand: AsyncParsableCommand {
             configuration: AgentShellConfiguration(
                 bind: bind, advertise: advertise, seeds: member.seed, label: label,
                 client: client ?? .unix(directory.clientSocket(of: name.description)), clientToken: try clientTokenFile.map(TokenFile.read),
-                admin: member.admin ?? .unix(directory.adminSocket(of: name.description)), leaveTimeout: drainTimeout + .seconds(5),
-                dataDirectory: try member.dataDirectory()),
+                admin: member.admin ?? .unix(directory.adminSocket(of: name.description)), dataDirectory: try member.dataDirectory()),
             agent: AgentConfiguration(
                 name: name, endpoint: bind, role: role == .node ? .node : .balancer, label: label,
                 tags: Dictionary(uniqueKeysWithValues: tag.map { ($0.name, $0.value) }), weight: weight, mirrors: mirror != nil,

@@ -1,6 +1,7 @@
-import MeshAgent
 import MeshCore
 import Testing
+
+@testable import MeshAgent
 
 @Suite(.timeLimit(.minutes(1))) struct LifecycleTests {
     @Test func startComesFirstAndOnce() async throws {

@@ -140,24 +140,15 @@ extension AgentCore {
             commit.unheard.removeAll { $0 == member }
         }
         let isCopied = member != nil || replicas.contains { $0.member == commit.copiedBy }
+        let mayBeHeld = (isCopied || replicas.isEmpty) && commit.unheard.isEmpty
+        let becomesHeld = !commit.isHeld && mayBeHeld && !waitsForAssent(ticket, of: commit.key)
+        // Before it is answered, which may begin something else.
+        let later = becomesHeld ? copied(after: ticket, of: commit.key) : []
         var readers: [UInt64]?
-        var resting: [UInt64] = []
-        if !commit.isHeld, isCopied || replicas.isEmpty, commit.unheard.isEmpty, !waitsForAssent(ticket, of: commit.key) {
-            commit.isHeld = true
-            if !assents.isEmpty { assents[ticket] = nil }
-            resting = slots[index].pending.filter { $0 > ticket && isUnheld($0, of: commit.key) && commits[$0]?.copiedBy != nil }
+        if becomesHeld {
             if member != nil { counters.commitWaits.record(.nanoseconds(now.uptime - commit.sentAt)) }
-            if !isPending(commit.key) {
-                readers = slots[index].update(commit.key) { entry in
-                    defer { entry.readers = [] }
-                    return entry.readers
-                }
-            }
-            answer(commit, nodes: min(commit.copiesMax, isCopied ? 2 : 1))
-            if let event = commit.event { tellWhoFollows(event, of: commit.key) }
-            commit.operations = []
-            for handIn in commit.handIns { isHeld(handIn) }
-            commit.handIns = []
+            if !isPending(commit.key) { readers = takeReaders(of: commit.key) }
+            tellHeld(&commit, ticket, nodes: min(commit.copiesMax, isCopied ? 2 : 1))
         }
         if commit.waiting.isEmpty, commit.isHeld {
             slots[index].pending.removeAll { $0 == ticket }
@@ -170,8 +161,31 @@ extension AgentCore {
             // By the front door: the slot may have changed hands, its owner be asking whether it still is that, or another commit be waiting.
             for reader in readers { route(reader) }
         }
-        for later in resting { settle(later) }
+        for ticket in later { settle(ticket) }
         if slots[index].pending.isEmpty { plan(commit.key.slot) }
+    }
+
+    /// Commits of a session that wait for nothing but one before them.
+    private func copied(after ticket: UInt64, of key: SessionKey) -> [UInt64] {
+        slots[Int(key.slot.rawValue)].pending.filter { $0 > ticket && isUnheld($0, of: key) && commits[$0]?.copiedBy != nil }
+    }
+
+    private mutating func takeReaders(of key: SessionKey) -> [UInt64]? {
+        slots[Int(key.slot.rawValue)].update(key) { entry in
+            defer { entry.readers = [] }
+            return entry.readers
+        }
+    }
+
+    /// Tells everybody who waits for a commit that it is held.
+    private mutating func tellHeld(_ commit: inout PendingCommit, _ ticket: UInt64, nodes: UInt8) {
+        commit.isHeld = true
+        if !assents.isEmpty { assents[ticket] = nil }
+        answer(commit, nodes: nodes)
+        if let event = commit.event { tellWhoFollows(event, of: commit.key) }
+        commit.operations = []
+        for handIn in commit.handIns { isHeld(handIn) }
+        commit.handIns = []
     }
 
     private mutating func answer(_ commit: PendingCommit, nodes: UInt8) {

@@ -309,7 +309,7 @@ extension AgentCore {
     private mutating func endApart(_ link: LinkID) -> LinkApart? {
         guard let other = apart.removeValue(forKey: link) else { return nil }
         if case .welcome = other.wait {
-            if peers[other.id.name] == nil { missedLinks.insert(other.id.name) }
+            if peers[other.id.name] == nil { missedLinks = missedLinks.filter(isKnown).union([other.id.name]) }
             peers[other.id.name]?.mayMissAnswers = true
         }
         return other
