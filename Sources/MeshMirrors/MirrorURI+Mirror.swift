@@ -6,9 +6,9 @@ extension MirrorURI {
     /// - Throws: ``Invalid`` when this build was made without the store's package trait.
     public func makeMirror(logger: Logger) throws(Invalid) -> any MeshCore.Mirror {
         switch store {
-        case .redis:
+        case .redis(let address):
             #if Redis
-                return RedisMirror(RedisMirror.Configuration(uri: self), logger: logger)
+                return RedisMirror(RedisMirror.Configuration(address: address), logger: logger)
             #else
                 throw Invalid("this build has no Redis; build it with the package trait Redis")
             #endif

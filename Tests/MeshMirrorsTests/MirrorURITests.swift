@@ -21,8 +21,8 @@ import Testing
     }
 
     @Test func escapesAreTakenOut() throws {
-        let uri = try MirrorURI("redis://ann%3a:p%40%2f%25%C3%A9@cache")
-        #expect(uri.user == "ann:" && uri.password?.text == "p@/%é")
+        let address = try RedisAddress(uri: "redis://ann%3a:p%40%2f%25%C3%A9@cache")
+        #expect(address.user == "ann:" && address.password?.text == "p@/%é")
     }
 
     @Test(arguments: [
@@ -54,12 +54,22 @@ import Testing
 
     @Test func noPrintingOrDumpingShowsThePassword() throws {
         let uri = try MirrorURI("redis://ann:hunter2@host")
+        let address = try RedisAddress(uri: "redis://ann:hunter2@host")
         var dumped = ""
         dump(uri, to: &dumped)
         for text in [
-            "\(uri)", String(reflecting: uri), String(describing: Optional(uri)), "\([uri])", dumped, "\(String(reflecting: uri.password))",
+            "\(uri)", String(reflecting: uri), String(describing: Optional(uri)), "\([uri])", dumped,
+            "\(String(reflecting: address.password))",
         ] {
             #expect(!text.contains("hunter2"), "\(text)")
         }
+    }
+}
+
+extension RedisAddress {
+    /// That of a whole URI.
+    init(uri: String) throws {
+        guard case .redis(let address) = try MirrorURI(uri).store else { throw ServerFailure(description: "\(uri) is no redis") }
+        self = address
     }
 }

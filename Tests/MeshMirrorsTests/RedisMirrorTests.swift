@@ -24,8 +24,8 @@
         }
 
         @Test func aServerThatIsNotThereIsNamedInTheErrorAndCostsNoWaiting() async throws {
-            let port = try RedisServer.freePort()
-            var configuration = RedisMirror.Configuration(uri: try MirrorURI("redis://127.0.0.1:\(port)"))
+            let port = try ServerProcess.freePort()
+            var configuration = RedisMirror.Configuration(address: try RedisAddress(uri: "redis://127.0.0.1:\(port)"))
             configuration.commandTimeout = .seconds(30)
             let mirror = RedisMirror(configuration, logger: .quiet)
             try await running(mirror) { mirror in
@@ -114,7 +114,7 @@
                 try await running(try server.mirror(try server.configuration())) { mirror in
                     try await mirror.merge([Self.record])
                     // Of a master that never answers: it keeps its data and takes no writes.
-                    try server.raw().command("REPLICAOF", "127.0.0.1", "\(RedisServer.freePort())")
+                    try server.raw().command("REPLICAOF", "127.0.0.1", "\(ServerProcess.freePort())")
                     let change = MirrorRecord(key: Self.record.key, entries: [.entry("a", 9)], expiresAt: later)
                     let error = await errorOf { try await mirror.merge([change]) }
                     #expect(error?.code == .refused && error?.description.contains("replica") == true, "\(String(describing: error))")

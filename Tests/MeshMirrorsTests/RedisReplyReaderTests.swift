@@ -8,7 +8,7 @@
     @Suite struct RedisReplyReaderTests {
         /// All replies in `bytes`, fed in pieces of `size`.
         private func replies(_ bytes: [UInt8], inPiecesOf size: Int) throws -> [RedisReply] {
-            guard var reader = RedisReplyReader() else { throw RedisServer.Failure(description: "no reader") }
+            guard var reader = RedisReplyReader() else { throw ServerFailure(description: "no reader") }
             var replies: [RedisReply] = []
             for start in stride(from: 0, to: bytes.count, by: size) {
                 try reader.feed(ByteBuffer(bytes: bytes[start..<min(start + size, bytes.count)]))

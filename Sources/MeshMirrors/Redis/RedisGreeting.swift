@@ -10,30 +10,30 @@
         }
 
         private let steps: [Step]
-        private let uri: MirrorURI
+        private let address: RedisAddress
         /// Nil when there was no memory for it.
         let request: ByteBuffer?
 
         var commands: Int { steps.count }
 
-        init(_ uri: MirrorURI) {
-            self.uri = uri
-            steps = (uri.password == nil ? [] : [.login]) + (uri.database == 0 ? [] : [.choice]) + [.ping]
+        init(_ address: RedisAddress) {
+            self.address = address
+            steps = (address.password == nil ? [] : [.login]) + (address.database == 0 ? [] : [.choice]) + [.ping]
             var buffer = ByteBuffer()
-            let isWhole = steps.map { Self.command($0, uri).write(to: &buffer) }.allSatisfy { $0 }
+            let isWhole = steps.map { Self.command($0, address).write(to: &buffer) }.allSatisfy { $0 }
             request = isWhole ? buffer : nil
         }
 
-        private static func command(_ step: Step, _ uri: MirrorURI) -> RedisCommand {
+        private static func command(_ step: Step, _ address: RedisAddress) -> RedisCommand {
             switch step {
             case .login:
                 var command = RedisCommand("AUTH")
-                if let user = uri.user { command.append(user.utf8) }
-                command.append((uri.password?.text ?? "").utf8)
+                if let user = address.user { command.append(user.utf8) }
+                command.append((address.password?.text ?? "").utf8)
                 return command
             case .choice:
                 var command = RedisCommand("SELECT")
-                command.append(String(uri.database).utf8)
+                command.append(String(address.database).utf8)
                 return command
             case .ping: return RedisCommand("PING")
             }
@@ -48,7 +48,7 @@
                 case (.login, .refused):
                     // Only the first word of the reply: the rest of a refused AUTH may repeat what was sent.
                     return MirrorError(.refused, "redis refused the user or password of the mirror URI (\(error.word)); correct them there")
-                case (.choice, .refused): return MirrorError(.refused, "redis refused database \(uri.database): \(error.words)")
+                case (.choice, .refused): return MirrorError(.refused, "redis refused database \(address.database): \(error.words)")
                 case (.ping, .refused) where error.word == "NOAUTH":
                     return MirrorError(.refused, "redis wants a password; write it into the mirror URI: user:password@ before the host")
                 default: return MirrorError(error.code, "redis answered: \(error.words)")

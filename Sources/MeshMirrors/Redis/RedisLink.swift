@@ -22,7 +22,7 @@
             self.eventLoop = eventLoop
             self.configuration = configuration
             self.logger = logger
-            greeting = RedisGreeting(configuration.uri)
+            greeting = RedisGreeting(configuration.address)
         }
 
         var hasServed: Bool { pipeline.hasServed }
@@ -36,7 +36,7 @@
         func stopped() { perform(pipeline.stopped()) }
 
         func failedToConnect(_ error: MirrorError) {
-            logger.debug("mirror can't be reached", metadata: [LogKey.mirror: "\(configuration.uri)", LogKey.reason: "\(error)"])
+            logger.debug("mirror can't be reached", metadata: [LogKey.mirror: "\(configuration.address)", LogKey.reason: "\(error)"])
             perform(pipeline.lost(error))
         }
 
@@ -56,7 +56,7 @@
 
         fileprivate func lost(_ error: MirrorError, by handler: RedisChannelHandler) {
             guard handler === self.handler else { return }
-            logger.debug("mirror connection lost", metadata: [LogKey.mirror: "\(configuration.uri)", LogKey.reason: "\(error)"])
+            logger.debug("mirror connection lost", metadata: [LogKey.mirror: "\(configuration.address)", LogKey.reason: "\(error)"])
             perform(pipeline.lost(error))
         }
 
@@ -72,10 +72,10 @@
                 case .greeted(let replies):
                     if let error = greeting.verdict(on: replies) {
                         logger.debug(
-                            "mirror refused the greeting", metadata: [LogKey.mirror: "\(configuration.uri)", LogKey.reason: "\(error)"])
+                            "mirror refused the greeting", metadata: [LogKey.mirror: "\(configuration.address)", LogKey.reason: "\(error)"])
                         perform(pipeline.lost(error))
                     } else {
-                        logger.debug("mirror connected", metadata: [LogKey.mirror: "\(configuration.uri)"])
+                        logger.debug("mirror connected", metadata: [LogKey.mirror: "\(configuration.address)"])
                         perform(pipeline.accepted())
                     }
                 case .closeConnection:
@@ -105,7 +105,7 @@
 
         /// The pipeline doesn't know where its Redis is; people want to.
         private func placed(_ error: MirrorError) -> MirrorError {
-            MirrorError(error.code, "\(error) (\(configuration.uri.place))", keys: error.keys)
+            MirrorError(error.code, "\(error) (\(configuration.address.place))", keys: error.keys)
         }
     }
 

@@ -10,7 +10,7 @@
     /// is being replaced, wait at most the command timeout; while Redis can't be reached they fail at once.
     public final class RedisMirror: MeshCore.Mirror {
         public struct Configuration: Sendable {
-            public var uri: MirrorURI
+            public var address: RedisAddress
             /// The longest wait for an answer, per call and per part of a long batch. When it has passed, the connection is closed and made
             /// anew, for the late answer must not be taken for another. More rides out slow moments of Redis and makes requests wait longer
             /// for a dead one.
@@ -21,8 +21,8 @@
             public var reconnectDelayMin: Duration = .milliseconds(100)
             public var reconnectDelayMax: Duration = .seconds(5)
 
-            public init(uri: MirrorURI) {
-                self.uri = uri
+            public init(address: RedisAddress) {
+                self.address = address
             }
         }
 
@@ -169,8 +169,8 @@
                         try channel.pipeline.syncOperations.addHandler(RedisChannelHandler(link: link.value))
                     }
                 }
-            switch configuration.uri.address {
-            case .tcp(let host, let port): return try await bootstrap.connect(host: host, port: port).get()
+            switch configuration.address.server {
+            case .tcp(let server): return try await bootstrap.connect(host: server.host, port: server.port).get()
             case .unix(let path): return try await bootstrap.connect(unixDomainSocketPath: path).get()
             }
         }
