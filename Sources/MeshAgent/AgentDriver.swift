@@ -224,6 +224,7 @@ final class AgentDriver {
                 "the hand-off took too long; the other copies take over what is left", metadata: [LogKeys.slots: "\(slots)"])
         case .mirrorLost(let reason): logger.warning("the mirror stopped answering", metadata: [LogKeys.reason: "\(reason)"])
         case .mirrorBack: logger.info("the mirror answers again")
+        case .mirrorStale: logger.warning("the mirror was emptied or came back with older data; all sessions are written to it anew")
         case .instanceRefused(_, let reason):
             logger.warning("an application's registration was not taken", metadata: [LogKeys.reason: "\(reason)"])
         case .keys(let report): logger.info("gossip keys changed", metadata: [LogKeys.reason: "\(report.summary)"])
@@ -339,13 +340,5 @@ private struct AdminQuestions {
         let answers = waiting.sorted { $0.key < $1.key }.map(\.value)
         waiting.removeAll()
         for answer in answers { answer(.failure(failure)) }
-    }
-}
-
-extension MirrorRequest {
-    var ticket: UInt64 {
-        switch self {
-        case .load(_, let ticket), .merge(_, let ticket): ticket
-        }
     }
 }

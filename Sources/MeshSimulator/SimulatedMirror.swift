@@ -4,37 +4,28 @@ public import MeshCore
 public struct SimulatedMirror: Sendable {
     public internal(set) var isDown = false
     public private(set) var records: [SessionKey: MirrorRecord] = [:]
+    private var generation: UInt64 = 1
+    private var visits: [NodeName: UInt64] = [:]
 
     mutating func answer(_ request: MirrorRequest) -> MirrorAnswer {
-        let down = MirrorError(.unreachable, "the simulated mirror is down")
+        if isDown { return .failed(ticket: request.ticket, MirrorError(.unreachable, "the simulated mirror is down")) }
         switch request {
-        case .load(let key, let ticket):
-            return isDown ? .failed(ticket: ticket, down) : .loaded(ticket: ticket, records[key])
-        case .merge(let merged, let ticket):
-            if isDown { return .failed(ticket: ticket, down) }
-            for record in merged { merge(record) }
+        case .load(let key, let ticket): return .loaded(ticket: ticket, records[key])
+        case .merge(let records, let ticket):
+            for record in records where self.records[record.key]?.merge(record) == nil { self.records[record.key] = record }
             return .merged(ticket: ticket)
+        case .visit(let number, let name, let ticket):
+            return .visited(ticket: ticket, MirrorVisit(generation: generation, last: visits.updateValue(number, forKey: name)))
         }
     }
 
-    private mutating func merge(_ record: MirrorRecord) {
-        guard var known = records[record.key] else {
-            records[record.key] = record
-            return
-        }
-        if known.isTombstone { return }
-        if record.isTombstone {
-            records[record.key] = record
-            return
-        }
-        for entry in record.entries {
-            if let index = known.entries.firstIndex(where: { $0.name == entry.name }) {
-                if known.entries[index].version.lexicographicallyPrecedes(entry.version) { known.entries[index] = entry }
-            } else {
-                known.entries.append(entry)
-            }
-        }
-        known.expiresAt = max(known.expiresAt, record.expiresAt)
-        records[record.key] = known
+    /// As a store that was flushed.
+    mutating func empty() { self = SimulatedMirror(isDown: isDown, generation: generation + 1) }
+
+    private init(isDown: Bool, generation: UInt64) {
+        self.isDown = isDown
+        self.generation = generation
     }
+
+    init() {}
 }

@@ -195,6 +195,8 @@ public struct World: Sendable {
     public mutating func heal() { network.heal() }
 
     public mutating func setMirror(isDown: Bool) { mirror.isDown = isDown }
+    /// Nothing is in it any more.
+    public mutating func emptyMirror() { mirror.empty() }
 
     public var running: [NodeName] { hosts.lazy.filter { $0.core != nil }.map(\.name) }
 

@@ -28,6 +28,7 @@ struct NoticeTests {
         #expect(line(.discarded(sessions: 3)) == #"{"time":1,"event":"discarded","sessions":3}"#)
         #expect(line(.handOffUnfinished(slots: 4)) == #"{"time":1,"event":"hand-off-unfinished","slots":4}"#)
         #expect(line(.mirrorLost("no route\n\"x\"")) == #"{"time":1,"event":"mirror-lost","reason":"no route\n\"x\""}"#)
+        #expect(line(.mirrorStale) == #"{"time":1,"event":"mirror-stale"}"#)
         #expect(line(.mirrorBack) == #"{"time":1,"event":"mirror-back"}"#)
         #expect(line(.newLife(Life(rawValue: 255))) == #"{"time":1,"event":"new-life","life":"ff"}"#)
     }

@@ -634,6 +634,26 @@ import Testing
         #expect(try play.increment(session, at: "n1").counters.first?.value == .integer(4))
     }
 
+    @Test func aMirrorThatWasEmptiedIsFullAgainWithinSeconds() throws {
+        var settings = World.Configuration()
+        settings.mirrors = true
+        var play = try Play(seed: 16, "n1", "n2", "n3", with: settings)
+        let sessions = try (0..<20).map { try play.create(at: "n\($0 % 3 + 1)") }
+        for session in sessions { _ = try play.increment(session, at: "n1") }
+        let isMirrored = play.world.run(for: .seconds(5)) { world in sessions.allSatisfy { world.mirror.records[$0.key] != nil } }
+        #expect(isMirrored)
+        play.world.run(for: .seconds(3))
+        play.world.emptyMirror()
+        let isFull = play.world.run(for: .seconds(10)) { world in sessions.allSatisfy { world.mirror.records[$0.key] != nil } }
+        #expect(isFull)
+        // And so it outlives all agents once more.
+        for name in play.world.running { play.world.crash(name) }
+        play.world.run(for: .seconds(1))
+        for name in ["n1", "n2", "n3"] { try play.world.start(NodeName(name)) }
+        try play.settle()
+        for session in sessions { #expect(try play.count(session, at: "n2") == 1) }
+    }
+
     @Test func theMeshGoesOnWithoutItsMirrorAndWritesWhatItMissed() throws {
         var settings = World.Configuration()
         settings.mirrors = true

@@ -33,6 +33,7 @@ extension AgentNotice.Kind {
         case .agent(.discarded): "discarded"
         case .agent(.handOffUnfinished): "hand-off-unfinished"
         case .agent(.mirrorBack): "mirror-back"
+        case .agent(.mirrorStale): "mirror-stale"
         case .agent(.newLife): "new-life"
         case .agent(.instanceRefused): "instance-refused"
         case .agent(.keys): "keys"
@@ -70,7 +71,7 @@ extension AgentNotice.Kind {
                 ("lacking", .array(report.lacking.map { .text($0.description) })),
                 ("cookies", JSON.cookies(of: report)),
             ]
-        case .agent(.serving), .agent(.mirrorBack): []
+        case .agent(.serving), .agent(.mirrorBack), .agent(.mirrorStale): []
         }
     }
 }

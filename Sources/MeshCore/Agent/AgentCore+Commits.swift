@@ -61,10 +61,18 @@ struct MirrorWait: Sendable {
     let number: UInt64
     /// What the mirror must have.
     let stamp: Stamp
-    let nodes: UInt8
-    let counters: [SessionSnapshot.Field]
+    /// What the nodes have made of it.
+    let result: OperationResult
     /// In uptime nanoseconds.
     let until: Int64
+}
+
+extension OperationResult {
+    fileprivate func mirrored(_ isMirrored: Bool) -> OperationResult {
+        guard case .committed(var copies, let counters) = self else { return self }
+        copies.isMirrored = isMirrored
+        return .committed(copies, counters: counters)
+    }
 }
 
 extension AgentCore {
@@ -191,7 +199,7 @@ extension AgentCore {
     private mutating func answer(_ commit: PendingCommit, nodes: UInt8) {
         for number in commit.operations {
             if case .move(_, _, let successor, let draw) = operations[number]?.body {
-                finish(number, .moved(to: successor, draw: draw, copies: nodes, counters: commit.result))
+                answer(number, .moved(to: successor, draw: draw, copies: nodes, counters: commit.result), of: commit.key)
             } else {
                 answerCommit(number, commit.key, nodes: nodes, counters: commit.result)
             }
@@ -241,19 +249,20 @@ extension AgentCore {
 
     // MARK: Mirrored
 
-    /// Answers a commit that the nodes hold; if that was asked for, once the mirror has it too.
+    /// Answers a commit that the nodes hold; if that was asked for, or a session ends or is given another id, once the mirror has it too.
     mutating func answerCommit(_ number: UInt64, _ key: SessionKey, nodes: UInt8, counters: [SessionSnapshot.Field]) {
-        guard mirror != nil else { return finish(number, .committed(CommitCopies(nodes: nodes), counters: counters)) }
+        answer(number, .committed(CommitCopies(nodes: nodes), counters: counters), of: key)
+    }
+
+    private mutating func answer(_ number: UInt64, _ result: OperationResult, of key: SessionKey) {
+        guard mirror != nil else { return finish(number, result) }
         let entry = slots[Int(key.slot.rawValue)].sessions[key]
-        guard operations[number]?.acknowledgement == .mirrored, let entry, entry.mirrored < entry.state.latest, mirror?.isLost == false
+        guard operations[number]?.isWrittenThrough ?? false, let entry, entry.mirrored < entry.state.latest, mirror?.isLost == false
         else {
-            let isMirrored = entry.map { $0.mirrored >= $0.state.latest } ?? false
-            return finish(number, .committed(CommitCopies(isMirrored: isMirrored, nodes: nodes), counters: counters))
+            return finish(number, result.mirrored(entry.map { $0.mirrored >= $0.state.latest } ?? false))
         }
-        let wait = MirrorWait(
-            number: number, stamp: entry.state.latest, nodes: nodes, counters: counters,
-            until: now.uptime + Self.mirrorPatience.nanoseconds)
-        mirror?.waits[key, default: []].append(wait)
+        let until = now.uptime + Self.mirrorPatience.nanoseconds
+        mirror?.waits[key, default: []].append(MirrorWait(number: number, stamp: entry.state.latest, result: result, until: until))
         markDirty(key)
         flushMirror()
     }
@@ -263,7 +272,7 @@ extension AgentCore {
         guard let waits = mirror?.waits[key] else { return }
         let left = waits.filter { $0.stamp > stamp }
         mirror?.waits[key] = left.isEmpty ? nil : left
-        for wait in waits where wait.stamp <= stamp { finish(wait, isMirrored: true) }
+        for wait in waits where wait.stamp <= stamp { finish(wait.number, wait.result.mirrored(true)) }
     }
 
     /// Answers who has waited for the mirror too long, or all when it is lost: the nodes hold what they committed.
@@ -273,16 +282,12 @@ extension AgentCore {
             let left = all ? [] : waits.filter { $0.until > now.uptime }
             guard left.count < waits.count else { continue }
             mirror?.waits[key] = left.isEmpty ? nil : left
-            for wait in waits where all || wait.until <= now.uptime { finish(wait, isMirrored: false) }
+            for wait in waits where all || wait.until <= now.uptime { finish(wait.number, wait.result) }
         }
     }
 
     /// Their slot changed hands: its new owner is asked.
     mutating func moveMirrorWaits(of key: SessionKey) {
         for wait in mirror?.waits.removeValue(forKey: key) ?? [] { park(wait.number) }
-    }
-
-    private mutating func finish(_ wait: MirrorWait, isMirrored: Bool) {
-        finish(wait.number, .committed(CommitCopies(isMirrored: isMirrored, nodes: wait.nodes), counters: wait.counters))
     }
 }

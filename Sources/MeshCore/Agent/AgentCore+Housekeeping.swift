@@ -37,7 +37,7 @@ extension AgentCore {
         !operations.isEmpty || !commits.isEmpty || !walks.asked.isEmpty || !inquiries.isEmpty || reachIsStale || departure != nil
             || leftoverSlots.contains { !slots[Int($0.rawValue)].isOwner } || events.isBusy
             || configuration.role == .node && stage == .syncing
-            || mirror.map { $0.queue.hasWaiting || !$0.batches.isEmpty } ?? false
+            || mirror.map { $0.queue.hasWaiting || !$0.batches.isEmpty || !$0.visits.stale.isEmpty } ?? false
     }
 
     private var housekeepingInterval: Duration {
@@ -72,6 +72,7 @@ extension AgentCore {
             askForAssentsAnew()
             goOnWithAssents()
             retryParked()
+            goOnWritingAnew()
             flushMirror()
             lookAfterEvents()
             lookOverSlots()
@@ -93,6 +94,7 @@ extension AgentCore {
         lookAfterAnswers()
         compareCopies()
         lookAfterLostRecipients()
+        visitMirror()
         if housekeeping.sparesDueAt <= now.uptime, stage == .serving {
             // Again, for an owner that has changes under way keeps them.
             housekeeping.sparesDueAt = offerSpares(slots.indices) ? now.uptime + Self.sparesAfter.nanoseconds : .max

@@ -13,6 +13,7 @@ struct MirrorQueue: Sendable {
     var isLost = false
     /// Sessions that the mirror would not take.
     var refused: UInt64 = 0
+    var visits = MirrorVisits()
 
     struct Batch: Sendable {
         var sessions: [MirroredSession]
@@ -84,6 +85,7 @@ extension AgentCore {
         switch answer {
         case .merged(let ticket): merged(ticket)
         case .loaded(let ticket, let record): loaded(ticket, record)
+        case .visited(let ticket, let visit): visited(ticket, visit)
         case .failed(let ticket, let error): mirrorFailed(ticket, error)
         }
     }
@@ -116,7 +118,7 @@ extension AgentCore {
         settleMirrorWaits(of: session.key, upTo: session.stamp)
     }
 
-    private mutating func record(_ outcome: CircuitBreaker.Outcome, of permit: CircuitBreaker.Permit, error: MirrorError? = nil) {
+    mutating func record(_ outcome: CircuitBreaker.Outcome, of permit: CircuitBreaker.Permit, error: MirrorError? = nil) {
         let transition = mirror?.breaker.record(outcome, of: permit, at: now)
         switch transition {
         case .opened where mirror?.isLost == false:
@@ -140,6 +142,8 @@ extension AgentCore {
             mirror?.loads[key] = nil
             record(error.isFailureOfTheMirror ? .failed : .succeeded, of: load.permit, error: error)
             for number in load.operations { mirrorIsAway(for: number) }
+        } else {
+            visitFailed(ticket, error)
         }
     }
 

@@ -32,6 +32,15 @@ struct Operation: Sendable {
 }
 
 extension Operation {
+    /// Whether its answer waits for the mirror: asked for, or because an end that only the nodes knew would be undone should all of them end too.
+    var isWrittenThrough: Bool {
+        switch body {
+        case .destroy, .move: true
+        case .create(_, _, let moved): moved != nil || acknowledgement == .mirrored
+        case .open, .read, .commit, .publish: acknowledgement == .mirrored
+        }
+    }
+
     /// Whether a result can be told as it is. That there is no such session says nothing of what another owner, on the other side of a cut perhaps, may
     /// have made of the commit.
     func isTold(_ result: OperationResult) -> Bool {

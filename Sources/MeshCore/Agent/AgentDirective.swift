@@ -39,6 +39,14 @@ public enum KeyReload: Hashable, Sendable {
 public enum MirrorRequest: Hashable, Sendable {
     case load(SessionKey, ticket: UInt64)
     case merge([MirrorRecord], ticket: UInt64)
+    /// To leave a number, by the agent's own name.
+    case visit(UInt64, by: NodeName, ticket: UInt64)
+
+    public var ticket: UInt64 {
+        switch self {
+        case .load(_, let ticket), .merge(_, let ticket), .visit(_, _, let ticket): ticket
+        }
+    }
 }
 
 /// Something an operator may want to know at once.
@@ -50,6 +58,8 @@ public enum AgentEvent: Hashable, Sendable {
     /// The mirror stopped answering; the mesh goes on alone.
     case mirrorLost(String)
     case mirrorBack
+    /// The mirror was emptied, swapped for another, or came back with older data: all that is held is written anew.
+    case mirrorStale
     /// An application's registration was not taken.
     case instanceRefused(number: UInt32, SWIM.InstanceRefusal)
     /// This run was believed dead, or another run took its name: it goes on as a new life and pulls its slots again.

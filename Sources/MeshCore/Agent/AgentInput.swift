@@ -81,5 +81,6 @@ public enum AgentTimer: Hashable, Sendable {
 public enum MirrorAnswer: Hashable, Sendable {
     case loaded(ticket: UInt64, MirrorRecord?)
     case merged(ticket: UInt64)
+    case visited(ticket: UInt64, MirrorVisit)
     case failed(ticket: UInt64, MirrorError)
 }

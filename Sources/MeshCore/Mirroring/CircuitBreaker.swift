@@ -22,7 +22,7 @@ public struct CircuitBreaker: Sendable {
         /// The first wait before a probe; doubled after each probe that fails.
         public var waitMin: Duration = .milliseconds(500)
         /// The longest wait before a probe, and so about the longest that a mirror's return goes unnoticed.
-        public var waitMax: Duration = .seconds(10)
+        public var waitMax: Duration = .seconds(2)
         /// Waits are drawn from wait ± this share, so that the agents of a mesh don't all probe at once.
         public var jitter = 0.25
 

@@ -7,7 +7,8 @@ import HeapModule
 /// timer, and reports how it went. A session that changes while its write is on the way is dirty again when that write succeeds, for the
 /// write may hold the old state.
 ///
-/// Batches come oldest first, then by key: the same marks give the same batches in every process.
+/// Half of a batch are the newest, whose users are there just now, half the oldest, so that nobody waits for ever while others go on changing.
+/// Marks of one moment go by their keys: the same marks give the same batches in every process.
 public struct WriteBehindQueue: Sendable {
     /// How late a mirror may be in quiet: the longest interval between two flushes.
     public static let flushIntervalMax: Duration = .milliseconds(200)
@@ -36,10 +37,10 @@ public struct WriteBehindQueue: Sendable {
         }
     }
 
-    /// The oldest dirty sessions, at most `max`. They are in flight until ``succeeded(_:)``, ``failed(_:)`` or ``forget(_:)`` names them.
+    /// The newest dirty sessions and the oldest in turn, at most `max`. They are in flight until ``succeeded(_:)``, ``failed(_:)`` or ``forget(_:)`` names them.
     public mutating func takeBatch(max: Int) -> [SessionKey] {
         var batch: [SessionKey] = []
-        while batch.count < max, let turn = order.popMin() {
+        while batch.count < max, let turn = batch.count % 2 == 0 ? order.popMax() : order.popMin() {
             guard let since = dirty[turn.key], since.uptime == turn.since else { continue }
             dirty[turn.key] = nil
             inFlight[turn.key] = Flight(since: since)

@@ -24,7 +24,8 @@ extension SessionState {
         var entries: [MirrorEntry] = [metaEntry]
         for field in fields { entries.append(contentsOf: Self.entries(of: field)) }
         entries.sort { $0.name.lexicographicallyPrecedes($1.name) }
-        return MirrorRecord(key: key, entries: entries, expiresAt: expiry)
+        let user = user
+        return MirrorRecord(key: key, entries: entries, expiresAt: expiry, user: user.isEmpty ? nil : UserKey(of: user))
     }
 
     private var metaEntry: MirrorEntry {

@@ -19,7 +19,7 @@
             public var connectTimeout: Duration = .milliseconds(500)
             /// The wait after a first failed attempt; doubled after each further one, and always drawn from half to one and a half of it.
             public var reconnectDelayMin: Duration = .milliseconds(100)
-            public var reconnectDelayMax: Duration = .seconds(5)
+            public var reconnectDelayMax: Duration = .seconds(1)
 
             public init(address: RedisAddress) {
                 self.address = address

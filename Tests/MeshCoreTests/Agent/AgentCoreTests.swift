@@ -22,6 +22,9 @@ struct Dialogue {
     var log: [(link: LinkID, message: PeerMessage)] = []
     /// What the mirror was asked and has not answered.
     var mirrorRequests: [MirrorRequest] = []
+    var mirrorGeneration: UInt64 = 1
+    /// What was left in it last.
+    var mirrorVisited: UInt64?
 
     var events: [AgentEvent] = []
 
@@ -84,6 +87,9 @@ struct Dialogue {
             switch mirrorRequests.removeFirst() {
             case .merge(_, let ticket): step(.mirror(.merged(ticket: ticket)))
             case .load(_, let ticket): step(.mirror(.loaded(ticket: ticket, nil)))
+            case .visit(let number, _, let ticket):
+                step(.mirror(.visited(ticket: ticket, MirrorVisit(generation: mirrorGeneration, last: mirrorVisited))))
+                mirrorVisited = number
             }
         }
     }

@@ -1,0 +1,123 @@
+import Testing
+
+@testable import MeshCore
+
+/// What an agent writes to its mirror, when, and whether it is still there.
+@Suite struct MirrorTests {
+    private var play: Dialogue
+
+    init() throws {
+        play = try Dialogue(mirrors: true)
+        try play.join()
+    }
+
+    /// A session that two nodes and the mirror have.
+    private mutating func mirrored() throws -> SessionKey {
+        let key = try play.made()
+        #expect(play.mirrorTakes(for: .milliseconds(300)).contains(key))
+        #expect(play.core.status.mirrorDirty == 0)
+        return key
+    }
+
+    private mutating func destroy(_ key: SessionKey) -> UInt64 {
+        let number = play.ask(.destroy(key, CommitID(upper: 1, lower: 9)))
+        for ticket in play.deltas() { play.hears(.ack(ticket: ticket)) }
+        return number
+    }
+
+    @Test mutating func anEndIsAnsweredWhenTheMirrorKnowsItToo() throws {
+        let key = try mirrored()
+        let number = destroy(key)
+        #expect(play.replies[number] == nil)
+        // At once, and not with the next flush.
+        #expect(play.mirrorRecords.map(\.isTombstone) == [true])
+        play.mirrorTakesAll()
+        #expect(play.replies[number] == .done)
+    }
+
+    @Test mutating func anEndWaitsForNoMirrorThatIsLost() throws {
+        let key = try mirrored()
+        play.mirrorFails(for: .seconds(3))
+        #expect(play.core.status.mirror == .lost)
+        #expect(play.replies[destroy(key)] == .done)
+        #expect(play.mirrorTakes(for: .seconds(4)).contains(key), "it is written when the mirror is back")
+    }
+
+    @Test mutating func aMirrorThatWasEmptiedIsWrittenAnew() throws {
+        let key = try mirrored()
+        #expect(play.mirrorTakes(for: .seconds(3)).isEmpty)
+        play.mirrorGeneration = 2
+        play.mirrorVisited = nil
+        #expect(play.mirrorTakes(for: .seconds(5)).contains(key))
+        #expect(play.events.contains(.mirrorStale))
+        play.events = []
+        #expect(play.mirrorTakes(for: .seconds(3)).isEmpty && !play.events.contains(.mirrorStale), "once")
+    }
+
+    @Test mutating func aMirrorThatCameBackWithOlderDataIsWrittenAnew() throws {
+        let key = try mirrored()
+        #expect(play.mirrorTakes(for: .seconds(3)).isEmpty)
+        play.mirrorVisited = 1
+        #expect(play.mirrorTakes(for: .seconds(5)).contains(key))
+        #expect(play.events.contains(.mirrorStale))
+    }
+
+    @Test mutating func aVisitWhoseAnswerWasLostMakesNothingStale() throws {
+        _ = try mirrored()
+        _ = play.mirrorTakes(for: .seconds(2))
+        play.pass(.seconds(1))
+        guard case .visit(let number, _, let ticket)? = play.mirrorRequests.last else { return #expect(Bool(false)) }
+        play.mirrorVisited = number
+        play.step(.mirror(.failed(ticket: ticket, MirrorError(.timedOut, "late"))))
+        play.mirrorRequests = []
+        #expect(play.mirrorTakes(for: .seconds(3)).isEmpty)
+        #expect(!play.events.contains(.mirrorStale))
+    }
+
+    @Test mutating func aMirrorIsVisitedWhileItIsAwayAndSoItsReturnIsNoticedWhereNothingIsToBeWritten() throws {
+        _ = try mirrored()
+        play.mirrorFails(for: .seconds(4))
+        #expect(play.core.status.mirror == .lost)
+        #expect(play.mirrorTakes(for: .seconds(4)).isEmpty)
+        #expect(play.core.status.mirror == .connected && play.events.contains(.mirrorBack))
+    }
+
+    @Test mutating func aRecordNamesItsUser() throws {
+        let number = play.ask(
+            .commit(SessionCommit(key: try play.made(), id: CommitID(upper: 7, lower: 7), changes: [], user: "ann")))
+        for ticket in play.deltas() { play.hears(.ack(ticket: ticket)) }
+        #expect(play.replies[number] != nil)
+        play.pass(.milliseconds(300))
+        #expect(play.mirrorRecords.contains { $0.user == UserKey(of: "ann") })
+    }
+}
+
+extension Dialogue {
+    /// What the mirror was given and has not taken.
+    fileprivate var mirrorRecords: [MirrorRecord] {
+        mirrorRequests.flatMap { request -> [MirrorRecord] in if case .merge(let records, _) = request { records } else { [] } }
+    }
+
+    /// The sessions that it merges meanwhile.
+    fileprivate mutating func mirrorTakes(for duration: Duration) -> Set<SessionKey> {
+        let end = now.uptime + duration.nanoseconds
+        var keys: Set<SessionKey> = []
+        while now.uptime < end {
+            pass(.milliseconds(50))
+            keys.formUnion(mirrorRecords.map(\.key))
+            mirrorTakesAll()
+        }
+        return keys
+    }
+
+    /// Whatever is asked of the mirror meanwhile fails.
+    fileprivate mutating func mirrorFails(for duration: Duration) {
+        let end = now.uptime + duration.nanoseconds
+        while now.uptime < end {
+            pass(.milliseconds(50))
+            let asked = mirrorRequests
+            mirrorRequests = []
+            for request in asked { step(.mirror(.failed(ticket: request.ticket, MirrorError(.unreachable, "gone")))) }
+        }
+    }
+}
