@@ -27,6 +27,7 @@ struct MirrorPump: Sendable {
             case .merge(let records, let ticket):
                 try await mirror.merge(records)
                 return .merged(ticket: ticket)
+            case .sessions(let user, let ticket): return .found(ticket: ticket, try await mirror.sessions(of: user))
             case .visit(let number, let name, let ticket): return .visited(ticket: ticket, try await mirror.visit(number, by: name))
             }
         } catch {

@@ -654,6 +654,35 @@ import Testing
         for session in sessions { #expect(try play.count(session, at: "n2") == 1) }
     }
 
+    @Test func aUsersSessionsAreFoundAndEndedThoughOnlyTheMirrorHasThem() throws {
+        var settings = World.Configuration()
+        settings.mirrors = true
+        var play = try Play(seed: 17, "n1", "n2", "n3", with: settings)
+        var sessions: [SessionKey] = []
+        for number in 0..<6 {
+            let made = try play.create(at: "n1")
+            let commit = SessionCommit(
+                key: made.key, id: CommitID(upper: 5, lower: UInt64(number)), changes: [], user: number < 4 ? "ann" : "bob")
+            sessions.append(try play.committed(at: "n2", commit).key)
+        }
+        play.world.run(for: .seconds(1))
+        for name in play.world.running { play.world.crash(name) }
+        play.world.run(for: .seconds(1))
+        for name in ["n1", "n2", "n3"] { try play.world.start(NodeName(name)) }
+        try play.settle()
+        guard case .listed(let page)? = play.world.ask(try NodeName("n3"), .list(user: "ann", after: nil)) else {
+            return #expect(Bool(false))
+        }
+        #expect(page.sessions.map(\.key) == sessions.prefix(4).sorted())
+        #expect(play.world.ask(try NodeName("n2"), .revoke(user: "bob", except: sessions[5])) == .revoked(1))
+        // Ended for good: also when everything is started once more.
+        for name in play.world.running { play.world.crash(name) }
+        for name in ["n1", "n2", "n3"] { try play.world.start(NodeName(name)) }
+        try play.settle()
+        #expect(play.world.ask(try NodeName("n1"), .read(sessions[4])) == .session(nil))
+        guard case .session(.some)? = play.world.ask(try NodeName("n1"), .read(sessions[5])) else { return #expect(Bool(false)) }
+    }
+
     @Test func theMeshGoesOnWithoutItsMirrorAndWritesWhatItMissed() throws {
         var settings = World.Configuration()
         settings.mirrors = true

@@ -86,6 +86,7 @@ extension AgentCore {
         case .merged(let ticket): merged(ticket)
         case .loaded(let ticket, let record): loaded(ticket, record)
         case .visited(let ticket, let visit): visited(ticket, visit)
+        case .found(let ticket, let keys): indexFound(ticket, keys)
         case .failed(let ticket, let error): mirrorFailed(ticket, error)
         }
     }
@@ -144,6 +145,7 @@ extension AgentCore {
             for number in load.operations { mirrorIsAway(for: number) }
         } else {
             visitFailed(ticket, error)
+            indexFailed(ticket, error)
         }
     }
 

@@ -28,6 +28,8 @@ struct Operation: Sendable {
         case move(SessionKey, UInt64)
         /// The walk of that number, which ends sessions.
         case walk(UInt64)
+        /// The walk of that number, which is yet to begin.
+        case index(UInt64)
     }
 }
 
@@ -262,6 +264,7 @@ extension AgentCore {
             reply(request, response)
         case .move(let key, let mover): moveWent(on: key, for: mover, result)
         case .walk(let walk): walkWent(on: walk, result, in: operation.body.slot)
+        case .index(let walk): indexWent(on: walk, result)
         case .peer(let link, let id):
             if linkNames[link] != nil { directives.append(.linkMessage(link, PeerMessage.answer(id: id, result).encoded)) }
         }

@@ -1,8 +1,11 @@
 // A walk over all sessions of the mesh: to list a user's, or to end many.
 //
-// There is no index. Every node goes through the slots that it owns, some at a time so that nobody else waits for it, and answers which slots
+// There is no index in memory. Every node goes through the slots that it owns, some at a time so that nobody else waits for it, and answers which slots
 // that was. Who was asked by an application joins the answers, and asks again for what nobody answered for: a slot that changed hands
 // meanwhile. An answer is given when every slot is in it, or not at all.
+//
+// A user's sessions may also be in the mirror alone, after all agents were started anew. The mirror does have an index: whatever is in it is read first, by
+// which its owner takes it into memory, and then the walk begins.
 
 /// What a walk is for.
 enum WalkPurpose: Hashable, Sendable {
@@ -10,6 +13,16 @@ enum WalkPurpose: Hashable, Sendable {
     case list(user: String, after: SessionKey?)
     /// To end those of a user, or with nil all there are.
     case revoke(user: String?, except: SessionKey?)
+
+    var user: String? {
+        switch self {
+        case .list(let user, _): user
+        case .revoke(let user, _): user
+        }
+    }
+
+    /// Whether it begins at the first session.
+    var isWhole: Bool { if case .list(_, .some) = self { false } else { true } }
 }
 
 struct Walks: Sendable {
@@ -19,6 +32,8 @@ struct Walks: Sendable {
     var given: [UInt64: Given] = [:]
     /// The timer of the next stretch is set.
     var isTimed = false
+    /// What the mirror was asked for, by ticket: one a walk.
+    var indexes: [UInt64: (walk: UInt64, permit: CircuitBreaker.Permit)] = [:]
 
     struct Asked: Sendable {
         let request: RequestID
@@ -29,6 +44,10 @@ struct Walks: Sendable {
         var askAgainAt = Int64.min
         var found: [SessionSummary] = []
         var count: UInt64 = 0
+        /// Sessions of the mirror's index that are being read.
+        var reading = 0
+        /// The mirror may have more that could not be read.
+        var isPartial = false
     }
 
     struct Given: Sendable {
@@ -79,7 +98,43 @@ extension AgentCore {
         let number = nextNumber()
         walks.asked[number] = .init(
             request: request, purpose: purpose, deadline: now.uptime + Walks.patience.nanoseconds, missing: missing)
+        if mirror != nil, purpose.isWhole, let user = purpose.user { askForIndex(of: user, on: number) } else { askForWalk(number) }
+    }
+
+    private mutating func askForIndex(of user: String, on number: UInt64) {
+        guard let permit = mirror?.breaker.admit(at: now) else { return beginPartly(number) }
+        let ticket = nextNumber()
+        walks.indexes[ticket] = (number, permit)
+        directives.append(.mirror(.sessions(of: UserKey(of: user), ticket: ticket)))
+    }
+
+    mutating func indexFound(_ ticket: UInt64, _ keys: [SessionKey]) {
+        guard let (number, permit) = walks.indexes.removeValue(forKey: ticket) else { return }
+        record(.succeeded, of: permit)
+        guard walks.asked[number] != nil else { return }
+        let keys = keys.prefix(MirrorRecord.sessionsOfUserMax)
+        guard !keys.isEmpty else { return askForWalk(number) }
+        walks.asked[number]?.reading = keys.count
+        for key in keys { begin(.read(key), for: .index(number)) }
+    }
+
+    mutating func indexFailed(_ ticket: UInt64, _ error: MirrorError) {
+        guard let (number, permit) = walks.indexes.removeValue(forKey: ticket) else { return }
+        record(error.isFailureOfTheMirror ? .failed : .succeeded, of: permit, error: error)
+        if walks.asked[number] != nil { beginPartly(number) }
+    }
+
+    private mutating func beginPartly(_ number: UInt64) {
+        walks.asked[number]?.isPartial = true
         askForWalk(number)
+    }
+
+    /// A session of the index is in memory now, or is no more.
+    mutating func indexWent(on number: UInt64, _ result: OperationResult) {
+        guard let walk = walks.asked[number], walk.reading > 0 else { return }
+        if case .session = result {} else { walks.asked[number]?.isPartial = true }
+        walks.asked[number]?.reading -= 1
+        if walk.reading == 1 { askForWalk(number) }
     }
 
     private mutating func askForWalk(_ number: UInt64) {
@@ -107,6 +162,9 @@ extension AgentCore {
         case .list:
             let next = walk.found.count == SessionPage.sessionsMax ? walk.found.last?.key : nil
             reply(walk.request, .listed(SessionPage(sessions: walk.found, next: next)))
+        case .revoke where walk.isPartial:
+            let reason = "\(walk.count) sessions were ended; the mirror, which may have more of that user's, does not answer: ask again"
+            reply(walk.request, .failure(ClientFailure(.unavailable, reason)))
         case .revoke: reply(walk.request, .revoked(walk.count))
         }
     }

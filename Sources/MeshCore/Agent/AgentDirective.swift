@@ -41,10 +41,11 @@ public enum MirrorRequest: Hashable, Sendable {
     case merge([MirrorRecord], ticket: UInt64)
     /// To leave a number, by the agent's own name.
     case visit(UInt64, by: NodeName, ticket: UInt64)
+    case sessions(of: UserKey, ticket: UInt64)
 
     public var ticket: UInt64 {
         switch self {
-        case .load(_, let ticket), .merge(_, let ticket), .visit(_, _, let ticket): ticket
+        case .load(_, let ticket), .merge(_, let ticket), .visit(_, _, let ticket), .sessions(_, let ticket): ticket
         }
     }
 }

@@ -82,5 +82,6 @@ public enum MirrorAnswer: Hashable, Sendable {
     case loaded(ticket: UInt64, MirrorRecord?)
     case merged(ticket: UInt64)
     case visited(ticket: UInt64, MirrorVisit)
+    case found(ticket: UInt64, [SessionKey])
     case failed(ticket: UInt64, MirrorError)
 }

@@ -23,6 +23,8 @@ struct Dialogue {
     /// What the mirror was asked and has not answered.
     var mirrorRequests: [MirrorRequest] = []
     var mirrorGeneration: UInt64 = 1
+    /// Of whatever user.
+    var mirrorIndex: [SessionKey] = []
     /// What was left in it last.
     var mirrorVisited: UInt64?
 
@@ -87,6 +89,7 @@ struct Dialogue {
             switch mirrorRequests.removeFirst() {
             case .merge(_, let ticket): step(.mirror(.merged(ticket: ticket)))
             case .load(_, let ticket): step(.mirror(.loaded(ticket: ticket, nil)))
+            case .sessions(_, let ticket): step(.mirror(.found(ticket: ticket, mirrorIndex)))
             case .visit(let number, _, let ticket):
                 step(.mirror(.visited(ticket: ticket, MirrorVisit(generation: mirrorGeneration, last: mirrorVisited))))
                 mirrorVisited = number

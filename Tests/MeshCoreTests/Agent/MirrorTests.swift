@@ -82,6 +82,30 @@ import Testing
         #expect(play.core.status.mirror == .connected && play.events.contains(.mirrorBack))
     }
 
+    @Test mutating func aUsersSessionsThatOnlyTheMirrorHasAreReadBeforeTheyAreRevoked() throws {
+        let key = try mirrored()
+        play.mirrorIndex = [key]
+        let request = play.ask(.revoke(user: "ann", except: nil))
+        guard case .sessions(let user, let ticket)? = play.mirrorRequests.last else { return #expect(Bool(false)) }
+        #expect(user == UserKey(of: "ann") && !play.core.walks.isTimed, "it is not begun before")
+        play.mirrorRequests = []
+        play.step(.mirror(.found(ticket: ticket, [key])))
+        #expect(play.core.walks.isTimed)
+        play.hears(.walked(id: try play.walkAsked(), .all, [], count: 3))
+        play.passWalk()
+        #expect(play.replies[request] == .revoked(3))
+    }
+
+    @Test mutating func aRevokeThatCouldNotAskTheMirrorSaysSo() throws {
+        _ = try mirrored()
+        let request = play.ask(.revoke(user: "ann", except: nil))
+        for asked in play.mirrorRequests { play.step(.mirror(.failed(ticket: asked.ticket, MirrorError(.unreachable, "gone")))) }
+        play.hears(.walked(id: try play.walkAsked(), .all, [], count: 2))
+        play.passWalk()
+        guard case .failure(let failure) = play.replies[request] else { return #expect(Bool(false)) }
+        #expect(failure.code == .unavailable && failure.description.hasPrefix("2 sessions were ended"))
+    }
+
     @Test mutating func aRecordNamesItsUser() throws {
         let number = play.ask(
             .commit(SessionCommit(key: try play.made(), id: CommitID(upper: 7, lower: 7), changes: [], user: "ann")))
@@ -96,6 +120,11 @@ extension Dialogue {
     /// What the mirror was given and has not taken.
     fileprivate var mirrorRecords: [MirrorRecord] {
         mirrorRequests.flatMap { request -> [MirrorRecord] in if case .merge(let records, _) = request { records } else { [] } }
+    }
+
+    /// The number of the walk that the peer was asked for last.
+    fileprivate func walkAsked() throws -> UInt64 {
+        try #require(log.compactMap { if case .walk(let id, _, _) = $0.message { id } else { nil } }.last)
     }
 
     /// The sessions that it merges meanwhile.
