@@ -1,0 +1,161 @@
+#if Memcached
+    import MeshCore
+    import NIOCore
+    import Synchronization
+
+    /// The servers as one thread has them: a connection to each that it has had to do with.
+    ///
+    /// Every call on a server begins with a `get`. So nothing is stored on a connection on which no memcached has answered yet: what
+    /// listens on the port may be a program that would take a value's lines for commands.
+    final class MemcachedServers {
+        private let configuration: MemcachedMirror.Configuration
+        private let outages: MemcachedOutages
+        private let router: MemcachedRouter?
+        private var connections: [MemcachedConnection?]
+        /// When the call at hand must have ended.
+        var deadline: NIODeadline = .distantFuture
+
+        init(_ configuration: MemcachedMirror.Configuration, outages: MemcachedOutages) {
+            self.configuration = configuration
+            self.outages = outages
+            router = MemcachedRouter(configuration.address.servers)
+            connections = Array(repeating: nil, count: configuration.address.servers.count)
+        }
+
+        var count: Int { connections.count }
+
+        /// The index of the server that has `key`.
+        func server(of key: String) throws(MirrorError) -> Int {
+            guard let router else { throw .noMemory }
+            return router.server(of: key)
+        }
+
+        /// What is under each of `keys`, nil when the server said that there is nothing.
+        func get(_ keys: [String], from server: Int) throws(MirrorError) -> [MemcachedConnection.Item?] {
+            var mayBeStale = connections[server] != nil
+            while true {
+                let connection: MemcachedConnection = if let connection = connections[server] { connection } else { try open(server) }
+                let patience = try patience()
+                do throws(MemcachedConnection.Failure) {
+                    return try connection.get(keys, within: patience)
+                } catch {
+                    connections[server] = nil
+                    switch error.kind {
+                    case .lost where mayBeStale:
+                        // Closed long ago, perhaps. To ask twice does no harm.
+                        mayBeStale = false
+                    case .tooLarge where keys.count == 1:
+                        // Nothing of ours is as large. Read as an empty value, it is as foreign.
+                        return [MemcachedConnection.Item(version: 0, value: [])]
+                    case .tooLarge:
+                        var items: [MemcachedConnection.Item?] = []
+                        for key in keys { items.append(try get(key, from: server)) }
+                        return items
+                    default: throw self.error(error, of: server)
+                    }
+                }
+            }
+        }
+
+        func get(_ key: String, from server: Int) throws(MirrorError) -> MemcachedConnection.Item? {
+            try get([key], from: server).first ?? nil
+        }
+
+        /// Stores `value` in the place of `version`, or where there is nothing. On a server that was asked for the key before.
+        func put(
+            _ value: [UInt8], under key: String, over version: UInt64?, expiry: UInt32, on server: Int
+        ) throws(MirrorError) -> MemcachedConnection.Stored {
+            guard let connection = connections[server] else { throw error(.init(kind: .lost("the connection was closed")), of: server) }
+            do throws(MemcachedConnection.Failure) {
+                if let version { return try connection.replace(version, of: key, by: value, expiry: expiry) }
+                return try connection.add(key, value, expiry: expiry)
+            } catch {
+                connections[server] = nil
+                throw self.error(error, of: server)
+            }
+        }
+
+        private func open(_ server: Int) throws(MirrorError) -> MemcachedConnection {
+            try outages.admit(server, retryDelay: configuration.retryDelay, commandTimeout: configuration.commandTimeout)
+            do throws(MirrorError) {
+                let connection = try connected(to: server)
+                connections[server] = connection
+                outages.ended(server)
+                return connection
+            } catch {
+                outages.began(server, error, retryDelay: configuration.retryDelay)
+                throw error
+            }
+        }
+
+        /// A connection on which a memcached has answered.
+        private func connected(to server: Int) throws(MirrorError) -> MemcachedConnection {
+            let place = configuration.address.servers[server]
+            guard let connection = MemcachedConnection(to: place, connectTimeout: TimeAmount(configuration.connectTimeout)) else {
+                throw .noMemory
+            }
+            let patience = try patience()
+            do throws(MemcachedConnection.Failure) {
+                _ = try connection.get(["sm:"], within: patience)
+                return connection
+            } catch {
+                guard case .timedOut = error.kind else { throw self.error(error, of: server) }
+                throw MirrorError(
+                    .timedOut,
+                    """
+                    \(place) did not answer as a memcached does in its binary protocol: it hangs, is something else, or was started with \
+                    -B ascii
+                    """)
+            }
+        }
+
+        /// What is left of the call's time.
+        private func patience() throws(MirrorError) -> TimeAmount {
+            let left = deadline - .now()
+            guard left > .zero else { throw MirrorError(.timedOut, "memcached did not answer within \(configuration.commandTimeout)") }
+            return left
+        }
+
+        private func error(_ failure: MemcachedConnection.Failure, of server: Int) -> MirrorError {
+            let place = configuration.address.servers[server]
+            return switch failure.kind {
+            case .lost(let reason): MirrorError(.unreachable, "memcached at \(place) can't be reached: \(reason)")
+            case .timedOut: MirrorError(.timedOut, "memcached at \(place) did not answer within \(configuration.commandTimeout)")
+            case .unsound, .tooLarge: MirrorError(.refused, "what answers at \(place) is no memcached; correct the mirror URI")
+            }
+        }
+    }
+
+    /// Which servers are out of reach, as all threads have found. A server that failed is left alone for a moment, so that calls for it fail at
+    /// once and those for the others don't wait behind them.
+    final class MemcachedOutages: Sendable {
+        private struct Outage {
+            var error: MirrorError
+            var retryAt: NIODeadline
+        }
+
+        private let outages = Mutex<[Int: Outage]>([:])
+
+        /// Throws the error of the last attempt until it is time for another; then lets one thread try.
+        func admit(_ server: Int, retryDelay: Duration, commandTimeout: Duration) throws(MirrorError) {
+            let error: MirrorError? = outages.withLock { outages in
+                guard let outage = outages[server] else { return nil }
+                let now = NIODeadline.now()
+                guard now >= outage.retryAt else { return outage.error }
+                outages[server]?.retryAt = now + TimeAmount(commandTimeout) + TimeAmount(retryDelay)
+                return nil
+            }
+            if let error { throw error }
+        }
+
+        func began(_ server: Int, _ error: MirrorError, retryDelay: Duration) {
+            outages.withLock { $0[server] = Outage(error: error, retryAt: .now() + TimeAmount(retryDelay)) }
+        }
+
+        func ended(_ server: Int) { outages.withLock { $0[server] = nil } }
+    }
+
+    extension MirrorError {
+        static let noMemory = MirrorError(.unreachable, "there is no memory for a connection to memcached")
+    }
+#endif
