@@ -334,6 +334,116 @@
             }
         }
 
+        @Test func aHoleThatAWriterLeftIsWaitedForAndThenToldOfAndTheItemsBehindItAreRead() async throws {
+            try await MemcachedServer.with { server in
+                try await running(try mirror([server.port])) { mirror in
+                    let slot = Slot(masking: 5)
+                    let mark = try await mirror.append([[1], [2], [3], [4]], to: slot)
+                    // What a writer leaves that dies between taking two places and writing to them.
+                    for offset in 2...3 { try server.raw().delete("sm:c:5:\(mark.generation):\(offset)") }
+                    let start = ContinuousClock.now
+                    let first = try await mirror.tail(slot, after: .beginning, waiting: .seconds(60))
+                    #expect(first.items.map(\.payload) == [[1]] && !first.isGapped)
+                    let rest = try await mirror.tail(slot, after: first.mark, waiting: .seconds(60))
+                    #expect(rest.items.map(\.payload) == [[4]] && rest.isGapped && rest.mark == mark)
+                    #expect(ContinuousClock.now - start >= .milliseconds(250))
+                    #expect(try await mirror.tail(slot, after: rest.mark, waiting: .zero).isGapped == false)
+                }
+            }
+        }
+
+        @Test func aWriterThatComesLateDoesNotOverwriteWhatTheRingHoldsByNow() async throws {
+            try await MemcachedServer.with { server in
+                try await running(try mirror([server.port])) { mirror in
+                    let slot = Slot(masking: 5)
+                    let mark = try await mirror.append([[1]], to: slot)
+                    let place = "sm:c:5:\(mark.generation):1"
+                    for _ in 0..<64 { try await mirror.append(Array(repeating: [2], count: 64), to: slot) }
+                    let later = try #require(try server.raw().get(place))
+                    // The item that takes place 1 next would be 8193; its writer is told that 4097 are behind it, and is as late as can be.
+                    let head = try #require(try server.raw().get("sm:c:5"))
+                    try server.raw().set("sm:c:5", MemcachedValue.sealed(Array(head[12..<22] + [0, 0, 0, 0, 0, 0, 0, 0]), as: "SMH\u{1}"))
+                    try await mirror.append([[9]], to: slot)
+                    #expect(try server.raw().get(place) == later)
+                    try server.raw().set("sm:c:5", head)
+                    let tail = try await mirror.tail(slot, after: mark, waiting: .zero)
+                    #expect(!tail.isGapped && tail.items.allSatisfy { $0.payload == [2] })
+                }
+            }
+        }
+
+        @Test func aLogWhoseHeadWasEvictedOrBroughtBackOlderIsToldToHaveLostSomething() async throws {
+            try await MemcachedServer.with { server in
+                try await running(try mirror([server.port])) { mirror in
+                    let slot = Slot(masking: 5)
+                    try await mirror.append([[1]], to: slot)
+                    let old = try #require(try server.raw().get("sm:c:5"))
+                    let mark = try await mirror.append([[2], [3]], to: slot)
+                    try server.raw().set("sm:c:5", old)
+                    #expect(try await mirror.tail(slot, after: mark, waiting: .zero).isGapped)
+                    try server.raw().delete("sm:c:5")
+                    let anew = try await mirror.append([[4]], to: slot)
+                    #expect(anew.generation != mark.generation && anew.offset == 1)
+                    let tail = try await mirror.tail(slot, after: mark, waiting: .zero)
+                    #expect(tail.isGapped && tail.items.map(\.payload) == [[4]])
+                }
+            }
+        }
+
+        @Test(arguments: ["sm:c:5", "sm:g", "sm:n:n1"]) func whatAnotherProgramHasPutUnderOneOfOurOtherKeysIsLeftAlone(_ key: String)
+            async throws
+        {
+            try await MemcachedServer.with { server in
+                try await running(try mirror([server.port])) { mirror in
+                    try server.raw().set(key, Array("12".utf8))
+                    let errors = [
+                        await errorOf { _ = try await mirror.append([[1]], to: Slot(masking: 5)) },
+                        await errorOf { _ = try await mirror.tail(Slot(masking: 5), after: nil, waiting: .zero) },
+                        await errorOf { _ = try await mirror.visit(1, by: try NodeName("n1")) },
+                    ]
+                    #expect(errors.contains { $0?.code == .foreignData } && errors.allSatisfy { $0 == nil || $0?.code == .foreignData })
+                    #expect(try server.raw().get(key) == Array("12".utf8))
+                }
+            }
+        }
+
+        @Test func ofAUsersSessionsThoseThatExpireLastAreFoundAndAForeignIndexIsLeftAlone() async throws {
+            try await MemcachedServer.with { server in
+                try await running(try mirror([server.port])) { mirror in
+                    let user = UserKey(of: "ann")
+                    let records = (0..<1100).map {
+                        MirrorRecord(key: .random(), entries: [.entry("a", 1)], expiresAt: later + Int64($0) * 1000, user: user)
+                    }
+                    try await mirror.merge(records)
+                    #expect(try await mirror.sessions(of: user) == records.suffix(MirrorRecord.sessionsOfUserMax).reversed().map(\.key))
+                    let bob = UserKey(of: "bob")
+                    try server.raw().set("sm:u:\(bob)", [1, 2, 3])
+                    #expect(await errorOf { _ = try await mirror.sessions(of: bob) }?.code == .foreignData)
+                    var record = Self.record
+                    record.user = bob
+                    #expect(await errorOf { try await mirror.merge([record]) }?.code == .foreignData)
+                    #expect(try server.raw().get("sm:u:\(bob)") == [1, 2, 3])
+                }
+            }
+        }
+
+        @Test func aVisitorOfThreeServersNoticesWhenOneOfThemWasEmptied() async throws {
+            try await MemcachedServer.with(3) { servers in
+                let name = try NodeName("n1")
+                var first: MirrorVisit?
+                try await running(try mirror(servers.map(\.port))) { mirror in
+                    first = try await mirror.visit(7, by: name)
+                    #expect(try await mirror.visit(8, by: name) == MirrorVisit(generation: first?.generation ?? 0, last: 7))
+                }
+                try await running(try mirror(servers.reversed().map(\.port))) { mirror in
+                    #expect(try await mirror.visit(9, by: name) == MirrorVisit(generation: first?.generation ?? 0, last: 8))
+                    try servers[1].raw().flush()
+                    let after = try await mirror.visit(10, by: name)
+                    #expect(after.generation != first?.generation && after.last == nil)
+                }
+            }
+        }
+
         static let record = MirrorRecord(key: .random(), entries: [.entry("a", 1, "one"), .entry("b", 2, "two")], expiresAt: later)
 
         private func mirror(_ ports: [UInt16], commandTimeout: Duration = .seconds(30)) throws -> MemcachedMirror {
@@ -361,6 +471,7 @@
         func resume() { for server in servers { server.resume() } }
         func stop() { for server in servers { server.stop() } }
         func start() async throws { for server in servers { try await server.start() } }
+        func flush() throws { for server in servers { try server.raw().flush() } }
 
         // On each server, for which has the key is the mirror's own business.
         func plantForeignData(under key: SessionKey) throws {

@@ -2,10 +2,29 @@
     import Crypto
     import MeshCore
 
+    /// A value of ours: four bytes that say what it is and in which version of its format, the first eight of the SHA-256 of the rest, and the rest.
+    /// Whatever is not so is another program's, or was cut, and is left alone.
+    enum MemcachedValue {
+        static let digestBytes = 8
+
+        static func sealed(_ body: [UInt8], as magic: String) -> [UInt8] { Array(magic.utf8) + digest(of: body[...]) + body }
+
+        static func opened(_ bytes: [UInt8], as magic: String) -> ArraySlice<UInt8>? {
+            var rest = bytes[...]
+            guard let start = rest.take(magic.utf8.count), start.elementsEqual(magic.utf8), let digest = rest.take(digestBytes),
+                digest.elementsEqual(Self.digest(of: rest))
+            else { return nil }
+            return rest
+        }
+
+        private static func digest(of body: ArraySlice<UInt8>) -> ArraySlice<UInt8> {
+            let digest = body.withUnsafeBytes { SHA256.hash(data: $0) }
+            return Array(digest).prefix(digestBytes)
+        }
+    }
+
     /// What a session is in Memcached: one value that holds all of it, for there is nothing smaller that could be changed in one step.
     ///
-    ///     magic and version of the format    4
-    ///     digest of what follows             8    the first bytes of its SHA-256
     ///     session key                       32
     ///     expiry in Unix ms                  8
     ///     flags                              1    1: tombstone
@@ -15,8 +34,7 @@
     /// Numbers are big-endian. The key is in it so that one session's value is never taken for another's, whatever a client, a server
     /// or somebody who copies values has mixed up.
     enum MemcachedBlob {
-        static let magic = Array("SMR\u{1}".utf8)
-        private static let digestBytes = 8
+        private static let magic = "SMR\u{1}"
         private static let tombstone: UInt8 = 1
 
         static func key(of session: SessionKey) -> String { "sm:\(session)" }
@@ -35,16 +53,14 @@
                 body.append(bigEndian: UInt32(entry.payload.count))
                 body.append(contentsOf: entry.payload)
             }
-            return magic + digest(of: body[...]) + body
+            return MemcachedValue.sealed(body, as: magic)
         }
 
         /// Nil for what isn't this session's record in this format.
         static func decode(_ bytes: [UInt8], of key: SessionKey) -> MirrorRecord? {
-            guard bytes.starts(with: magic) else { return nil }
-            var rest = bytes.dropFirst(magic.count)
-            guard let digest = rest.take(digestBytes), digest.elementsEqual(Self.digest(of: rest)),
-                let owner = rest.take(SessionKey.byteCount), SessionKey(bytes: owner) == key,
-                let expiresAt = rest.take(8), let flags = rest.popFirst(), flags & ~tombstone == 0, let count = rest.take(2)
+            guard var rest = MemcachedValue.opened(bytes, as: magic), let owner = rest.take(SessionKey.byteCount),
+                SessionKey(bytes: owner) == key, let expiresAt = rest.take(8), let flags = rest.popFirst(), flags & ~tombstone == 0,
+                let count = rest.take(2)
             else { return nil }
             var entries: [MirrorEntry] = []
             for _ in 0..<count.number {
@@ -59,11 +75,6 @@
                 key: key, entries: entries, expiresAt: Int64(bitPattern: expiresAt.number), isTombstone: flags & tombstone != 0)
             return record.fault == nil ? record : nil
         }
-
-        private static func digest(of body: ArraySlice<UInt8>) -> ArraySlice<UInt8> {
-            let digest = body.withUnsafeBytes { SHA256.hash(data: $0) }
-            return Array(digest).prefix(digestBytes)
-        }
     }
 
     /// When Memcached may forget something, as it wants to be told.
@@ -71,6 +82,7 @@
     /// Memcached counts seconds, takes more than 30 days for a date, and drops an item up to a second before its time, for its clock ticks
     /// once a second: an item of "1 s" was seen to live for 0.76 s. So a second is added, and the record's own milliseconds decide.
     enum MemcachedExpiry {
+        static let never: UInt32 = 0
         private static let relativeSecondsMax: Int64 = 30 * 24 * 3600
 
         /// Nil when the moment is past. Both in Unix milliseconds.

@@ -130,6 +130,12 @@
             try stored(with(key, value) { memcached_cas(handle, $0, $1, $2, $3, time_t(expiry), 0, version) })
         }
 
+        /// Removes whatever is under `key`, if anything is.
+        func remove(_ key: String) throws(Failure) {
+            let code = memcached_delete(handle, key, key.utf8.count, 0)
+            guard code == MEMCACHED_SUCCESS || code == MEMCACHED_NOTFOUND else { throw failure(code) }
+        }
+
         private func stored(_ code: memcached_return_t) throws(Failure) -> Stored {
             switch code {
             case MEMCACHED_SUCCESS: return .stored

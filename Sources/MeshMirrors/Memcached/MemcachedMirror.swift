@@ -22,6 +22,9 @@
             public var connectTimeout: Duration = .milliseconds(500)
             /// For how long a server is left alone that could not be reached; until then calls for its sessions fail at once.
             public var retryDelay: Duration = .milliseconds(500)
+            /// For how long an item of a log may be missing behind a later one before it is given up for lost: its writer may have died
+            /// between taking its place and writing it. More holds up readers behind such a place, less may give up a slow writer's.
+            public var holeTimeout: Duration = .milliseconds(250)
             /// Calls that run at the same time. Each more is another connection to every server, and a thread.
             public var threads = 2
 
@@ -33,12 +36,12 @@
         /// Records and bytes of a batch that are one call. Each record of it costs a round trip, and the command timeout is for all of them.
         private static let partRecordsMax = 64
         private static let partBytesMax = 1 << 20
-        /// How often a session that other agents keep changing is tried again.
-        static let attemptsMax = 32
 
         let configuration: Configuration
         private let logger: Logger
         private let queue = MemcachedQueue()
+        let wakeups = Wakeups()
+        let holes = MemcachedHoles()
         private let clock: any EventLoop = MultiThreadedEventLoopGroup.singleton.any()
 
         public init(_ configuration: Configuration, logger: Logger) {
@@ -99,6 +102,29 @@
             return part.isEmpty ? parts : parts + [part]
         }
 
+        public func remove(_ keys: [SessionKey]) async throws(MirrorError) {
+            var rejections = Rejections()
+            for start in stride(from: 0, to: keys.count, by: Self.partRecordsMax) {
+                let part = Array(keys[start..<min(keys.count, start + Self.partRecordsMax)])
+                rejections.note(try await call { servers throws(MirrorError) in try servers.remove(part) })
+            }
+            try rejections.finish()
+        }
+
+        public func sessions(of user: UserKey) async throws(MirrorError) -> [SessionKey] {
+            let now = Self.wall()
+            return try await call { servers throws(MirrorError) in
+                let name = MemcachedIndex.key(of: user)
+                guard let item = try servers.get(name, from: try servers.server(of: name)) else { return [] }
+                guard let index = MemcachedIndex(item.value, of: user) else { throw .foreign("the index of a user's sessions") }
+                return index.keys(at: now)
+            }
+        }
+
+        public func visit(_ number: UInt64, by name: NodeName) async throws(MirrorError) -> MirrorVisit {
+            try await call { servers throws(MirrorError) in try servers.visit(number, by: name) }
+        }
+
         public func run() async {
             let outages = MemcachedOutages()
             let pool = NIOThreadPool(numberOfThreads: configuration.threads)
@@ -106,6 +132,7 @@
             queue.start()
             await withTaskCancellationHandler {
                 await withDiscardingTaskGroup { group in
+                    group.addTask { await self.watchLogs() }
                     for _ in 0..<configuration.threads {
                         group.addTask { [queue, configuration] in
                             try? await pool.runIfActive {

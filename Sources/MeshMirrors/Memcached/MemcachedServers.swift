@@ -8,7 +8,10 @@
     /// Every call on a server begins with a `get`. So nothing is stored on a connection on which no memcached has answered yet: what
     /// listens on the port may be a program that would take a value's lines for commands.
     final class MemcachedServers {
-        private let configuration: MemcachedMirror.Configuration
+        /// How often values that other agents keep changing are tried again.
+        private static let attemptsMax = 32
+
+        let configuration: MemcachedMirror.Configuration
         private let outages: MemcachedOutages
         private let router: MemcachedRouter?
         private var connections: [MemcachedConnection?]
@@ -21,8 +24,6 @@
             router = MemcachedRouter(configuration.address.servers)
             connections = Array(repeating: nil, count: configuration.address.servers.count)
         }
-
-        var count: Int { connections.count }
 
         /// The index of the server that has `key`.
         func server(of key: String) throws(MirrorError) -> Int {
@@ -61,14 +62,64 @@
             try get([key], from: server).first ?? nil
         }
 
-        /// Stores `value` in the place of `version`, or where there is nothing. On a server that was asked for the key before.
-        func put(
+        /// What a step makes of what is under a key.
+        enum Change {
+            case keep
+            case store([UInt8], expiry: UInt32)
+        }
+
+        /// Changes what is under each of `keys`, asking for all at once; where somebody came between, all over again.
+        /// - Parameter step: is given the index of a key and what is there. It may be called more than once for a key; the last call counts.
+        /// - Returns: the indices of keys whose new value is more than the server takes.
+        func change(
+            _ keys: [String], on server: Int, _ step: (Int, MemcachedConnection.Item?) throws(MirrorError) -> Change
+        ) throws(MirrorError) -> [Int] {
+            var tooLarge: [Int] = []
+            var waiting = Array(keys.indices)
+            for _ in 0..<Self.attemptsMax where !waiting.isEmpty {
+                var overtaken: [Int] = []
+                for (index, item) in zip(waiting, try get(waiting.map { keys[$0] }, from: server)) {
+                    guard case .store(let value, let expiry) = try step(index, item) else { continue }
+                    switch try put(value, under: keys[index], over: item?.version, expiry: expiry, on: server) {
+                    case .stored: continue
+                    case .overtaken: overtaken.append(index)
+                    case .tooLarge: tooLarge.append(index)
+                    case .full:
+                        throw MirrorError(.refused, "memcached has no memory left and evicts nothing; raise its option -m or take -M away")
+                    }
+                }
+                waiting = overtaken
+            }
+            guard waiting.isEmpty else {
+                throw MirrorError(.timedOut, "others changed the same values in memcached at each of \(Self.attemptsMax) attempts")
+            }
+            return tooLarge
+        }
+
+        /// Stores `value` in the place of `version`, or where there is nothing.
+        private func put(
             _ value: [UInt8], under key: String, over version: UInt64?, expiry: UInt32, on server: Int
         ) throws(MirrorError) -> MemcachedConnection.Stored {
-            guard let connection = connections[server] else { throw error(.init(kind: .lost("the connection was closed")), of: server) }
-            do throws(MemcachedConnection.Failure) {
+            try tell(server) { connection throws(MemcachedConnection.Failure) in
                 if let version { return try connection.replace(version, of: key, by: value, expiry: expiry) }
                 return try connection.add(key, value, expiry: expiry)
+            }
+        }
+
+        /// Removes what is under `key`, on a server that was asked for it before.
+        func remove(_ key: String, on server: Int) throws(MirrorError) {
+            try tell(server) { connection throws(MemcachedConnection.Failure) in try connection.remove(key) }
+        }
+
+        /// What isn't a `get` and is never tried again on another connection.
+        private func tell<Answer>(
+            _ server: Int, _ body: (MemcachedConnection) throws(MemcachedConnection.Failure) -> Answer
+        ) throws(MirrorError) -> Answer {
+            guard let connection = connections[server] else {
+                throw MirrorError(.unreachable, "the connection to memcached at \(configuration.address.servers[server]) was closed")
+            }
+            do throws(MemcachedConnection.Failure) {
+                return try body(connection)
             } catch {
                 connections[server] = nil
                 throw self.error(error, of: server)
