@@ -23,6 +23,7 @@ let hummingbird = Target.Dependency.product(name: "Hummingbird", package: "hummi
 let hummingbirdCore = Target.Dependency.product(name: "HummingbirdCore", package: "hummingbird")
 let logging = Target.Dependency.product(name: "Logging", package: "swift-log")
 let metricsTestKit = Target.Dependency.product(name: "MetricsTestKit", package: "swift-metrics")
+let nioConcurrencyHelpers = Target.Dependency.product(name: "NIOConcurrencyHelpers", package: "swift-nio")
 let nioCore = Target.Dependency.product(name: "NIOCore", package: "swift-nio")
 let nioHTTP1 = Target.Dependency.product(name: "NIOHTTP1", package: "swift-nio")
 let nioHTTPTypes = Target.Dependency.product(name: "NIOHTTPTypes", package: "swift-nio-extras")
@@ -45,7 +46,8 @@ let package = Package(
     ],
     // Each store is a trait, so that `--disable-default-traits` builds an agent that links no store's library.
     traits: [
-        .default(enabledTraits: ["Redis"]),
+        .default(enabledTraits: ["Memcached", "Redis"]),
+        .trait(name: "Memcached", description: "Mirrors sessions to Memcached; links libmemcached."),
         .trait(name: "Redis", description: "Mirrors sessions to Redis; links libhiredis."),
     ],
     dependencies: [
@@ -69,12 +71,16 @@ let package = Package(
             ],
             swiftSettings: settings
         ),
-        // No pkgConfig: Debian's headers and library are on the default paths, and its .pc file only adds a flag that SwiftPM warns about.
+        // No pkgConfig: Debian's headers and libraries are on the default paths, and hiredis' .pc file only adds a flag that SwiftPM warns
+        // about.
         .systemLibrary(name: "CHiredis", providers: [.apt(["libhiredis-dev"])]),
+        .systemLibrary(name: "CMemcached", providers: [.apt(["libmemcached-dev"])]),
         .target(
             name: "MeshMirrors",
             dependencies: [
-                "MeshCore", .target(name: "CHiredis", condition: .when(traits: ["Redis"])), collections, crypto, logging, nioCore, nioPosix,
+                "MeshCore", .target(name: "CHiredis", condition: .when(traits: ["Redis"])),
+                .target(name: "CMemcached", condition: .when(traits: ["Memcached"])), collections, crypto, logging, nioConcurrencyHelpers,
+                nioCore, nioPosix,
             ],
             swiftSettings: settings
         ),

@@ -6,6 +6,12 @@ extension MirrorURI {
     /// - Throws: ``Invalid`` when this build was made without the store's package trait.
     public func makeMirror(logger: Logger) throws(Invalid) -> any MeshCore.Mirror {
         switch store {
+        case .memcached(let address):
+            #if Memcached
+                return MemcachedMirror(MemcachedMirror.Configuration(address: address), logger: logger)
+            #else
+                throw Invalid("this build has no Memcached; build it with the package trait Memcached")
+            #endif
         case .redis(let address):
             #if Redis
                 return RedisMirror(RedisMirror.Configuration(address: address), logger: logger)

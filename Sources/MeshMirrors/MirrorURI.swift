@@ -1,10 +1,11 @@
-/// Where a mirror is, as an operator writes it: ``RedisAddress`` has the forms.
+/// Where a mirror is, as an operator writes it: ``RedisAddress`` and ``MemcachedAddress`` have the forms.
 ///
 /// A user, password or path may hold `%XX` for any byte; `/`, `@`, `:` and `%` in a password must be written so. Whatever is printed of a
 /// URI, by `description`, a dump or an error, is without its password.
 public struct MirrorURI: Hashable, Sendable, CustomStringConvertible {
     /// The software that is there, and where.
     public enum Store: Hashable, Sendable {
+        case memcached(MemcachedAddress)
         case redis(RedisAddress)
     }
 
@@ -28,13 +29,14 @@ public struct MirrorURI: Hashable, Sendable, CustomStringConvertible {
         }
     }
 
-    private static let forms = RedisAddress.forms
+    private static let forms = "\(RedisAddress.forms), or \(MemcachedAddress.forms)"
 
     public init(_ text: String) throws(Invalid) {
         guard let separator = text.firstRange(of: "://") else { throw Invalid("there is no \"://\"; write \(Self.forms)") }
         let scheme = text[..<separator.lowerBound]
         let rest = text[separator.upperBound...]
         switch scheme {
+        case "memcached": store = .memcached(try MemcachedAddress(rest))
         case "redis", "unix": store = .redis(try RedisAddress(scheme: scheme, rest))
         case "rediss": throw Invalid("rediss:// (TLS) is not supported yet; write \(Self.forms)")
         default:
@@ -47,6 +49,7 @@ public struct MirrorURI: Hashable, Sendable, CustomStringConvertible {
 
     public var description: String {
         switch store {
+        case .memcached(let address): address.description
         case .redis(let address): address.description
         }
     }

@@ -12,6 +12,13 @@ struct Rejections {
         keys += error.keys
     }
 
+    /// Those of the next part of the batch.
+    mutating func note(_ later: Rejections) {
+        guard var error = later.first else { return }
+        if !error.isFailureOfTheMirror { error.keys = later.keys }
+        note(error)
+    }
+
     func finish() throws(MirrorError) {
         guard var first else { return }
         if !first.isFailureOfTheMirror { first.keys = keys }

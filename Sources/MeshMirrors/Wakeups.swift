@@ -40,6 +40,9 @@ final class Wakeups: Sendable {
         }
     }
 
+    /// The slots for which somebody waits.
+    var waited: Set<Slot> { state.withLock { Set($0.waiting.values.map(\.slot)) } }
+
     private func count(of slot: Slot) -> UInt64 { state.withLock { ($0.announced[slot] ?? 0) &+ $0.renewed } }
 
     /// There may be new items of a slot; nil stands for all.

@@ -23,7 +23,7 @@ import Testing
         #expect(!(try libraries(of: path)).contains { line in Self.stores.contains { line.contains($0) } })
     }
 
-    @Test func anAgentLinksRedisByDefault() throws {
-        #expect(try libraries(of: Program.path(of: "sessionmesh")).contains { $0.contains("hiredis") })
+    @Test(arguments: ["hiredis", "memcached"]) func anAgentLinksTheStoresByDefault(_ store: String) throws {
+        #expect(try libraries(of: Program.path(of: "sessionmesh")).contains { $0.contains(store) })
     }
 }

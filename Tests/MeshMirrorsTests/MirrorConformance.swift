@@ -1,4 +1,5 @@
 import Foundation
+import Logging
 import MeshCore
 import Testing
 
@@ -454,6 +455,10 @@ func now() -> Int64 { Int64(Date().timeIntervalSince1970 * 1000) }
 
 /// An hour from the start of the tests.
 let later = now() + 3_600_000
+
+extension Logger {
+    static let quiet = Logger(label: "test", factory: { _ in SwiftLogNoOpLogHandler() })
+}
 
 extension SessionKey {
     static func random() -> SessionKey {

@@ -15,6 +15,8 @@ import Testing
         ("unix:///run/redis/redis.sock", "unix:///run/redis/redis.sock?db=0"),
         ("unix:///run/a%20b.sock?db=12", "unix:///run/a b.sock?db=12"),
         ("unix://ann:secret@/run/redis.sock?db=1", "unix://ann:***@/run/redis.sock?db=1"),
+        ("memcached://cache", "memcached://cache:11211"),
+        ("memcached://10.0.0.1,10.0.0.2:7000,[::1]", "memcached://10.0.0.1:11211,10.0.0.2:7000,[::1]:11211"),
     ])
     func itIsReadAndPrintedWithoutThePassword(_ text: String, _ printed: String) throws {
         #expect(try MirrorURI(text).description == printed)
@@ -25,6 +27,12 @@ import Testing
         #expect(address.user == "ann:" && address.password?.text == "p@/%é")
     }
 
+    @Test func sixteenServersOfMemcachedAreTakenInTheirOrder() throws {
+        let servers = (1...16).map { "h\($0):\($0)" }
+        #expect(
+            try MirrorURI("memcached://" + servers.joined(separator: ",")).description == "memcached://" + servers.joined(separator: ","))
+    }
+
     @Test(arguments: [
         "", "redis", "redis:", "redis://", "redis:///1", "redis://:6379", "redis://host:", "redis://host:0", "redis://host:65536",
         "redis://host:-1",
@@ -33,7 +41,11 @@ import Testing
         "redis://[::1", "redis://[::1]x", "redis://a b", "redis://hö", "redis://\u{0}", "unix://", "unix:///", "unix://run/redis.sock",
         "unix:///run/redis.sock?db=", "unix:///run/redis.sock?db=x", "unix:///run/redis.sock?database=1", "unix:///run/%zz",
         "unix:///run/%4",
-        "unix:///" + String(repeating: "x", count: 107), "rediss://host", "redis+sentinel://host", "memcached://host", "mongodb://host",
+        "unix:///" + String(repeating: "x", count: 107), "rediss://host", "redis+sentinel://host", "mongodb://host",
+        "memcached://", "memcached://,", "memcached://a,,b", "memcached://a,a", "memcached://a,a:11211", "memcached://a/",
+        "memcached://a/1",
+        "memcached://a?b=1", "memcached://a#b", "memcached://ann:secret@a", "memcached://@a", "memcached://a:0", "memcached://a b",
+        "memcached://" + (0...16).map { "h\($0)" }.joined(separator: ","), "memcacheds://host",
         "REDIS://host",
     ])
     func everythingElseIsRefusedInOneLine(_ text: String) {
@@ -46,6 +58,7 @@ import Testing
         "redis://ann:hunter2/x@host",
         "redis://ann:x#hunter2@host", "redis://ann:%zzhunter2@host", "ann:hunter2@host", "hunter2://host", "ann:hunter2://host",
         "rediss://ann:hunter2@host", "unix://ann:hunter2@host/x",
+        "memcached://ann:hunter2@host", "memcached://host,ann:hunter2@host", "memcached://hunter2!", "memcached://host:hunter2",
     ])
     func noErrorRepeatsThePassword(_ text: String) {
         let error = #expect(throws: MirrorURI.Invalid.self) { try MirrorURI(text) }

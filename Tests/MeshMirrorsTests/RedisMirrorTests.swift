@@ -225,8 +225,4 @@
             RedisMirror(configuration, logger: .quiet)
         }
     }
-
-    extension Logger {
-        static let quiet = Logger(label: "test", factory: { _ in SwiftLogNoOpLogHandler() })
-    }
 #endif

@@ -1,0 +1,212 @@
+#if Memcached
+    import MeshCore
+    import NIOCore
+    import Synchronization
+
+    /// The servers as one thread has them: a connection to each that it has had to do with.
+    ///
+    /// Every call on a server begins with a `get`. So nothing is stored on a connection on which no memcached has answered yet: what
+    /// listens on the port may be a program that would take a value's lines for commands.
+    final class MemcachedServers {
+        /// How often values that other agents keep changing are tried again.
+        private static let attemptsMax = 32
+
+        let configuration: MemcachedMirror.Configuration
+        private let outages: MemcachedOutages
+        private let router: MemcachedRouter?
+        private var connections: [MemcachedConnection?]
+        /// When the call at hand must have ended.
+        var deadline: NIODeadline = .distantFuture
+
+        init(_ configuration: MemcachedMirror.Configuration, outages: MemcachedOutages) {
+            self.configuration = configuration
+            self.outages = outages
+            router = MemcachedRouter(configuration.address.servers)
+            connections = Array(repeating: nil, count: configuration.address.servers.count)
+        }
+
+        /// The index of the server that has `key`.
+        func server(of key: String) throws(MirrorError) -> Int {
+            guard let router else { throw .noMemory }
+            return router.server(of: key)
+        }
+
+        /// What is under each of `keys`, nil when the server said that there is nothing.
+        func get(_ keys: [String], from server: Int) throws(MirrorError) -> [MemcachedConnection.Item?] {
+            var mayBeStale = connections[server] != nil
+            while true {
+                let connection: MemcachedConnection = if let connection = connections[server] { connection } else { try open(server) }
+                let patience = try patience()
+                do throws(MemcachedConnection.Failure) {
+                    return try connection.get(keys, within: patience)
+                } catch {
+                    connections[server] = nil
+                    switch error.kind {
+                    case .lost where mayBeStale:
+                        // Closed long ago, perhaps. To ask twice does no harm.
+                        mayBeStale = false
+                    case .tooLarge where keys.count == 1:
+                        // Nothing of ours is as large. Read as an empty value, it is as foreign.
+                        return [MemcachedConnection.Item(version: 0, value: [])]
+                    case .tooLarge:
+                        var items: [MemcachedConnection.Item?] = []
+                        for key in keys { items.append(try get(key, from: server)) }
+                        return items
+                    default: throw self.error(error, of: server)
+                    }
+                }
+            }
+        }
+
+        func get(_ key: String, from server: Int) throws(MirrorError) -> MemcachedConnection.Item? {
+            try get([key], from: server).first ?? nil
+        }
+
+        /// What a step makes of what is under a key.
+        enum Change {
+            case keep
+            case store([UInt8], expiry: UInt32)
+        }
+
+        /// Changes what is under each of `keys`, asking for all at once; where somebody came between, all over again.
+        /// - Parameter step: is given the index of a key and what is there. It may be called more than once for a key; the last call counts.
+        /// - Returns: the indices of keys whose new value is more than the server takes.
+        func change(
+            _ keys: [String], on server: Int, _ step: (Int, MemcachedConnection.Item?) throws(MirrorError) -> Change
+        ) throws(MirrorError) -> [Int] {
+            var tooLarge: [Int] = []
+            var waiting = Array(keys.indices)
+            for _ in 0..<Self.attemptsMax where !waiting.isEmpty {
+                var overtaken: [Int] = []
+                for (index, item) in zip(waiting, try get(waiting.map { keys[$0] }, from: server)) {
+                    guard case .store(let value, let expiry) = try step(index, item) else { continue }
+                    switch try put(value, under: keys[index], over: item?.version, expiry: expiry, on: server) {
+                    case .stored: continue
+                    case .overtaken: overtaken.append(index)
+                    case .tooLarge: tooLarge.append(index)
+                    case .full:
+                        throw MirrorError(.refused, "memcached has no memory left and evicts nothing; raise its option -m or take -M away")
+                    }
+                }
+                waiting = overtaken
+            }
+            guard waiting.isEmpty else {
+                throw MirrorError(.timedOut, "others changed the same values in memcached at each of \(Self.attemptsMax) attempts")
+            }
+            return tooLarge
+        }
+
+        /// Stores `value` in the place of `version`, or where there is nothing.
+        private func put(
+            _ value: [UInt8], under key: String, over version: UInt64?, expiry: UInt32, on server: Int
+        ) throws(MirrorError) -> MemcachedConnection.Stored {
+            try tell(server) { connection throws(MemcachedConnection.Failure) in
+                if let version { return try connection.replace(version, of: key, by: value, expiry: expiry) }
+                return try connection.add(key, value, expiry: expiry)
+            }
+        }
+
+        /// Removes what is under `key`, on a server that was asked for it before.
+        func remove(_ key: String, on server: Int) throws(MirrorError) {
+            try tell(server) { connection throws(MemcachedConnection.Failure) in try connection.remove(key) }
+        }
+
+        /// What isn't a `get` and is never tried again on another connection.
+        private func tell<Answer>(
+            _ server: Int, _ body: (MemcachedConnection) throws(MemcachedConnection.Failure) -> Answer
+        ) throws(MirrorError) -> Answer {
+            guard let connection = connections[server] else {
+                throw MirrorError(.unreachable, "the connection to memcached at \(configuration.address.servers[server]) was closed")
+            }
+            do throws(MemcachedConnection.Failure) {
+                return try body(connection)
+            } catch {
+                connections[server] = nil
+                throw self.error(error, of: server)
+            }
+        }
+
+        private func open(_ server: Int) throws(MirrorError) -> MemcachedConnection {
+            try outages.admit(server, retryDelay: configuration.retryDelay, commandTimeout: configuration.commandTimeout)
+            do throws(MirrorError) {
+                let connection = try connected(to: server)
+                connections[server] = connection
+                outages.ended(server)
+                return connection
+            } catch {
+                outages.began(server, error, retryDelay: configuration.retryDelay)
+                throw error
+            }
+        }
+
+        /// A connection on which a memcached has answered.
+        private func connected(to server: Int) throws(MirrorError) -> MemcachedConnection {
+            let place = configuration.address.servers[server]
+            guard let connection = MemcachedConnection(to: place, connectTimeout: TimeAmount(configuration.connectTimeout)) else {
+                throw .noMemory
+            }
+            let patience = try patience()
+            do throws(MemcachedConnection.Failure) {
+                _ = try connection.get(["sm:"], within: patience)
+                return connection
+            } catch {
+                guard case .timedOut = error.kind else { throw self.error(error, of: server) }
+                throw MirrorError(
+                    .timedOut,
+                    """
+                    \(place) did not answer as a memcached does in its binary protocol: it hangs, is something else, or was started with \
+                    -B ascii
+                    """)
+            }
+        }
+
+        /// What is left of the call's time.
+        private func patience() throws(MirrorError) -> TimeAmount {
+            let left = deadline - .now()
+            guard left > .zero else { throw MirrorError(.timedOut, "memcached did not answer within \(configuration.commandTimeout)") }
+            return left
+        }
+
+        private func error(_ failure: MemcachedConnection.Failure, of server: Int) -> MirrorError {
+            let place = configuration.address.servers[server]
+            return switch failure.kind {
+            case .lost(let reason): MirrorError(.unreachable, "memcached at \(place) can't be reached: \(reason)")
+            case .timedOut: MirrorError(.timedOut, "memcached at \(place) did not answer within \(configuration.commandTimeout)")
+            case .unsound, .tooLarge: MirrorError(.refused, "what answers at \(place) is no memcached; correct the mirror URI")
+            }
+        }
+    }
+
+    /// Which servers are out of reach, as all threads have found. A server that failed is left alone for a moment, so that calls for it fail at
+    /// once and those for the others don't wait behind them.
+    final class MemcachedOutages: Sendable {
+        private struct Outage {
+            var error: MirrorError
+            var retryAt: NIODeadline
+        }
+
+        private let outages = Mutex<[Int: Outage]>([:])
+
+        /// Throws the error of the last attempt until it is time for another; then lets one thread try.
+        func admit(_ server: Int, retryDelay: Duration, commandTimeout: Duration) throws(MirrorError) {
+            let error: MirrorError? = outages.withLock { outages in
+                guard let outage = outages[server] else { return nil }
+                let now = NIODeadline.now()
+                guard now >= outage.retryAt else { return outage.error }
+                outages[server]?.retryAt = now + TimeAmount(commandTimeout) + TimeAmount(retryDelay)
+                return nil
+            }
+            if let error { throw error }
+        }
+
+        func began(_ server: Int, _ error: MirrorError, retryDelay: Duration) {
+            outages.withLock { $0[server] = Outage(error: error, retryAt: .now() + TimeAmount(retryDelay)) }
+        }
+
+        func ended(_ server: Int) { outages.withLock { $0[server] = nil } }
+    }
+
+    extension MirrorError {
+        static let noMemory = MirrorError(.unreachable, "there is no memory for a connection to memcached")
+    }
+#endif
