@@ -45,7 +45,8 @@ let package = Package(
     ],
     // Each store is a trait, so that `--disable-default-traits` builds an agent that links no store's library.
     traits: [
-        .default(enabledTraits: ["Redis"]),
+        .default(enabledTraits: ["MongoDB", "Redis"]),
+        .trait(name: "MongoDB", description: "Mirrors sessions to MongoDB; links libmongoc, and needs pkg-config to find it."),
         .trait(name: "Redis", description: "Mirrors sessions to Redis; links libhiredis."),
     ],
     dependencies: [
@@ -71,10 +72,14 @@ let package = Package(
         ),
         // No pkgConfig: Debian's headers and library are on the default paths, and its .pc file only adds a flag that SwiftPM warns about.
         .systemLibrary(name: "CHiredis", providers: [.apt(["libhiredis-dev"])]),
+        // Its headers are not on the default paths.
+        .systemLibrary(name: "CMongoc", pkgConfig: "libmongoc-1.0", providers: [.apt(["libmongoc-dev"])]),
+        .target(name: "CMongoShim", dependencies: ["CMongoc"]),
         .target(
             name: "MeshMirrors",
             dependencies: [
-                "MeshCore", .target(name: "CHiredis", condition: .when(traits: ["Redis"])), collections, crypto, logging, nioCore, nioPosix,
+                "MeshCore", .target(name: "CHiredis", condition: .when(traits: ["Redis"])),
+                .target(name: "CMongoShim", condition: .when(traits: ["MongoDB"])), collections, crypto, logging, nioCore, nioPosix,
             ],
             swiftSettings: settings
         ),
@@ -135,7 +140,8 @@ let package = Package(
             swiftSettings: settings
         ),
         .testTarget(
-            name: "MeshMirrorsTests", dependencies: ["MeshCore", "MeshMirrors", "TemporaryDirectory", logging, nioCore],
+            name: "MeshMirrorsTests",
+            dependencies: ["LogCapture", "MeshCore", "MeshMirrors", "TemporaryDirectory", logging, nioCore, nioPosix],
             swiftSettings: settings),
         .testTarget(name: "MeshBalancerTests", dependencies: ["MeshBalancer", "MeshCore"], swiftSettings: settings),
         .testTarget(

@@ -1,4 +1,4 @@
-/// Where a mirror is, as an operator writes it: ``RedisAddress`` has the forms.
+/// Where a mirror is, as an operator writes it: ``RedisAddress`` and ``MongoAddress`` have the forms.
 ///
 /// A user, password or path may hold `%XX` for any byte; `/`, `@`, `:` and `%` in a password must be written so. Whatever is printed of a
 /// URI, by `description`, a dump or an error, is without its password.
@@ -6,6 +6,7 @@ public struct MirrorURI: Hashable, Sendable, CustomStringConvertible {
     /// The software that is there, and where.
     public enum Store: Hashable, Sendable {
         case redis(RedisAddress)
+        case mongo(MongoAddress)
     }
 
     public let store: Store
@@ -28,7 +29,7 @@ public struct MirrorURI: Hashable, Sendable, CustomStringConvertible {
         }
     }
 
-    private static let forms = RedisAddress.forms
+    private static let forms = "\(RedisAddress.forms) or \(MongoAddress.forms)"
 
     public init(_ text: String) throws(Invalid) {
         guard let separator = text.firstRange(of: "://") else { throw Invalid("there is no \"://\"; write \(Self.forms)") }
@@ -36,6 +37,7 @@ public struct MirrorURI: Hashable, Sendable, CustomStringConvertible {
         let rest = text[separator.upperBound...]
         switch scheme {
         case "redis", "unix": store = .redis(try RedisAddress(scheme: scheme, rest))
+        case "mongodb", "mongodb+srv": store = .mongo(try MongoAddress(scheme: scheme, rest))
         case "rediss": throw Invalid("rediss:// (TLS) is not supported yet; write \(Self.forms)")
         default:
             // An unknown scheme is repeated only when it looks like one: a password may stand before a misplaced "://".
@@ -48,6 +50,7 @@ public struct MirrorURI: Hashable, Sendable, CustomStringConvertible {
     public var description: String {
         switch store {
         case .redis(let address): address.description
+        case .mongo(let address): address.description
         }
     }
 }
