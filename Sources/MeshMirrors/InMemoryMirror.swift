@@ -1,3 +1,4 @@
+import DequeModule
 public import MeshCore
 import Synchronization
 
@@ -15,11 +16,22 @@ public final class InMemoryMirror: MeshCore.Mirror {
 
     private struct State {
         var records: [SessionKey: MirrorRecord] = [:]
+        var users: [UserKey: [SessionKey: Int64]] = [:]
+        var generation = UInt64.random(in: 1 ... .max)
+        var visits: [NodeName: UInt64] = [:]
+        var logs: [Slot: Log] = [:]
         var foreign: Set<SessionKey> = []
         var fault: Fault?
     }
 
+    fileprivate struct Log {
+        let generation = UInt64.random(in: 1 ... .max)
+        var items: Deque<ChannelItem> = []
+        var end = UInt64(0)
+    }
+
     private let state = Mutex(State())
+    private let wakeups = Wakeups()
     private let commandTimeout: Duration
     private let recordsMax: Int
     private let wall: @Sendable () -> Int64
@@ -56,6 +68,56 @@ public final class InMemoryMirror: MeshCore.Mirror {
         }
     }
 
+    public func remove(_ keys: [SessionKey]) async throws(MirrorError) {
+        try await answer { state throws(MirrorError) in
+            var rejections = Rejections()
+            for key in keys {
+                if state.foreign.contains(key) { rejections.note(.foreign(key)) } else { state.records[key] = nil }
+            }
+            try rejections.finish()
+        }
+    }
+
+    public func sessions(of user: UserKey) async throws(MirrorError) -> [SessionKey] {
+        let now = wall()
+        return try await answer { state in
+            let living = (state.users[user] ?? [:]).filter { $0.value > now }.sorted { ($1.value, $0.key) < ($0.value, $1.key) }
+            return living.prefix(MirrorRecord.sessionsOfUserMax).map(\.key)
+        }
+    }
+
+    public func visit(_ number: UInt64, by name: NodeName) async throws(MirrorError) -> MirrorVisit {
+        try await answer { state in MirrorVisit(generation: state.generation, last: state.visits.updateValue(number, forKey: name)) }
+    }
+
+    public func append(_ items: [[UInt8]], to slot: Slot) async throws(MirrorError) -> ChannelMark {
+        if let error = MirrorError(tooLongIn: items) { throw error }
+        let mark = try await answer { state in
+            var log = state.logs[slot] ?? Log()
+            for payload in items {
+                log.end += 1
+                log.items.append(ChannelItem(mark: ChannelMark(generation: log.generation, offset: log.end), payload: payload))
+            }
+            log.items.removeFirst(max(0, log.items.count - ChannelTail.keptMin))
+            state.logs[slot] = log
+            return ChannelMark(generation: log.generation, offset: log.end)
+        }
+        wakeups.announce(slot)
+        return mark
+    }
+
+    public func tail(_ slot: Slot, after mark: ChannelMark?, waiting patience: Duration) async throws(MirrorError) -> ChannelTail {
+        try await wakeups.tail(slot, after: mark, waiting: patience) { () async throws(MirrorError) in
+            try await answer { state in state.logs[slot].tail(after: mark) }
+        }
+    }
+
+    /// Forgets everything, as a store that was flushed.
+    public func flush() {
+        state.withLock { $0 = State(foreign: $0.foreign, fault: $0.fault) }
+        wakeups.announce(nil)
+    }
+
     /// Nothing runs: there is no connection.
     public func run() async {
         let (stream, continuation) = AsyncStream.makeStream(of: Never.self)
@@ -78,6 +140,12 @@ public final class InMemoryMirror: MeshCore.Mirror {
         let key = record.key
         if let fault = record.fault { return .unusable(record, fault) }
         if state.foreign.contains(key) { return .foreign(key) }
+        if let user = record.user {
+            let known = state.users[user]?[key] ?? .min
+            state.users[user, default: [:]][key] = max(known, record.expiresAt)
+        }
+        var record = record
+        record.user = nil
         state.records.removeExpired(key, at: now)
         guard var merged = state.records[key] else {
             // Stores keep entries, so a record without any leaves nothing behind.
@@ -119,5 +187,27 @@ public final class InMemoryMirror: MeshCore.Mirror {
 extension [SessionKey: MirrorRecord] {
     fileprivate mutating func removeExpired(_ key: SessionKey, at now: Int64) {
         if let record = self[key], record.expiresAt <= now { self[key] = nil }
+    }
+}
+
+extension InMemoryMirror.Log? {
+    fileprivate func tail(after mark: ChannelMark?) -> ChannelTail {
+        guard let log = self else {
+            return ChannelTail(items: [], mark: .beginning, isGapped: mark.map { $0 != .beginning } ?? false)
+        }
+        let end = ChannelMark(generation: log.generation, offset: log.end)
+        guard let mark else { return ChannelTail(items: [], mark: end, isGapped: false) }
+        let isOther = mark.generation != log.generation
+        let from = isOther ? 0 : mark.offset
+        var (items, bytes) = ([ChannelItem](), 0)
+        for item in log.items.lazy.drop(while: { $0.mark.offset <= from }).prefix(ChannelTail.itemsMax) {
+            bytes += item.payload.count
+            if bytes > ChannelTail.bytesMax { break }
+            items.append(item)
+        }
+        let isCut = items.first.map { $0.mark.offset != from + 1 } ?? false
+        return ChannelTail(
+            items: items, mark: items.last?.mark ?? ChannelMark(generation: log.generation, offset: from),
+            isGapped: isCut || isOther && mark != .beginning)
     }
 }

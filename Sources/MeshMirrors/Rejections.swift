@@ -24,6 +24,17 @@ extension MirrorError {
         MirrorError(.foreignData, "what is stored under session \(key) is not a session of ours; it is left alone", keys: [key])
     }
 
+    /// Nil when none of the items of a log is.
+    init?(tooLongIn items: [[UInt8]]) {
+        guard let tooLong = items.first(where: { $0.count > ChannelItem.payloadMax }) else { return nil }
+        self.init(.refused, "an item of \(tooLong.count) bytes is longer than the \(ChannelItem.payloadMax) that a log takes")
+    }
+
+    /// - Parameter what: with its article, to begin a sentence.
+    static func foreign(_ what: String) -> MirrorError {
+        MirrorError(.foreignData, "\(what) is not ours in this mirror; it is left alone")
+    }
+
     static func unusable(_ record: MirrorRecord, _ fault: String) -> MirrorError {
         MirrorError(.refused, "session \(record.key) would have \(fault)", keys: [record.key])
     }

@@ -94,5 +94,14 @@ private struct OneRecordMirror: MeshCore.Mirror {
         guard !records.isEmpty else { throw MirrorError(.refused, "nothing to merge") }
     }
 
+    func remove(_ keys: [SessionKey]) async throws(MirrorError) {}
+    func sessions(of user: UserKey) async throws(MirrorError) -> [SessionKey] { [] }
+    func visit(_ number: UInt64, by name: NodeName) async throws(MirrorError) -> MirrorVisit { MirrorVisit(generation: 1, last: nil) }
+    func append(_ items: [[UInt8]], to slot: Slot) async throws(MirrorError) -> ChannelMark { .beginning }
+
+    func tail(_ slot: Slot, after mark: ChannelMark?, waiting patience: Duration) async throws(MirrorError) -> ChannelTail {
+        ChannelTail(items: [], mark: .beginning, isGapped: false)
+    }
+
     func run() async { try? await Task.sleep(for: .seconds(3600)) }
 }

@@ -36,6 +36,7 @@ struct InMemoryBackend: MirrorBackend {
     func resume() { mirror.setFault(nil) }
     func stop() { mirror.setFault(.down) }
     func start() { mirror.setFault(nil) }
+    func flush() { mirror.flush() }
     func plantForeignData(under key: SessionKey) { mirror.plantForeignData(under: key) }
     func checkForeignDataIsUntouched(under key: SessionKey) {}
 }

@@ -12,6 +12,8 @@ protocol MirrorBackend: Sendable {
     /// Gone, and with it perhaps what it held.
     func stop()
     func start() async throws
+    /// Empties it while it runs.
+    func flush() async throws
     func plantForeignData(under key: SessionKey) throws
     func checkForeignDataIsUntouched(under key: SessionKey) throws
 }
@@ -214,6 +216,147 @@ struct MirrorClaim: Sendable, CustomTestStringConvertible {
                 expect(try await mirror.load(after.key), is: after)
                 #expect(await errorOf { _ = try await mirror.load(foreign) }?.code == .foreignData)
                 try backend.checkForeignDataIsUntouched(under: foreign)
+            }
+        },
+        MirrorClaim("what was removed is gone, until it is merged again; what isn't ours stays") { backend in
+            try await withMirror(on: backend) { mirror in
+                let record = MirrorRecord(key: .random(), entries: [.entry("a", 5)], expiresAt: later)
+                let grave = MirrorRecord(key: .random(), entries: [.entry("t", 5)], expiresAt: later, isTombstone: true)
+                let foreign = SessionKey.random()
+                try backend.plantForeignData(under: foreign)
+                try await mirror.merge([record, grave])
+                let error = await errorOf { try await mirror.remove([record.key, foreign, grave.key, .random()]) }
+                #expect(error?.code == .foreignData && error?.keys == [foreign], "\(String(describing: error))")
+                try backend.checkForeignDataIsUntouched(under: foreign)
+                expect(try await mirror.load(record.key), is: nil)
+                expect(try await mirror.load(grave.key), is: nil)
+                let older = MirrorRecord(key: record.key, entries: [.entry("a", 4)], expiresAt: later)
+                try await mirror.merge([older])
+                expect(try await mirror.load(record.key), is: older)
+                try await mirror.remove([])
+            }
+        },
+        MirrorClaim("a user's sessions are found, those that expire last first, and nobody else's") { backend in
+            try await withMirror(on: backend) { mirror in
+                let (ann, bob) = (UserKey(of: "ann"), UserKey(of: "böb \u{0}"))
+                func record(_ user: UserKey?, _ expiresAt: Int64) -> MirrorRecord {
+                    MirrorRecord(key: .random(), entries: [.entry("a", 1)], expiresAt: expiresAt, user: user)
+                }
+                let records = [record(ann, later + 2000), record(ann, later + 4000), record(bob, later), record(nil, later)]
+                try await mirror.merge(records)
+                #expect(try await mirror.sessions(of: ann) == [records[1].key, records[0].key])
+                #expect(try await mirror.sessions(of: bob) == [records[2].key])
+                #expect(try await mirror.sessions(of: UserKey(of: "nobody")) == [])
+                // One that lives longer now is found first; a merge that comes late doesn't put it back.
+                var longer = records[0]
+                longer.expiresAt = later + 6000
+                try await mirror.merge([longer])
+                try await mirror.merge([records[0]])
+                #expect(try await mirror.sessions(of: ann) == [records[0].key, records[1].key])
+                // What a loaded record says doesn't hold whose it is.
+                #expect(try await mirror.load(records[0].key)?.user == nil)
+            }
+        },
+        MirrorClaim("a visitor is told what it left last, and that the mirror was emptied") { backend in
+            try await withMirror(on: backend) { mirror in
+                let (n1, n2) = (try NodeName("n1"), try NodeName("n2.example"))
+                let first = try await mirror.visit(7, by: n1)
+                #expect(first.last == nil && first.generation != 0)
+                #expect(try await mirror.visit(1_800_000_000_000, by: n1) == MirrorVisit(generation: first.generation, last: 7))
+                #expect(try await mirror.visit(9, by: n2) == MirrorVisit(generation: first.generation, last: nil))
+                // Older data came back, or an older self: both see it.
+                #expect(try await mirror.visit(3, by: n1).last == 1_800_000_000_000)
+                #expect(try await mirror.visit(8, by: n1).last == 3)
+                try await backend.flush()
+                let after = try await mirror.visit(10, by: n2)
+                #expect(after.generation != first.generation && after.last == nil)
+            }
+        },
+        MirrorClaim("what is appended to a slot's log is read once and in order, by whoever reads it") { backend in
+            try await withMirror(on: backend) { mirror in
+                let (slot, other) = (Slot(masking: 7), Slot(masking: 4095))
+                let empty = try await mirror.tail(slot, after: nil, waiting: .zero)
+                #expect(empty.items.isEmpty && !empty.isGapped)
+                let payloads: [[UInt8]] = [[], [0, 13, 10, 255], Array("three".utf8)]
+                let mark = try await mirror.append(payloads, to: slot)
+                try await mirror.append([[9]], to: other)
+                let tail = try await mirror.tail(slot, after: empty.mark, waiting: .zero)
+                #expect(tail.items.map(\.payload) == payloads && tail.mark == mark && !tail.isGapped, "\(tail)")
+                let rest = try await mirror.tail(slot, after: tail.items.first?.mark, waiting: .zero)
+                #expect(rest.items.map(\.payload) == Array(payloads.dropFirst()) && rest.mark == mark && !rest.isGapped)
+                let end = try await mirror.tail(slot, after: nil, waiting: .seconds(60))
+                #expect(end.items.isEmpty && end.mark == mark && !end.isGapped)
+                let nothing = try await mirror.tail(slot, after: mark, waiting: .milliseconds(20))
+                #expect(nothing.items.isEmpty && nothing.mark == mark && !nothing.isGapped)
+            }
+        },
+        MirrorClaim("a reader that waits is given what two writers append, each item once") { backend in
+            try await withMirror(on: backend) { left in
+                try await withMirror(on: backend) { right in
+                    let slot = Slot(masking: 99)
+                    let start = try await left.append([[0, 0]], to: slot)
+                    async let read = {
+                        var (mark, payloads) = (start, [[UInt8]]())
+                        while payloads.count < 400 {
+                            let tail = try await right.tail(slot, after: mark, waiting: .seconds(60))
+                            #expect(!tail.isGapped)
+                            if tail.items.isEmpty { break }
+                            payloads += tail.items.map(\.payload)
+                            mark = tail.mark
+                        }
+                        return payloads
+                    }()
+                    async let first: Void = { for n in 0..<200 { try await left.append([[1, UInt8(n)]], to: slot) } }()
+                    async let second: Void = { for n in 0..<200 { try await right.append([[2, UInt8(n)]], to: slot) } }()
+                    _ = try await (first, second)
+                    let payloads = try await read
+                    #expect(payloads.filter { $0.first == 1 } == (0..<200).map { [1, UInt8($0)] })
+                    #expect(payloads.filter { $0.first == 2 } == (0..<200).map { [2, UInt8($0)] })
+                }
+            }
+        },
+        MirrorClaim("a reader that comes too late, or whose log was emptied, is told that something is lost") { backend in
+            try await withMirror(on: backend) { mirror in
+                let slot = Slot(masking: 3)
+                let start = try await mirror.append([[1]], to: slot)
+                for _ in 0..<40 { try await mirror.append(Array(repeating: [2], count: 256), to: slot) }
+                let late = try await mirror.tail(slot, after: start, waiting: .zero)
+                #expect(late.isGapped && !late.items.isEmpty)
+                var (mark, count) = (late.mark, late.items.count)
+                while true {
+                    let tail = try await mirror.tail(slot, after: mark, waiting: .zero)
+                    #expect(!tail.isGapped)
+                    if tail.items.isEmpty { break }
+                    (mark, count) = (tail.mark, count + tail.items.count)
+                }
+                #expect(count >= ChannelTail.keptMin && mark.offset == 1 + 40 * 256)
+                try await backend.flush()
+                let emptied = try await mirror.tail(slot, after: mark, waiting: .seconds(60))
+                #expect(emptied.isGapped && emptied.items.isEmpty)
+                try await mirror.append([[3]], to: slot)
+                let anew = try await mirror.tail(slot, after: emptied.mark, waiting: .zero)
+                #expect(anew.items.map(\.payload) == [[3]] && !anew.isGapped && anew.mark.generation != mark.generation)
+            }
+        },
+        MirrorClaim("an item of a log may be 64 KiB and not a byte more") { backend in
+            try await withMirror(on: backend) { mirror in
+                let slot = Slot(masking: 0)
+                let payload = (0..<ChannelItem.payloadMax).map { UInt8(truncatingIfNeeded: $0 * 7) }
+                try await mirror.append([payload], to: slot)
+                let error = await errorOf { _ = try await mirror.append([[1], payload + [0]], to: slot) }
+                #expect(error?.code == .refused)
+                let tail = try await mirror.tail(slot, after: .beginning, waiting: .zero)
+                #expect(tail.items.map(\.payload) == [payload] && !tail.isGapped)
+                // However many there are, none is left out and no answer is too large.
+                for _ in 0..<20 { try await mirror.append([payload, payload], to: slot) }
+                var (mark, count) = (tail.mark, 0)
+                while true {
+                    let more = try await mirror.tail(slot, after: mark, waiting: .zero)
+                    #expect(!more.isGapped && more.items.reduce(0) { $0 + $1.payload.count } <= ChannelTail.bytesMax)
+                    if more.items.isEmpty { break }
+                    (mark, count) = (more.mark, count + more.items.count)
+                }
+                #expect(count == 40)
             }
         },
         MirrorClaim("a stalled mirror times out, and the answers after it are its own") { backend in

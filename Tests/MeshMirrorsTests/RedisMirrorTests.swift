@@ -207,6 +207,7 @@
         func resume() { server.resume() }
         func stop() { server.stop() }
         func start() async throws { try await server.start() }
+        func flush() throws { try server.raw().command("FLUSHALL") }
 
         func plantForeignData(under key: SessionKey) throws {
             try server.raw().command("HSET", "sm:\(key)", "name", "bob", "town", "rome")

@@ -7,18 +7,23 @@ public struct MirrorRecord: Hashable, Sendable {
     public var expiresAt: Int64
     /// The session was destroyed: drop every other entry, now and whenever a late merge comes.
     public var isTombstone: Bool
+    /// Whose it is. Goes into the index of ``Mirror/sessions(of:)`` when the record is merged; it is not kept in the record, so a loaded one has nil.
+    public var user: UserKey?
 
     /// Most entries of a record, in a merge and at rest. A session has 128 fields and a few entries more; the rest is room for deleted
     /// fields.
     public static let entriesMax = 1024
     /// Most bytes of names, versions and payloads in a record: sixteen of the largest sessions.
     public static let bytesMax = 1 << 20
+    /// Sessions of one user in the index; of more those that expire first are not found.
+    public static let sessionsOfUserMax = 1024
 
-    public init(key: SessionKey, entries: [MirrorEntry], expiresAt: Int64, isTombstone: Bool = false) {
+    public init(key: SessionKey, entries: [MirrorEntry], expiresAt: Int64, isTombstone: Bool = false, user: UserKey? = nil) {
         self.key = key
         self.entries = entries
         self.expiresAt = expiresAt
         self.isTombstone = isTombstone
+        self.user = user
     }
 }
 

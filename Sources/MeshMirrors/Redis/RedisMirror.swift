@@ -34,6 +34,7 @@
         private let configuration: Configuration
         private let eventLoop: any EventLoop
         private let link: NIOLoopBoundBox<RedisLink>
+        let wakeups = Wakeups()
 
         public init(
             _ configuration: Configuration, eventLoopGroup: any EventLoopGroup = MultiThreadedEventLoopGroup.singleton, logger: Logger
@@ -45,10 +46,9 @@
         }
 
         public func load(_ key: SessionKey) async throws(MirrorError) -> MirrorRecord? {
-            let reply = try await call(.load, [Call(key: key)]).first ?? .null
+            let reply = try await call(.load, on: MirrorRecord.redisKey(key))
             switch reply {
             case .null: return nil
-            case .error(let text): throw RedisErrorReply(text).error
             case .array(let parts):
                 guard parts.count == 2, case .bytes(let expiry) = parts[0], case .array(let fields) = parts[1],
                     let record = MirrorRecord(key: key, expiry: expiry, fields: fields)
@@ -67,52 +67,108 @@
                     rejections.note(.unusable(record, fault))
                     continue
                 }
-                calls.append(Call(key: record.key, record: record))
+                calls.append(Call(.merge, on: MirrorRecord.redisKey(record.key), of: record.key) { $0.append(record) })
+                if let user = record.user { calls.append(.index(record, of: user)) }
                 bytes += record.entries.reduce(64) { $0 + $1.byteCount }
-                guard calls.count == Self.partRecordsMax || bytes >= Self.partBytesMax else { continue }
-                try await merge(calls, noting: &rejections)
+                guard calls.count >= Self.partRecordsMax || bytes >= Self.partBytesMax else { continue }
+                try await make(calls, noting: &rejections)
                 calls.removeAll(keepingCapacity: true)
                 bytes = 0
             }
-            try await merge(calls, noting: &rejections)
+            try await make(calls, noting: &rejections)
             try rejections.finish()
         }
 
-        private func merge(_ calls: [Call], noting rejections: inout Rejections) async throws(MirrorError) {
+        public func remove(_ keys: [SessionKey]) async throws(MirrorError) {
+            var rejections = Rejections()
+            for start in stride(from: 0, to: keys.count, by: Self.partRecordsMax) {
+                let part = keys[start..<min(start + Self.partRecordsMax, keys.count)]
+                try await make(part.map { Call(.remove, on: MirrorRecord.redisKey($0), of: $0) }, noting: &rejections)
+            }
+            try rejections.finish()
+        }
+
+        public func sessions(of user: UserKey) async throws(MirrorError) -> [SessionKey] {
+            let reply = try await call(.sessions, on: user.redisKey)
+            guard case .array(let members) = reply else { throw .foreign("the index of user \(user)") }
+            return members.compactMap { if case .bytes(let bytes) = $0 { SessionKey(bytes: bytes) } else { nil } }
+        }
+
+        public func visit(_ number: UInt64, by name: NodeName) async throws(MirrorError) -> MirrorVisit {
+            let drawn = String(UInt64.random(in: 1 ... .max))
+            let reply = try await call(.visit, on: Array("sm:visits".utf8)) { command in
+                command.append(drawn.utf8)
+                command.append("\(name)".utf8)
+                command.append(String(number).utf8)
+            }
+            guard case .array(let parts) = reply, parts.count == 2, let generation = parts[0].number else {
+                throw .foreign("what was left by visitors, under sm:visits,")
+            }
+            return MirrorVisit(generation: generation, last: parts[1].number)
+        }
+
+        /// Makes calls that each answer 1 when they are done.
+        private func make(_ calls: [Call], noting rejections: inout Rejections) async throws(MirrorError) {
             guard !calls.isEmpty else { return }
-            for (call, reply) in zip(calls, try await self.call(.merge, calls)) {
+            for (call, reply) in zip(calls, try await self.call(calls)) {
+                guard let key = call.session else { continue }
                 switch reply {
                 case .integer(1): continue
-                case .integer(-2):
-                    rejections.note(MirrorError(.refused, "session \(call.key) would outgrow a mirror's record", keys: [call.key]))
+                case .integer(-2): rejections.note(MirrorError(.refused, "session \(key) would outgrow a mirror's record", keys: [key]))
                 case .error(let text): rejections.note(RedisErrorReply(text).error)
-                default: rejections.note(.foreign(call.key))
+                default: rejections.note(.foreign(key))
                 }
             }
         }
 
-        /// One call of a script: its key and, for a merge, the record.
-        private struct Call: Sendable {
-            let key: SessionKey
-            var record: MirrorRecord?
+        /// One call of a script.
+        struct Call: Sendable {
+            let script: RedisScript
+            let key: [UInt8]
+            let session: SessionKey?
+            private let arguments: @Sendable (inout RedisCommand) -> Void
 
-            func command(_ script: RedisScript, inFull: Bool) -> RedisCommand {
-                var command = script.call(on: MirrorRecord.redisKey(key), inFull: inFull)
-                guard let record else { return command }
-                command.append(String(record.expiresAt).utf8)
-                command.append((record.isTombstone ? "1" : "0").utf8)
-                record.appendFields(to: &command)
+            /// - Parameter session: that a refusal of it is about.
+            init(
+                _ script: RedisScript, on key: [UInt8], of session: SessionKey? = nil,
+                arguments: @escaping @Sendable (inout RedisCommand) -> Void = { _ in }
+            ) {
+                self.script = script
+                self.key = key
+                self.session = session
+                self.arguments = arguments
+            }
+
+            static func index(_ record: MirrorRecord, of user: UserKey) -> Call {
+                Call(.index, on: user.redisKey, of: record.key) { command in
+                    command.append(String(record.expiresAt).utf8)
+                    command.append(record.key.bytes)
+                }
+            }
+
+            func command(inFull: Bool) -> RedisCommand {
+                var command = script.call(on: key, inFull: inFull)
+                arguments(&command)
                 return command
             }
         }
 
-        /// Calls a script for each of `calls` and returns the replies in their order. Those that a Redis without the script left undone (it
-        /// was restarted or its scripts were flushed) are made again in full.
-        private func call(_ script: RedisScript, _ calls: [Call]) async throws(MirrorError) -> [RedisReply] {
-            var replies = try await exchange(calls.map { $0.command(script, inFull: false) })
+        /// - Throws: an error reply, too.
+        func call(
+            _ script: RedisScript, on key: [UInt8], arguments: @escaping @Sendable (inout RedisCommand) -> Void = { _ in }
+        ) async throws(MirrorError) -> RedisReply {
+            let reply = try await call([Call(script, on: key, arguments: arguments)]).first ?? .null
+            if case .error(let text) = reply { throw RedisErrorReply(text).error }
+            return reply
+        }
+
+        /// Makes the calls and returns the replies in their order. Those that a Redis without the script left undone (it was restarted or its
+        /// scripts were flushed) are made again in full.
+        private func call(_ calls: [Call]) async throws(MirrorError) -> [RedisReply] {
+            var replies = try await exchange(calls.map { $0.command(inFull: false) })
             let unknown = replies.indices.filter { if case .error(let text) = replies[$0] { text.hasPrefix("NOSCRIPT") } else { false } }
             if unknown.isEmpty { return replies }
-            let again = try await exchange(unknown.map { calls[$0].command(script, inFull: true) })
+            let again = try await exchange(unknown.map { calls[$0].command(inFull: true) })
             for (index, reply) in zip(unknown, again) { replies[index] = reply }
             return replies
         }
@@ -130,28 +186,32 @@
 
         public func run() async {
             await onLoop { $0.started() }
+            await withDiscardingTaskGroup { group in
+                group.addTask { await self.keepConnected { await self.runConnection() } }
+                group.addTask {
+                    for await _ in self.wakeups.wanted { return await self.keepConnected { await self.runWakeups() } }
+                }
+            }
+            await onLoop { $0.stopped() }
+        }
+
+        /// - Parameter connection: makes one and stays until it is closed. True when it was of use, so that the next may be tried at once.
+        private func keepConnected(_ connection: () async -> Bool) async {
             var generator = SeededGenerator(seed: .random(in: .min ... .max))
             var delay = configuration.reconnectDelayMin
             while !Task.isCancelled {
-                if await runConnection() {
+                if await connection() {
                     delay = configuration.reconnectDelayMin
                     continue
                 }
                 try? await Task.sleep(for: generator.jittered(delay, share: 0.5))
                 delay = min(delay * 2, configuration.reconnectDelayMax)
             }
-            await onLoop { $0.stopped() }
         }
 
-        /// Makes one connection and stays until it is closed. True when it was of use, so that the next may be tried at once.
         private func runConnection() async -> Bool {
             do {
-                let channel = try await connect()
-                await withTaskCancellationHandler {
-                    try? await channel.closeFuture.get()
-                } onCancel: {
-                    channel.close(promise: nil)
-                }
+                await untilClosed(try await connect { [link] in RedisChannelHandler(link: link.value) })
                 return await onLoop { $0.hasServed }
             } catch {
                 let reason = Self.reason(error)
@@ -160,14 +220,29 @@
             }
         }
 
+        /// Always with a pause behind it: nobody waits for it in haste.
+        private func runWakeups() async -> Bool {
+            let channel = try? await connect { [wakeups, configuration] in
+                RedisWakeupHandler(wakeups: wakeups, greeting: RedisGreeting(configuration.address))
+            }
+            if let channel { await untilClosed(channel) }
+            return false
+        }
+
+        private func untilClosed(_ channel: any Channel) async {
+            await withTaskCancellationHandler {
+                try? await channel.closeFuture.get()
+            } onCancel: {
+                channel.close(promise: nil)
+            }
+        }
+
         /// The one place where a channel is made; TLS will go in front of the handler here.
-        private func connect() async throws -> any Channel {
+        private func connect(_ handler: @escaping @Sendable () -> some ChannelInboundHandler) async throws -> any Channel {
             let bootstrap = ClientBootstrap(group: eventLoop)
                 .connectTimeout(TimeAmount(configuration.connectTimeout))
-                .channelInitializer { [link] channel in
-                    channel.eventLoop.makeCompletedFuture {
-                        try channel.pipeline.syncOperations.addHandler(RedisChannelHandler(link: link.value))
-                    }
+                .channelInitializer { channel in
+                    channel.eventLoop.makeCompletedFuture { try channel.pipeline.syncOperations.addHandler(handler()) }
                 }
             switch configuration.address.server {
             case .tcp(let server): return try await bootstrap.connect(host: server.host, port: server.port).get()

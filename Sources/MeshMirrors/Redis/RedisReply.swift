@@ -10,6 +10,9 @@
         case error(String)
         case bytes([UInt8])
         case array([RedisReply])
+
+        /// A number written as text, as scripts write those that may not fit their own.
+        var number: UInt64? { if case .bytes(let text) = self { UInt64(String(decoding: text, as: UTF8.self)) } else { nil } }
     }
 
     /// Takes replies out of a stream of bytes, through hiredis' reader.

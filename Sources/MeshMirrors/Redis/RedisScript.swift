@@ -98,23 +98,153 @@
             local now = redis.call('TIME')
             return {string.format('%.0f', now[1] * 1000 + math.floor(now[2] / 1000) + ttl), redis.call('HGETALL', key)}
             """)
+
+        /// Answers 1 when nothing of ours is there any more, -1 when what is there isn't ours.
+        static let remove = RedisScript(
+            """
+            local ttl = redis.call('PTTL', KEYS[1])
+            if ttl == -2 then return 1 end
+            if ttl == -1 or redis.call('TYPE', KEYS[1]).ok ~= 'hash' or redis.call('HLEN', KEYS[1]) > \(MirrorRecord.entriesMax) then
+              return -1
+            end
+            for _, value in ipairs(redis.call('HVALS', KEYS[1])) do
+              if #value < \(MirrorEntry.versionBytes) then return -1 end
+            end
+            redis.call('UNLINK', KEYS[1])
+            return 1
+            """)
+
+        // The index of a user: under `sm:u:` and the user's key a ZSET of session keys, scored by their expiry in Unix ms. Doubles hold that exactly.
+        // Apart from the session's record, since a Redis of several servers may keep them on two; it is merged right behind it, and again when either fails.
+
+        /// Notes a session of a user. ARGV: its expiry, its key. Answers 1, or -1 when the key isn't an index.
+        static let index = RedisScript(
+            """
+            local key, given = KEYS[1], tonumber(ARGV[1])
+            local kind = redis.call('TYPE', key).ok
+            if kind ~= 'none' and kind ~= 'zset' then return -1 end
+            local known = redis.call('ZSCORE', key, ARGV[2])
+            if known and tonumber(known) >= given then return 1 end
+            redis.call('ZADD', key, ARGV[1], ARGV[2])
+            redis.call('ZREMRANGEBYRANK', key, 0, -\(MirrorRecord.sessionsOfUserMax + 1))
+            local last = redis.call('ZREVRANGE', key, 0, 0, 'WITHSCORES')
+            redis.call('PEXPIREAT', key, string.format('%.0f', tonumber(last[2])))
+            return 1
+            """)
+
+        /// Answers the session keys of a user, those that expire last first, or -1 when the key isn't an index.
+        static let sessions = RedisScript(
+            """
+            local kind = redis.call('TYPE', KEYS[1]).ok
+            if kind == 'none' then return {} end
+            if kind ~= 'zset' then return -1 end
+            local now = redis.call('TIME')
+            return redis.call('ZREVRANGEBYSCORE', KEYS[1], '+inf', string.format('(%.0f', now[1] * 1000 + math.floor(now[2] / 1000)))
+            """)
+
+        // Visitors: a ZSET of their names, scored by the number that each left last. The generation is the member above them all.
+
+        /// Leaves a number. ARGV: the generation if there is none yet, the name, the number. Answers the generation and the last number of that name, or
+        /// -1 when the key isn't ours. Of names that no longer come the lowest numbers are dropped.
+        static let visit = RedisScript(
+            """
+            local key = KEYS[1]
+            local kind = redis.call('TYPE', key).ok
+            if kind ~= 'none' and kind ~= 'zset' then return -1 end
+            local top = redis.call('ZREVRANGE', key, 0, 0, 'WITHSCORES')
+            if #top == 0 then
+              redis.call('ZADD', key, '+inf', ARGV[1])
+              top = {ARGV[1], 'inf'}
+            elseif top[2] ~= 'inf' then
+              return -1
+            end
+            local last = redis.call('ZSCORE', key, 'n' .. ARGV[2])
+            redis.call('ZADD', key, ARGV[3], 'n' .. ARGV[2])
+            redis.call('ZREMRANGEBYRANK', key, 0, -\(visitorsMax + 2))
+            return {top[1], last and string.format('%.0f', tonumber(last))}
+            """)
+
+        /// Names whose last number is kept. As many as a mesh may have, several times over.
+        private static let visitorsMax = 10_000
+
+        // The log of a channel slot: under `sm:c:` and the slot a STREAM whose ids are the offsets, each item with its generation (g) and payload (p).
+
+        /// Appends items. ARGV: the generation if the log begins now, then payloads. Answers generation and last offset, or -1 when the key isn't a log.
+        static let append = RedisScript(
+            """
+            local key = KEYS[1]
+            local kind = redis.call('TYPE', key).ok
+            if kind ~= 'none' and kind ~= 'stream' then return -1 end
+            local generation, offset = ARGV[1], 0
+            local last = redis.call('XREVRANGE', key, '+', '-', 'COUNT', 1)[1]
+            if last then
+              offset = tonumber(string.match(last[1], '^(%d+)-0$'))
+              if not offset or last[2][1] ~= 'g' then return -1 end
+              generation = last[2][2]
+            end
+            for i = 2, #ARGV do
+              offset = offset + 1
+              redis.call('XADD', key, 'MAXLEN', '~', \(ChannelTail.keptMin), string.format('%.0f-0', offset), 'g', generation, 'p', ARGV[i])
+            end
+            redis.call('PUBLISH', key, '')
+            return {generation, string.format('%.0f', offset)}
+            """)
+
+        /// Reads a log. ARGV: generation and offset to begin behind, or `end`. Answers the generation and offset that it began behind, 1 when something before
+        /// them is lost, then offset and payload of each item in turn; or -1 when the key isn't a log.
+        static let tail = RedisScript(
+            """
+            local key = KEYS[1]
+            local kind = redis.call('TYPE', key).ok
+            if kind ~= 'none' and kind ~= 'stream' then return -1 end
+            local function offset(item) return tonumber(string.match(item[1], '^(%d+)-0$')) end
+            local last = redis.call('XREVRANGE', key, '+', '-', 'COUNT', 1)[1]
+            if not last then return {'0', '0', (ARGV[1] == 'end' or ARGV[1] == '0') and 0 or 1} end
+            local generation, ends = last[2][2], offset(last)
+            if not ends or last[2][1] ~= 'g' then return -1 end
+            if ARGV[1] == 'end' then return {generation, string.format('%.0f', ends), 0} end
+            local from, lost = tonumber(ARGV[2]), 0
+            if ARGV[1] ~= generation then
+              from, lost = 0, ARGV[1] == '0' and 0 or 1
+            elseif from > ends then
+              from, lost = ends, 1
+            end
+            local items = redis.call('XRANGE', key, string.format('%.0f-1', from), '+', 'COUNT', \(ChannelTail.itemsMax))
+            if #items > 0 and offset(items[1]) ~= from + 1 then lost = 1 end
+            local answer, bytes = {generation, string.format('%.0f', from), lost}, 0
+            for _, item in ipairs(items) do
+              bytes = bytes + #item[2][4]
+              if bytes > \(ChannelTail.bytesMax) then break end
+              answer[#answer + 1] = string.format('%.0f', offset(item))
+              answer[#answer + 1] = item[2][4]
+            end
+            return answer
+            """)
+    }
+
+    extension RedisCommand {
+        /// Appends a record as ``RedisScript/merge`` takes it.
+        mutating func append(_ record: MirrorRecord) {
+            append(String(record.expiresAt).utf8)
+            append((record.isTombstone ? "1" : "0").utf8)
+            for entry in record.entries {
+                if record.isTombstone {
+                    append("".utf8)
+                    append(joining: entry.version, [UInt8(entry.name.count)], entry.name, entry.payload)
+                } else {
+                    append(entry.name)
+                    append(joining: entry.version, entry.payload)
+                }
+            }
+        }
+    }
+
+    extension UserKey {
+        var redisKey: [UInt8] { Array("sm:u:\(self)".utf8) }
     }
 
     extension MirrorRecord {
         static func redisKey(_ key: SessionKey) -> [UInt8] { Array("sm:\(key)".utf8) }
-
-        /// Appends field and value of each entry as ``RedisScript/merge`` takes them.
-        func appendFields(to command: inout RedisCommand) {
-            for entry in entries {
-                if isTombstone {
-                    command.append("".utf8)
-                    command.append(joining: entry.version, [UInt8(entry.name.count)], entry.name, entry.payload)
-                } else {
-                    command.append(entry.name)
-                    command.append(joining: entry.version, entry.payload)
-                }
-            }
-        }
 
         /// A record out of the answer of ``RedisScript/load``; nil when that isn't a record of ours.
         init?(key: SessionKey, expiry: [UInt8], fields: [RedisReply]) {
