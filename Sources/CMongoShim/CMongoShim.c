@@ -122,3 +122,61 @@ bool mesh_mongo_command(mesh_mongo_pool *opaque, bool writes, const char *databa
 void mesh_mongo_free(struct mesh_mongo_bytes bytes) {
     bson_free(bytes.start);
 }
+
+struct mesh_mongo_tail {
+    mongoc_client_pool_t *pool;
+    mongoc_client_t *client;
+    mongoc_collection_t *collection;
+    mongoc_cursor_t *cursor;
+};
+
+mesh_mongo_tail *mesh_mongo_tail_open(mesh_mongo_pool *opaque, const char *database, const char *collection, int32_t patience,
+                                      struct mesh_mongo_error *error) {
+    mongoc_client_pool_t *pool = (mongoc_client_pool_t *) opaque;
+    mongoc_client_t *client = mongoc_client_pool_pop(pool);
+    if (!client) {
+        fail(error, MESH_MONGO_NETWORK, 0, "all connections that maxPoolSize allows are busy");
+        return NULL;
+    }
+    mesh_mongo_tail *tail = bson_malloc0(sizeof *tail);
+    tail->pool = pool;
+    tail->client = client;
+    tail->collection = mongoc_client_get_collection(client, database, collection);
+    bson_t *options = BCON_NEW("tailable", BCON_BOOL(true), "awaitData", BCON_BOOL(true), "maxAwaitTimeMS", BCON_INT64(patience));
+    bson_t *all = bson_new();
+    tail->cursor = mongoc_collection_find_with_opts(tail->collection, all, options, NULL);
+    bson_destroy(all);
+    bson_destroy(options);
+    bson_error_t reason;
+    if (mongoc_cursor_error(tail->cursor, &reason)) {
+        explain(&reason, error);
+        mesh_mongo_tail_close(tail);
+        return NULL;
+    }
+    return tail;
+}
+
+int mesh_mongo_tail_next(mesh_mongo_tail *tail, struct mesh_mongo_bytes *document, struct mesh_mongo_error *error) {
+    const bson_t *next;
+    if (mongoc_cursor_next(tail->cursor, &next)) {
+        // The library's own bytes; Swift reads them and gives nothing back.
+        document->start = (uint8_t *) bson_get_data(next);
+        document->count = next->len;
+        return 1;
+    }
+    bson_error_t reason;
+    if (mongoc_cursor_error(tail->cursor, &reason)) {
+        explain(&reason, error);
+        return -1;
+    }
+    if (mongoc_cursor_more(tail->cursor)) return 0;
+    fail(error, MESH_MONGO_OTHER, 0, "the cursor has ended");
+    return -1;
+}
+
+void mesh_mongo_tail_close(mesh_mongo_tail *tail) {
+    mongoc_cursor_destroy(tail->cursor);
+    mongoc_collection_destroy(tail->collection);
+    mongoc_client_pool_push(tail->pool, tail->client);
+    bson_free(tail);
+}

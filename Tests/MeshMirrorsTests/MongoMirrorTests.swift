@@ -274,6 +274,7 @@
         func resume() { server.resume() }
         func stop() { server.stop() }
         func start() async throws { try await server.start() }
+        func flush() async throws { try server.raw { _ = try $0.answer(["dropDatabase": 1]) } }
 
         func plantForeignData(under key: SessionKey) throws {
             try server.raw { try $0.insert(["_id": .binary(key.bytes), "name": "bob", "town": "rome"]) }
@@ -291,6 +292,9 @@
             "any sequence of merges ends where the law says",
             "two agents may merge one session at once, and everything newest of both is kept",
             "what isn't ours is reported, left alone, and doesn't hold up the rest of its batch",
+            "what is appended to a slot's log is read once and in order, by whoever reads it",
+            "a reader that waits is given what two writers append, each item once",
+            "a reader that comes too late, or whose log was emptied, is told that something is lost",
             "a mirror that is gone is unreachable at once, and works again when it is back",
         ]
     }

@@ -57,6 +57,16 @@ void mesh_mongo_pool_free(mesh_mongo_pool *pool);
 // Sends a command and waits for its answer. `writes` chooses between the library's rules for repeating reads and for repeating writes.
 bool mesh_mongo_command(mesh_mongo_pool *pool, bool writes, const char *database, const uint8_t *command, size_t count,
                         struct mesh_mongo_bytes *reply, struct mesh_mongo_error *error);
+
+// Reads a capped collection from its oldest document on, and stays for those to come. For one thread at a time, and to be closed before its
+// pool is freed. The collection must not be empty.
+typedef struct mesh_mongo_tail mesh_mongo_tail;
+mesh_mongo_tail *mesh_mongo_tail_open(mesh_mongo_pool *pool, const char *database, const char *collection, int32_t patience,
+                                      struct mesh_mongo_error *error);
+// 1 and the next document, valid until the next call; 0 when none came for `patience` milliseconds; -1 when none will come any more.
+int mesh_mongo_tail_next(mesh_mongo_tail *tail, struct mesh_mongo_bytes *document, struct mesh_mongo_error *error);
+void mesh_mongo_tail_close(mesh_mongo_tail *tail);
+
 void mesh_mongo_free(struct mesh_mongo_bytes bytes);
 
 #endif

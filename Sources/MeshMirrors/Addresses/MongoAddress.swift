@@ -97,7 +97,7 @@ public struct MongoAddress: Hashable, Sendable, CustomStringConvertible {
             !name.contains(where: { "/\\. \"$*<>:|?@".contains($0) })
         else {
             throw MirrorURI.Invalid(
-                "the database's name has a character that MongoDB doesn't take, or more than \(databaseBytesMax) bytes; in a password write / as %2F"
+                "no database has such a name, or one of more than \(databaseBytesMax) bytes; in a password write / as %2F"
             )
         }
         return name

@@ -6,6 +6,8 @@
     //     {_id: key, v: 1, exp: Date, c: {name in hex: {t: version, p: payload}, ...}}
     //     {_id: key, v: 1, exp: Date, c: {}, x: {n: name, t: version, p: payload}}          a tombstone
     //
+    // and `u`, the user's key, when one was named: for the index alone.
+    //
     // Bytes are BinData of subtype 0. Names are in hex because no path leads to a field whose name has a dot, a dollar or a zero byte.
     //
     // Merging is one update of one document by a pipeline. MongoDB does that as one step, so the law is kept whoever else merges, and a
@@ -37,6 +39,16 @@
             ]
         }
 
+        /// The statement of a `delete` command that removes what is ours under `key`.
+        static func statement(removing key: SessionKey) -> BSON {
+            ["q": ["_id": .binary(key.bytes), "v": format, "$expr": isOurs], "limit": 1]
+        }
+
+        /// A filter for what lies under these keys and is not ours.
+        static func foreign(under keys: some Sequence<SessionKey>) -> BSON {
+            ["_id": ["$in": .array(keys.map { .binary($0.bytes) })], "$nor": [["v": format, "$expr": isOurs]]]
+        }
+
         private static func merged(_ record: MirrorRecord) -> BSON {
             let expiry: BSON = ["$max": ["$exp", .date(record.expiresAt)]]
             guard record.isTombstone else {
@@ -49,27 +61,34 @@
                         value: ["$cond": [["$gt": [.binary(entry.version), .string("\(stored).t")]], given, .string(stored)]] as BSON
                     )
                 }
-                return [
-                    "v": checked, "exp": expiry,
-                    "c": ["$cond": [["$lte": ["$x", nil]], ["$mergeObjects": ["$c", .document(entries)]], [:]]],
-                ]
+                let user = record.user.map { [(name: "u", value: BSON.binary($0.bytes))] } ?? []
+                return .document(
+                    [
+                        ("v", checked), ("exp", expiry),
+                        ("c", ["$cond": [["$lte": ["$x", nil]], ["$mergeObjects": ["$c", .document(entries)]], [:]]]),
+                    ] + user)
             }
             let grave = record.entries.map { entry -> BSON in
                 let given: BSON = ["n": .binary(entry.name), "t": .binary(entry.version), "p": .binary(entry.payload)]
                 return ["$cond": [["$gt": [.binary(entry.version), "$x.t"]], given, "$x"]]
             }
-            return ["v": checked, "exp": expiry, "c": ["$literal": [:]], "x": grave.first ?? "$x"]
+            return ["v": checked, "exp": expiry, "c": ["$literal": [:]], "x": grave.first ?? "$x", "u": "$$REMOVE"]
         }
 
         /// The format, when what lies there has the form of ours.
-        private static let checked: BSON = [
+        private static let checked: BSON = ["$cond": [isWhole, format, refusal(foreignMark)]]
+
+        private static let isWhole: BSON = [
+            "$and": [
+                ["$allElementsTrue": [["$map": ["input": entries, "in": isEntry("$$this.v")]]]],
+                ["$or": [["$eq": [["$type": "$x"], "missing"]], ["$and": [["$eq": ["$c", [:]]], isEntry("$x")]]]],
+            ]
+        ]
+
+        /// For a filter, which may be computed for any document: only `$cond` is sure to leave the rest alone when the types are wrong.
+        private static let isOurs: BSON = [
             "$cond": [
-                [
-                    "$and": [
-                        ["$allElementsTrue": [["$map": ["input": entries, "in": isEntry("$$this.v")]]]],
-                        ["$or": [["$eq": [["$type": "$x"], "missing"]], ["$and": [["$eq": ["$c", [:]]], isEntry("$x")]]]],
-                    ]
-                ], format, refusal(foreignMark),
+                ["$and": [["$eq": [["$type": "$c"], "object"]], ["$eq": [["$type": "$exp"], "date"]]]], isWhole, false,
             ]
         ]
 
@@ -115,7 +134,7 @@
         /// What can't be computed, and isn't a constant, which the server would try to compute for all documents at once.
         private static func refusal(_ mark: String) -> BSON { ["$toInt": ["$concat": [.string(mark), ["$type": "$v"]]]] }
 
-        private static func hex(_ bytes: [UInt8]) -> String {
+        static func hex(_ bytes: [UInt8]) -> String {
             String(unsafeUninitializedCapacity: bytes.count * 2) { text in
                 for (index, byte) in bytes.enumerated() {
                     text[2 * index] = hexDigit(byte >> 4)

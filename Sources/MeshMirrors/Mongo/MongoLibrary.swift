@@ -60,7 +60,7 @@
             address = configuration.address
             defaults = mesh_mongo_defaults(
                 selection: configuration.selectionTimeout.wholeMilliseconds, connect: configuration.connectTimeout.wholeMilliseconds,
-                socket: configuration.commandTimeout.wholeMilliseconds, connections: Int32(configuration.threads))
+                socket: configuration.commandTimeout.wholeMilliseconds, connections: Int32(configuration.threads) + 1)
         }
 
         /// Waits for the answer to a command, BSON both. Not for a thread that has anything else to do.
@@ -72,6 +72,24 @@
             guard isDone else { return .failure(MongoFailure(error)) }
             defer { mesh_mongo_free(reply) }
             return .success(BSONDocument(UnsafeBufferPointer(start: reply.start, count: reply.count)))
+        }
+
+        /// Reads a capped collection, and goes on until it fails or is told to stop by `body`, which is called for each document and, with
+        /// nil, for each time that none came within `patience`. Not for a thread that has anything else to do.
+        func follow(_ collection: String, patience: Duration, _ body: (BSONDocument?) -> Bool) -> MongoFailure? {
+            var error = mesh_mongo_error()
+            guard let pool = made(&error),
+                let tail = mesh_mongo_tail_open(pool.pointer, address.database, collection, patience.wholeMilliseconds, &error)
+            else { return MongoFailure(error) }
+            defer { mesh_mongo_tail_close(tail) }
+            while true {
+                var document = mesh_mongo_bytes()
+                switch mesh_mongo_tail_next(tail, &document, &error) {
+                case 1: guard body(BSONDocument(UnsafeBufferPointer(start: document.start, count: document.count))) else { return nil }
+                case 0: guard body(nil) else { return nil }
+                default: return MongoFailure(error)
+                }
+            }
         }
 
         func close() {

@@ -9,11 +9,11 @@
     ///
     /// A caller waits for its answer until its deadline and no longer, wherever its call has come to. A thread stays with the library until
     /// that gives up by its own time-outs; meanwhile the queue fills, and what would overfill it is refused.
-    final class MongoWorkers<Answer: Sendable>: Sendable {
+    final class MongoThreads<Answer: Sendable>: Sendable {
         typealias Outcome = Result<Answer, MirrorError>
 
-        /// Most calls that wait for a thread. A mirror is asked by few: two batches under way, and loads of sessions that nobody holds. More
-        /// only means that it is too slow, and that they would wait in vain.
+        /// Most calls that wait for a thread. A mirror is asked by few: two batches under way, and loads of sessions that nobody holds.
+        /// More only means that it is too slow, and that they would wait in vain.
         static var waitingMax: Int { 256 }
 
         private struct State {
@@ -31,12 +31,12 @@
         }
 
         private let state = Mutex(State())
-        private let threads: Int
+        private let count: Int
         private let place: String
 
         /// - Parameter place: the server, for errors.
-        init(threads: Int, place: String) {
-            self.threads = threads
+        init(count: Int, place: String) {
+            self.count = count
             self.place = place
         }
 
@@ -54,7 +54,7 @@
 
         /// Runs the threads for as long as `body` takes. When this returns nothing is under way any more.
         func run(_ body: () async -> Void) async {
-            let pool = NIOThreadPool(numberOfThreads: threads)
+            let pool = NIOThreadPool(numberOfThreads: count)
             pool.start()
             let waiting = state.withLock { state in
                 state.phase = .running(pool)
