@@ -46,8 +46,9 @@ let package = Package(
     ],
     // Each store is a trait, so that `--disable-default-traits` builds an agent that links no store's library.
     traits: [
-        .default(enabledTraits: ["Memcached", "Redis"]),
+        .default(enabledTraits: ["Memcached", "MongoDB", "Redis"]),
         .trait(name: "Memcached", description: "Mirrors sessions to Memcached; links libmemcached."),
+        .trait(name: "MongoDB", description: "Mirrors sessions to MongoDB; links libmongoc, and needs pkg-config to find it."),
         .trait(name: "Redis", description: "Mirrors sessions to Redis; links libhiredis."),
     ],
     dependencies: [
@@ -75,11 +76,15 @@ let package = Package(
         // about.
         .systemLibrary(name: "CHiredis", providers: [.apt(["libhiredis-dev"])]),
         .systemLibrary(name: "CMemcached", providers: [.apt(["libmemcached-dev"])]),
+        // Its headers are not on the default paths.
+        .systemLibrary(name: "CMongoc", pkgConfig: "libmongoc-1.0", providers: [.apt(["libmongoc-dev"])]),
+        .target(name: "CMongoShim", dependencies: ["CMongoc"]),
         .target(
             name: "MeshMirrors",
             dependencies: [
                 "MeshCore", .target(name: "CHiredis", condition: .when(traits: ["Redis"])),
-                .target(name: "CMemcached", condition: .when(traits: ["Memcached"])), collections, crypto, logging, nioConcurrencyHelpers,
+                .target(name: "CMemcached", condition: .when(traits: ["Memcached"])),
+                .target(name: "CMongoShim", condition: .when(traits: ["MongoDB"])), collections, crypto, logging, nioConcurrencyHelpers,
                 nioCore, nioPosix,
             ],
             swiftSettings: settings
@@ -141,7 +146,8 @@ let package = Package(
             swiftSettings: settings
         ),
         .testTarget(
-            name: "MeshMirrorsTests", dependencies: ["MeshCore", "MeshMirrors", "TemporaryDirectory", logging, nioCore],
+            name: "MeshMirrorsTests",
+            dependencies: ["LogCapture", "MeshCore", "MeshMirrors", "TemporaryDirectory", logging, nioCore, nioPosix],
             swiftSettings: settings),
         .testTarget(name: "MeshBalancerTests", dependencies: ["MeshBalancer", "MeshCore"], swiftSettings: settings),
         .testTarget(

@@ -3,7 +3,7 @@ public import MeshCore
 
 extension MirrorURI {
     /// The mirror behind this URI, not yet running.
-    /// - Throws: ``Invalid`` when this build was made without the store's package trait.
+    /// - Throws: ``Invalid`` when this build was made without the store's package trait, or the store's library can't read it.
     public func makeMirror(logger: Logger) throws(Invalid) -> any MeshCore.Mirror {
         switch store {
         case .memcached(let address):
@@ -17,6 +17,12 @@ extension MirrorURI {
                 return RedisMirror(RedisMirror.Configuration(address: address), logger: logger)
             #else
                 throw Invalid("this build has no Redis; build it with the package trait Redis")
+            #endif
+        case .mongo(let address):
+            #if MongoDB
+                return try MongoMirror(MongoMirror.Configuration(address: address), logger: logger)
+            #else
+                throw Invalid("this build has no MongoDB; build it with the package trait MongoDB")
             #endif
         }
     }

@@ -1,4 +1,4 @@
-/// Where a mirror is, as an operator writes it: ``RedisAddress`` and ``MemcachedAddress`` have the forms.
+/// Where a mirror is, as an operator writes it: ``RedisAddress``, ``MemcachedAddress`` and ``MongoAddress`` have the forms.
 ///
 /// A user, password or path may hold `%XX` for any byte; `/`, `@`, `:` and `%` in a password must be written so. Whatever is printed of a
 /// URI, by `description`, a dump or an error, is without its password.
@@ -7,6 +7,7 @@ public struct MirrorURI: Hashable, Sendable, CustomStringConvertible {
     public enum Store: Hashable, Sendable {
         case memcached(MemcachedAddress)
         case redis(RedisAddress)
+        case mongo(MongoAddress)
     }
 
     public let store: Store
@@ -29,7 +30,7 @@ public struct MirrorURI: Hashable, Sendable, CustomStringConvertible {
         }
     }
 
-    private static let forms = "\(RedisAddress.forms), or \(MemcachedAddress.forms)"
+    private static let forms = "\(RedisAddress.forms), \(MemcachedAddress.forms), or \(MongoAddress.forms)"
 
     public init(_ text: String) throws(Invalid) {
         guard let separator = text.firstRange(of: "://") else { throw Invalid("there is no \"://\"; write \(Self.forms)") }
@@ -38,6 +39,7 @@ public struct MirrorURI: Hashable, Sendable, CustomStringConvertible {
         switch scheme {
         case "memcached": store = .memcached(try MemcachedAddress(rest))
         case "redis", "unix": store = .redis(try RedisAddress(scheme: scheme, rest))
+        case "mongodb", "mongodb+srv": store = .mongo(try MongoAddress(scheme: scheme, rest))
         case "rediss": throw Invalid("rediss:// (TLS) is not supported yet; write \(Self.forms)")
         default:
             // An unknown scheme is repeated only when it looks like one: a password may stand before a misplaced "://".
@@ -51,6 +53,7 @@ public struct MirrorURI: Hashable, Sendable, CustomStringConvertible {
         switch store {
         case .memcached(let address): address.description
         case .redis(let address): address.description
+        case .mongo(let address): address.description
         }
     }
 }

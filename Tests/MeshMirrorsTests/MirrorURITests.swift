@@ -17,6 +17,13 @@ import Testing
         ("unix://ann:secret@/run/redis.sock?db=1", "unix://ann:***@/run/redis.sock?db=1"),
         ("memcached://cache", "memcached://cache:11211"),
         ("memcached://10.0.0.1,10.0.0.2:7000,[::1]", "memcached://10.0.0.1:11211,10.0.0.2:7000,[::1]:11211"),
+        ("mongodb://host", "mongodb://host:27017/sessionmesh"),
+        ("mongodb://host/", "mongodb://host:27017/sessionmesh"),
+        ("mongodb://ann:secret@a,b:27018,[::1]:1/web?replicaSet=rs0", "mongodb://ann:***@a:27017,b:27018,[::1]:1/web"),
+        ("mongodb://ann:secret@host/?tls=true&tlsCertificateKeyFilePassword=secret", "mongodb://ann:***@host:27017/sessionmesh"),
+        ("mongodb://CN%3Dann@host/?authMechanism=MONGODB-X509", "mongodb://CN=ann:***@host:27017/sessionmesh"),
+        ("mongodb://%2Frun%2Fmongodb-27017.sock/web", "mongodb:///run/mongodb-27017.sock/web"),
+        ("mongodb+srv://ann:secret@db.example/web", "mongodb+srv://ann:***@db.example/web"),
     ])
     func itIsReadAndPrintedWithoutThePassword(_ text: String, _ printed: String) throws {
         #expect(try MirrorURI(text).description == printed)
@@ -41,11 +48,16 @@ import Testing
         "redis://[::1", "redis://[::1]x", "redis://a b", "redis://hö", "redis://\u{0}", "unix://", "unix:///", "unix://run/redis.sock",
         "unix:///run/redis.sock?db=", "unix:///run/redis.sock?db=x", "unix:///run/redis.sock?database=1", "unix:///run/%zz",
         "unix:///run/%4",
-        "unix:///" + String(repeating: "x", count: 107), "rediss://host", "redis+sentinel://host", "mongodb://host",
+        "unix:///" + String(repeating: "x", count: 107), "rediss://host", "redis+sentinel://host",
         "memcached://", "memcached://,", "memcached://a,,b", "memcached://a,a", "memcached://a,a:11211", "memcached://a/",
         "memcached://a/1",
         "memcached://a?b=1", "memcached://a#b", "memcached://ann:secret@a", "memcached://@a", "memcached://a:0", "memcached://a b",
         "memcached://" + (0...16).map { "h\($0)" }.joined(separator: ","), "memcacheds://host",
+        "mongodb://", "mongodb:///web", "mongodb://host?tls=true", "mongodb://host/?tls", "mongodb://host/?=1", "mongodb://host/?tls=",
+        "mongodb://host/a/b", "mongodb://host/a.b", "mongodb://host/$a", "mongodb://host/\(String(repeating: "x", count: 64))",
+        "mongodb://host,", "mongodb://host:0", "mongodb://:secret@host", "mongodb://@host", "mongodb://a b", "mongodb://host/#x",
+        "mongodb://\(Array(repeating: "h", count: 51).joined(separator: ","))", "mongodb://%2Frun%2Fmongodb", "mongodb://host/we\u{7}b",
+        "mongodb+srv://a,b", "mongodb+srv://a:1", "mongodb+srv://%2Frun%2Fmongodb.sock",
         "REDIS://host",
     ])
     func everythingElseIsRefusedInOneLine(_ text: String) {
@@ -57,6 +69,9 @@ import Testing
         "redis://ann:hunter2", "redis://ann:hunter2@", "redis://ann:hunter2@host:port", "redis://ann:hunter2@host/db",
         "redis://ann:hunter2/x@host",
         "redis://ann:x#hunter2@host", "redis://ann:%zzhunter2@host", "ann:hunter2@host", "hunter2://host", "ann:hunter2://host",
+        "mongodb://ann:hunter2", "mongodb://ann:hunter2@", "mongodb://ann:hunter2/x@host", "mongodb://ann:hunter2?x@host",
+        "mongodb://ann:x:hunter2@host", "mongodb://ann:x@hunter2@host", "mongodb://:hunter2@host", "mongodb://ann:hunter2@host:port",
+        "mongodb://ann:%zzhunter2@host", "mongodb://host/?tlsCertificateKeyFilePassword=hunter2&x", "mongodb+srv://ann:hunter2@a,b",
         "rediss://ann:hunter2@host", "unix://ann:hunter2@host/x",
         "memcached://ann:hunter2@host", "memcached://host,ann:hunter2@host", "memcached://hunter2!", "memcached://host:hunter2",
     ])
@@ -66,16 +81,15 @@ import Testing
     }
 
     @Test func noPrintingOrDumpingShowsThePassword() throws {
-        let uri = try MirrorURI("redis://ann:hunter2@host")
+        let uris = try [
+            "redis://ann:hunter2@host", "mongodb://ann:hunter2@host/?tlsCertificateKeyFilePassword=hunter2",
+        ].map { try MirrorURI($0) }
         let address = try RedisAddress(uri: "redis://ann:hunter2@host")
         var dumped = ""
-        dump(uri, to: &dumped)
-        for text in [
-            "\(uri)", String(reflecting: uri), String(describing: Optional(uri)), "\([uri])", dumped,
-            "\(String(reflecting: address.password))",
-        ] {
-            #expect(!text.contains("hunter2"), "\(text)")
-        }
+        dump(uris, to: &dumped)
+        var texts = ["\(uris)", String(reflecting: uris), dumped, "\(String(reflecting: address.password))"]
+        for uri in uris { texts += ["\(uri)", String(reflecting: uri), String(describing: Optional(uri))] }
+        for text in texts { #expect(!text.contains("hunter2"), "\(text)") }
     }
 }
 

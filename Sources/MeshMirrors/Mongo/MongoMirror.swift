@@ -1,0 +1,313 @@
+#if MongoDB
+    import CMongoShim
+    import Glibc
+    public import Logging
+    public import MeshCore
+
+    /// A mirror in MongoDB 5 or later, a server by itself or a replica set, through libmongoc.
+    ///
+    /// The library blocks, so it is called on threads of the mirror's own; it keeps the connections and finds a set's primary. Calls made
+    /// before ``run()`` wait at most the command timeout; while MongoDB can't be reached each fails after the selection timeout.
+    public final class MongoMirror: MeshCore.Mirror {
+        public struct Configuration: Sendable {
+            public var address: MongoAddress
+            /// The longest wait for an answer, per call and per part of a long batch, and of the library at a socket unless the URI has
+            /// `socketTimeoutMS`. More rides out slow moments of MongoDB and makes requests wait longer for a dead one.
+            public var commandTimeout: Duration = .milliseconds(500)
+            /// The longest look for a server that can be used, unless the URI has `serverSelectionTimeoutMS`. More rides out the election
+            /// of a primary and keeps a thread busy for longer when there is none.
+            public var selectionTimeout: Duration = .milliseconds(300)
+            /// The longest wait for a connection, unless the URI has `connectTimeoutMS`.
+            public var connectTimeout: Duration = .milliseconds(500)
+            /// How many calls MongoDB works on at once: threads, and connections unless the URI has `maxPoolSize`. Each more costs a thread
+            /// here and a connection there.
+            public var threads = 4
+
+            public init(address: MongoAddress) {
+                self.address = address
+            }
+        }
+
+        /// Records and bytes of a batch that are sent at once; the next part waits for the answer to this one, for which the command
+        /// timeout counts. MongoDB takes 16 MiB.
+        private static let partRecordsMax = 256
+        private static let partBytesMax = 1 << 20
+        /// How often a merge is tried that runs into a document which its filter doesn't take. Once is enough when another made it just
+        /// then.
+        private static let attemptsMax = 3
+        /// How often indexes and such are looked after: a MongoDB that was emptied has lost them.
+        private static let indexInterval = Duration.seconds(60)
+        private static let indexRetryMin = Duration.milliseconds(500)
+
+        let configuration: Configuration
+        let connections: MongoConnections
+        private let threads: MongoThreads<BSONDocument?>
+        let wakeups = Wakeups()
+        let holes = ChannelHoles()
+        private let logger: Logger
+
+        /// - Throws: ``MirrorURI/Invalid`` when the library can't read the URI.
+        public init(_ configuration: Configuration, logger: Logger) throws(MirrorURI.Invalid) {
+            MongoLibrary.start()
+            if let fault = MongoLibrary.fault(of: configuration.address.uri.text) {
+                throw MirrorURI.Invalid(
+                    "libmongoc doesn't take it: \(configuration.address.withoutSecrets(fault) ?? "look at its hosts and options")")
+            }
+            self.configuration = configuration
+            self.logger = logger
+            connections = MongoConnections(configuration)
+            threads = MongoThreads(count: configuration.threads, place: configuration.address.place)
+        }
+
+        public func load(_ key: SessionKey) async throws(MirrorError) -> MirrorRecord? {
+            let documents = try await find(MongoLaw.collection, ["_id": .binary(key.bytes)], limit: 1)
+            guard let document = documents.first else { return nil }
+            guard let record = MirrorRecord(key: key, document: document) else { throw .foreign(key) }
+            // MongoDB takes expired documents away once a minute.
+            return record.expiresAt > Self.wall() ? record : nil
+        }
+
+        public func merge(_ records: [MirrorRecord]) async throws(MirrorError) {
+            var rejections = Rejections()
+            var part: [MirrorRecord] = []
+            var bytes = 0
+            for record in records {
+                if let fault = record.fault {
+                    rejections.note(.unusable(record, fault))
+                    continue
+                }
+                part.append(record)
+                bytes += record.entries.reduce(64) { $0 + $1.byteCount }
+                guard part.count == Self.partRecordsMax || bytes >= Self.partBytesMax else { continue }
+                try await merge(part, noting: &rejections)
+                part.removeAll(keepingCapacity: true)
+                bytes = 0
+            }
+            try await merge(part, noting: &rejections)
+            try rejections.finish()
+        }
+
+        private func merge(_ records: [MirrorRecord], noting rejections: inout Rejections) async throws(MirrorError) {
+            var faults: [Int: MirrorError] = [:]
+            var pending = Array(records.indices)
+            for attempt in 1...Self.attemptsMax where !pending.isEmpty {
+                let updates = pending.map { MongoLaw.statement(merging: records[$0]) }
+                let errors = try await update(MongoLaw.collection, updates)
+                var again: [Int] = []
+                for error in errors {
+                    let index = pending[error.index]
+                    if error.isDuplicateKey && attempt < Self.attemptsMax {
+                        again.append(index)
+                    } else {
+                        faults[index] = mirrorError(error, for: records[index].key)
+                    }
+                }
+                pending = again
+            }
+            for index in faults.keys.sorted() { if let fault = faults[index] { rejections.note(fault) } }
+        }
+
+        public func remove(_ keys: [SessionKey]) async throws(MirrorError) {
+            var foreign: Set<SessionKey> = []
+            for start in stride(from: 0, to: keys.count, by: Self.partRecordsMax) {
+                let part = keys[start..<min(start + Self.partRecordsMax, keys.count)]
+                let statements = part.map { MongoLaw.statement(removing: $0) }
+                let reply = try await command(
+                    ["delete": .string(MongoLaw.collection), "deletes": .array(statements), "ordered": false], writes: true)
+                if let error = try writeErrors(reply, of: statements.count).first { throw mirrorError(error) }
+                // The answer tells how many were removed and not which.
+                for document in try await find(
+                    MongoLaw.collection, MongoLaw.foreign(under: part), limit: Int32(part.count), fields: ["_id": 1])
+                {
+                    if let key = document["_id"]?.binary.flatMap({ SessionKey(bytes: $0) }) { foreign.insert(key) }
+                }
+            }
+            var rejections = Rejections()
+            for key in keys where foreign.contains(key) { rejections.note(.foreign(key)) }
+            try rejections.finish()
+        }
+
+        public func sessions(of user: UserKey) async throws(MirrorError) -> [SessionKey] {
+            let documents = try await find(
+                MongoLaw.collection, ["u": .binary(user.bytes), "exp": ["$gt": .date(Self.wall())]],
+                limit: Int32(MirrorRecord.sessionsOfUserMax), fields: ["_id": 1], sort: ["exp": -1])
+            return documents.compactMap { $0["_id"]?.binary.flatMap { SessionKey(bytes: $0) } }
+        }
+
+        public func visit(_ number: UInt64, by name: NodeName) async throws(MirrorError) -> MirrorVisit {
+            let drawn = UInt64.random(in: 1 ... .max)
+            // No path leads to a field whose name has a dot, and names of nodes have.
+            let field = MongoLaw.hex(Array("\(name)".utf8))
+            let before = try await modify(
+                Self.visits, ["_id": "visits", "g": ["$type": 18]],
+                [
+                    "$set": .document([("n.\(field)", .int64(Int64(bitPattern: number)))]),
+                    "$setOnInsert": ["g": .int64(Int64(bitPattern: drawn))],
+                ], answeringNew: false, "what was left by visitors, in \(Self.visits),")
+            guard let before else { return MirrorVisit(generation: drawn, last: nil) }
+            guard let generation = before["g"]?.integer else { throw unreadable }
+            let last = before["n"]?.document?[field]?.integer
+            return MirrorVisit(generation: UInt64(bitPattern: generation), last: last.map { UInt64(bitPattern: $0) })
+        }
+
+        private static let visits = "sessionmesh.visits"
+
+        private func mirrorError(_ error: MongoWriteError, for key: SessionKey) -> MirrorError {
+            if error.isDuplicateKey || error.words.contains(MongoLaw.foreignMark) { return .foreign(key) }
+            if error.words.contains(MongoLaw.outgrownMark) {
+                return MirrorError(.refused, "session \(key) would outgrow a mirror's record", keys: [key])
+            }
+            return mirrorError(error)
+        }
+
+        func mirrorError(_ error: MongoWriteError) -> MirrorError {
+            MongoFailure(kind: MESH_MONGO_SERVER, code: error.code, text: error.words).error(at: configuration.address)
+        }
+
+        public func run() async {
+            await MongoLibrary.logging(to: logger) {
+                await threads.run {
+                    await withDiscardingTaskGroup { group in
+                        group.addTask { await self.keepCollections() }
+                        group.addTask { await self.keepListening() }
+                    }
+                }
+                connections.close()
+            }
+        }
+
+        private func keepCollections() async {
+            var delay = Self.indexRetryMin
+            while !Task.isCancelled {
+                do throws(MirrorError) {
+                    try await makeIndexes()
+                    try await makeWakeups()
+                    delay = Self.indexInterval
+                } catch {
+                    logger.debug("mirror is not set up", metadata: ["mirror": "\(configuration.address)", "reason": "\(error)"])
+                    delay = delay == Self.indexInterval ? Self.indexRetryMin : min(delay * 2, Self.indexInterval)
+                }
+                try? await Task.sleep(for: delay)
+            }
+        }
+
+        /// One by which MongoDB takes away what has expired, of ours alone, and one to find a user's sessions.
+        private func makeIndexes() async throws(MirrorError) {
+            _ = try await command(
+                [
+                    "createIndexes": .string(MongoLaw.collection),
+                    "indexes": [
+                        [
+                            "key": ["exp": 1], "name": "expiry", "expireAfterSeconds": 0,
+                            "partialFilterExpression": ["v": 1],
+                        ],
+                        ["key": ["u": 1, "exp": -1], "name": "user", "partialFilterExpression": ["u": ["$exists": true]]],
+                    ],
+                ], writes: true)
+        }
+
+        func find(_ collection: String, _ filter: BSON, limit: Int32, fields: BSON = [:], sort: BSON = [:]) async throws(MirrorError)
+            -> [BSONDocument]
+        {
+            let reply = try await command(
+                [
+                    "find": .string(collection), "filter": filter, "limit": .int32(limit), "projection": fields, "sort": sort,
+                    "singleBatch": true,
+                ], writes: false)
+            guard let batch = reply["cursor"]?.document?["firstBatch"]?.array?.values else { throw unreadable }
+            return batch.compactMap(\.document)
+        }
+
+        /// Changes the document that `filter` takes, or makes it, and answers what it is after that or was before; nil when it wasn't
+        /// there.
+        /// - Parameter what: is not ours when a document is there that the filter doesn't take; to begin a sentence.
+        func modify(_ collection: String, _ filter: BSON, _ update: BSON, answeringNew isNew: Bool, _ what: String)
+            async throws(MirrorError)
+            -> BSONDocument?
+        {
+            for _ in 0..<Self.attemptsMax {
+                let reply = try await command(
+                    [
+                        "findAndModify": .string(collection), "query": filter, "update": update, "upsert": true, "new": .bool(isNew),
+                    ], writes: true, except: MongoWriteError.duplicateKey)
+                guard let reply else { continue }
+                guard let value = reply["value"] else { throw unreadable }
+                return value.document
+            }
+            throw .foreign(what)
+        }
+
+        /// The statements that were not done; all others were.
+        private func update(_ collection: String, _ statements: [BSON]) async throws(MirrorError) -> [MongoWriteError] {
+            let reply = try await command(
+                ["update": .string(collection), "updates": .array(statements), "ordered": false], writes: true)
+            return try writeErrors(reply, of: statements.count)
+        }
+
+        /// What of a batch of `count` was not done, as the answer to it tells.
+        func writeErrors(_ reply: BSONDocument, of count: Int) throws(MirrorError) -> [MongoWriteError] {
+            // Without a number of documents nobody has acknowledged anything.
+            guard let fields = reply.fields, fields.contains(where: { $0.name == "n" && $0.value.integer != nil }) else { throw unreadable }
+            guard let errors = fields.first(where: { $0.name == "writeErrors" }) else { return [] }
+            guard let values = errors.value.array?.values else { throw unreadable }
+            var writeErrors: [MongoWriteError] = []
+            for value in values {
+                guard let error = value.document.flatMap(MongoWriteError.init), (0..<count).contains(error.index) else { throw unreadable }
+                writeErrors.append(error)
+            }
+            return writeErrors
+        }
+
+        /// The answer to a command, by one of the threads.
+        func command(_ command: KeyValuePairs<String, BSON>, writes: Bool) async throws(MirrorError) -> BSONDocument {
+            guard let reply = try await self.command(command, writes: writes, except: nil) else { throw unreadable }
+            return reply
+        }
+
+        /// - Parameter expected: an error of the server that the caller deals with; the answer is nil then.
+        func command(_ command: KeyValuePairs<String, BSON>, writes: Bool, except expected: UInt32?) async throws(MirrorError)
+            -> BSONDocument?
+        {
+            let timeout = configuration.commandTimeout
+            // So that a slow server doesn't go on with what nobody waits for.
+            let bytes = BSON.document(command.map { (name: $0.key, value: $0.value) } + [("maxTimeMS", .int32(timeout.wholeMilliseconds))])
+                .bytes
+            return try await threads.perform(within: timeout) { [connections, address = configuration.address] in
+                switch connections.command(bytes, writes: writes) {
+                case .success(let reply): .success(reply)
+                case .failure(let failure) where failure.code == expected: .success(nil)
+                case .failure(let failure): .failure(failure.error(at: address))
+                }
+            }
+        }
+
+        var unreadable: MirrorError {
+            MirrorError(.refused, "what mongodb answered can't be read (\(configuration.address.place))")
+        }
+
+        /// Unix milliseconds.
+        private static func wall() -> Int64 {
+            var time = timespec()
+            clock_gettime(CLOCK_REALTIME, &time)
+            return Int64(time.tv_sec) * 1000 + Int64(time.tv_nsec) / 1_000_000
+        }
+    }
+
+    /// Why one statement of a batch was not done.
+    struct MongoWriteError {
+        let index: Int
+        let code: UInt32
+        let words: String
+
+        static let duplicateKey: UInt32 = 11000
+
+        var isDuplicateKey: Bool { code == Self.duplicateKey }
+
+        init?(_ document: BSONDocument) {
+            guard let index = document["index"]?.integer, let code = document["code"]?.integer else { return nil }
+            self.index = Int(index)
+            self.code = UInt32(truncatingIfNeeded: code)
+            words = document["errmsg"]?.string ?? ""
+        }
+    }
+#endif

@@ -1,0 +1,151 @@
+#if MongoDB
+    import Foundation
+    import Logging
+    import MeshCore
+    import TemporaryDirectory
+
+    @testable import MeshMirrors
+
+    /// A real mongod of our own in a temporary directory, by itself or as a replica set of one node.
+    final class MongoServer: @unchecked Sendable {
+        // @unchecked: `process` is only touched by `start` and `stop`, which a test calls one after the other.
+        private let directory: TemporaryDirectory
+        let port: UInt16
+        private let options: [String]
+        private let isSet: Bool
+        private var process: ServerProcess?
+
+        /// Runs `body` with a server that is gone afterwards.
+        static func with(set isSet: Bool = false, options: [String] = [], _ body: (MongoServer) async throws -> Void) async throws {
+            let server = try await started(isSet, options)
+            defer { server.stop() }
+            try await body(server)
+        }
+
+        private static func started(_ isSet: Bool, _ options: [String]) async throws -> MongoServer {
+            // Between our asking for a free port and its being bound another process may take it.
+            for _ in 0..<5 {
+                let server = try MongoServer(port: ServerProcess.freePort(), isSet, options)
+                do {
+                    try await server.start()
+                    return server
+                } catch is PortTaken {
+                    server.stop()
+                }
+            }
+            throw ServerFailure(description: "mongod found no free port in five attempts")
+        }
+
+        private struct PortTaken: Error {}
+
+        private init(port: UInt16, _ isSet: Bool, _ options: [String]) throws {
+            self.port = port
+            self.isSet = isSet
+            self.options = options
+            directory = try TemporaryDirectory()
+        }
+
+        func start() async throws {
+            let arguments =
+                ["--port", "\(port)", "--bind_ip", "127.0.0.1", "--nounixsocket", "--dbpath", directory.path]
+                + ["--wiredTigerCacheSizeGB", "0.25", "--setParameter", "ttlMonitorSleepSecs=1"]
+                + (isSet ? ["--replSet", "rs0", "--oplogSize", "64"] : []) + options
+            let process = try ServerProcess(Self.program(), arguments, log: directory.file("log"))
+            self.process = process
+            let deadline = ContinuousClock.now + .seconds(60)
+            while !process.log.contains("Waiting for connections") {
+                if process.log.contains("Address already in use") { throw PortTaken() }
+                try await Self.pause(until: deadline, process)
+            }
+            guard isSet else { return }
+            try raw(database: "admin", direct: true) { raw in
+                let members: BSON = [["_id": 0, "host": .string("127.0.0.1:\(port)")]]
+                // Refused when it was done before the server was stopped.
+                _ = raw.command((["replSetInitiate": ["_id": "rs0", "members": members]] as BSON).bytes, writes: false)
+            }
+            while try raw(direct: true, { try $0.answer(["hello": 1])["isWritablePrimary"] }) != .bool(true) {
+                try await Self.pause(until: deadline, process)
+            }
+        }
+
+        private static func pause(until deadline: ContinuousClock.Instant, _ process: ServerProcess) async throws {
+            guard ContinuousClock.now < deadline else { throw ServerFailure(description: "mongod did not start:\n\(process.log)") }
+            try await Task.sleep(for: .milliseconds(20))
+        }
+
+        /// On the PATH's usual places, or where `.ci/setup test` has put it.
+        private static func program() -> String {
+            let environment = ProcessInfo.processInfo.environment
+            let cache = environment["XDG_CACHE_HOME"] ?? "\(environment["HOME"] ?? "")/.cache"
+            let fetched = "\(cache)/sessionmesh/mongod-6.0.5/mongod"
+            let isInstalled = ["/usr/bin/mongod", "/usr/local/bin/mongod"].contains(where: FileManager.default.isExecutableFile)
+            return !isInstalled && FileManager.default.isExecutableFile(atPath: fetched) ? fetched : "mongod"
+        }
+
+        /// Kills the server and waits until it is gone.
+        func stop() {
+            process?.stop()
+            process = nil
+        }
+
+        func suspend() { process?.suspend() }
+        func resume() { process?.resume() }
+
+        /// A client for what a mirror would never do.
+        func raw<Answer>(
+            login: String = "", database: String = "sessionmesh", direct: Bool = false, _ body: (MongoConnections) throws -> Answer
+        )
+            throws -> Answer
+        {
+            MongoLibrary.start()
+            let connections = MongoConnections(try configuration(login: login, database: database, direct: direct))
+            defer { connections.close() }
+            return try body(connections)
+        }
+
+        func configuration(
+            login: String = "", database: String = "sessionmesh", options: String = "", direct: Bool = false,
+            commandTimeout: Duration = .seconds(30)
+        ) throws -> MongoMirror.Configuration {
+            let set = direct ? "directConnection=true" : isSet ? "replicaSet=rs0" : "directConnection=false"
+            var configuration = MongoMirror.Configuration(
+                address: try MongoAddress(uri: "mongodb://\(login)127.0.0.1:\(port)/\(database)?\(set)\(options)"))
+            // Of no weight for most claims, and a loaded machine must not fail them.
+            configuration.commandTimeout = commandTimeout
+            configuration.selectionTimeout = .seconds(2)
+            configuration.connectTimeout = .seconds(5)
+            return configuration
+        }
+
+        func mirror(_ configuration: MongoMirror.Configuration) throws -> MongoMirror {
+            try MongoMirror(configuration, logger: .quiet)
+        }
+    }
+
+    extension MongoConnections {
+        /// What the server answers, which must not be an error.
+        @discardableResult
+        func answer(_ command: BSON, writes: Bool = false) throws -> BSONDocument {
+            let reply = try self.command(command.bytes, writes: writes).get()
+            if let errors = reply["writeErrors"] { throw ServerFailure(description: "\(errors)") }
+            return reply
+        }
+
+        func insert(_ documents: BSON..., into collection: String = MongoLaw.collection) throws {
+            try answer(["insert": .string(collection), "documents": .array(documents)], writes: true)
+        }
+
+        func documents(_ filter: BSON = [:], of collection: String = MongoLaw.collection) throws -> [BSONDocument] {
+            let reply = try answer(["find": .string(collection), "filter": filter, "singleBatch": true])
+            return reply["cursor"]?.document?["firstBatch"]?.array?.values?.compactMap(\.document) ?? []
+        }
+    }
+
+    extension MongoAddress {
+        /// That of a whole URI.
+        init(uri: String) throws {
+            guard case .mongo(let address) = try MirrorURI(uri).store else { throw ServerFailure(description: "\(uri) is no mongodb") }
+            self = address
+        }
+    }
+#endif
