@@ -310,7 +310,7 @@
                 try await running(try mirror([server.port], commandTimeout: .milliseconds(300))) { mirror in
                     let error = await errorOf { _ = try await mirror.load(.random()) }
                     #expect(error?.isFailureOfTheMirror == true, "\(String(describing: error))")
-                    #expect(error?.description.contains("memcached") == true, "\(String(describing: error))")
+                    #expect(error?.description.contains("-B ascii") == true, "\(String(describing: error))")
                 }
             }
         }

@@ -38,8 +38,10 @@
 
         struct Failure: Error {
             enum Kind {
-                /// The connection broke, or never was.
+                /// No connection came about, or it broke.
                 case lost(String)
+                /// The server closed it.
+                case closed
                 case timedOut
                 /// Something came that is no answer to what was asked.
                 case unsound
@@ -157,7 +159,7 @@
             // What the library says of a first attempt that failed, too; then without the system's error.
             case MEMCACHED_SERVER_TEMPORARILY_DISABLED, MEMCACHED_SERVER_MARKED_DEAD:
                 return Failure(kind: .lost("nothing accepts connections"))
-            default: return Failure(kind: .lost(number == 0 ? "the connection was closed" : String(cString: strerror(number))))
+            default: return Failure(kind: [0, EPIPE, ECONNRESET].contains(number) ? .closed : .lost(String(cString: strerror(number))))
             }
         }
 

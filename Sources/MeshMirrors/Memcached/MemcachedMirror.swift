@@ -134,9 +134,9 @@
                 await withDiscardingTaskGroup { group in
                     group.addTask { await self.watchLogs() }
                     for _ in 0..<configuration.threads {
-                        group.addTask { [queue, configuration] in
+                        group.addTask { [queue, configuration, logger] in
                             try? await pool.runIfActive {
-                                queue.work(on: MemcachedServers(configuration, outages: outages))
+                                queue.work(on: MemcachedServers(configuration, outages: outages, logger: logger))
                             }
                         }
                     }

@@ -77,7 +77,7 @@
             }
             var bytes = 0
             while part.tail.mark.offset < head.mark.offset, part.tail.items.count < ChannelTail.itemsMax {
-                let last = min(head.mark.offset, part.tail.mark.offset + UInt64(Self.placesMax))
+                let last = part.tail.mark.offset + min(head.mark.offset - part.tail.mark.offset, UInt64(Self.placesMax))
                 let marks = (part.tail.mark.offset + 1...last).map { head.mark.at($0) }
                 let keys = marks.map { MemcachedPlace(slot: slot, mark: $0, payload: []).key(in: Self.ringSize) }
                 for (mark, item) in zip(marks, try get(keys, from: server)) {

@@ -1,4 +1,5 @@
 #if Memcached
+    import Logging
     import MeshCore
     import NIOCore
     import Synchronization
@@ -13,13 +14,15 @@
 
         let configuration: MemcachedMirror.Configuration
         private let outages: MemcachedOutages
+        private let logger: Logger
         private let router: MemcachedRouter?
         private var connections: [MemcachedConnection?]
         /// When the call at hand must have ended.
         var deadline: NIODeadline = .distantFuture
 
-        init(_ configuration: MemcachedMirror.Configuration, outages: MemcachedOutages) {
+        init(_ configuration: MemcachedMirror.Configuration, outages: MemcachedOutages, logger: Logger) {
             self.configuration = configuration
+            self.logger = logger
             self.outages = outages
             router = MemcachedRouter(configuration.address.servers)
             connections = Array(repeating: nil, count: configuration.address.servers.count)
@@ -42,7 +45,7 @@
                 } catch {
                     connections[server] = nil
                     switch error.kind {
-                    case .lost where mayBeStale:
+                    case .lost where mayBeStale, .closed where mayBeStale:
                         // Closed long ago, perhaps. To ask twice does no harm.
                         mayBeStale = false
                     case .tooLarge where keys.count == 1:
@@ -132,9 +135,13 @@
                 let connection = try connected(to: server)
                 connections[server] = connection
                 outages.ended(server)
+                logger.debug("mirror connected", metadata: [LogKey.mirror: "\(connection.server)"])
                 return connection
             } catch {
                 outages.began(server, error, retryDelay: configuration.retryDelay)
+                logger.debug(
+                    "mirror can't be reached",
+                    metadata: [LogKey.mirror: "\(configuration.address.servers[server])", LogKey.reason: "\(error)"])
                 throw error
             }
         }
@@ -150,13 +157,16 @@
                 _ = try connection.get(["sm:"], within: patience)
                 return connection
             } catch {
-                guard case .timedOut = error.kind else { throw self.error(error, of: server) }
-                throw MirrorError(
-                    .timedOut,
-                    """
-                    \(place) did not answer as a memcached does in its binary protocol: it hangs, is something else, or was started with \
-                    -B ascii
-                    """)
+                switch error.kind {
+                case .timedOut, .closed:
+                    throw MirrorError(
+                        self.error(error, of: server).code,
+                        """
+                        \(place) did not answer as a memcached does in its binary protocol: it hangs, is something else, or was started \
+                        with -B ascii
+                        """)
+                default: throw self.error(error, of: server)
+                }
             }
         }
 
@@ -171,6 +181,7 @@
             let place = configuration.address.servers[server]
             return switch failure.kind {
             case .lost(let reason): MirrorError(.unreachable, "memcached at \(place) can't be reached: \(reason)")
+            case .closed: MirrorError(.unreachable, "memcached at \(place) closed the connection")
             case .timedOut: MirrorError(.timedOut, "memcached at \(place) did not answer within \(configuration.commandTimeout)")
             case .unsound, .tooLarge: MirrorError(.refused, "what answers at \(place) is no memcached; correct the mirror URI")
             }

@@ -166,10 +166,4 @@
         func flush() { context?.flush() }
         func close() { context?.close(promise: nil) }
     }
-
-    /// Keys of the metadata that mirrors log.
-    enum LogKey {
-        static let mirror = "mirror"
-        static let reason = "reason"
-    }
 #endif
