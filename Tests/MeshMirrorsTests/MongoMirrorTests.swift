@@ -43,12 +43,15 @@
         }
 
         @Test func aWrongOrMissingPasswordIsRefusedInOneClearLineWithoutIt() async throws {
-            try await MongoServer.with(options: ["--auth"]) { server in
+            try await MongoServer.with { server in
                 try server.raw(database: "admin") { raw in
                     try raw.answer([
                         "createUser": "ann", "pwd": "right horse", "roles": [["role": "readWrite", "db": "sessionmesh"]],
                     ])
                 }
+                server.stop()
+                server.options = ["--auth"]
+                try await server.start()
                 for (login, hint) in [
                     ("ann:wrong%20horse@", "refused the user"), ("bob:right%20horse@", "refused the user"), ("", "wants a password"),
                 ] {
@@ -203,6 +206,56 @@
                         }
                         try await group.waitForAll()
                     }
+                }
+            }
+        }
+
+        @Test func whoWaitsForAnItemIsWokenByIt() async throws {
+            try await MongoServer.with { server in
+                let mirror = try server.mirror(try server.configuration())
+                try await running(mirror) { _ in
+                    let slot = Slot(masking: 12)
+                    var mark = try await mirror.append([], to: slot)
+                    var shortest = Duration.seconds(60)
+                    for _ in 0..<30 {
+                        let start = ContinuousClock.now
+                        let from = mark
+                        async let tail = mirror.tail(slot, after: from, waiting: .seconds(60))
+                        try await mirror.append([[1]], to: slot)
+                        let received = try await tail
+                        #expect(received.items.count == 1 && !received.isGapped)
+                        mark = received.mark
+                        shortest = min(shortest, .now - start)
+                    }
+                    // Looking again by itself takes a second.
+                    #expect(shortest < .milliseconds(500))
+                }
+            }
+        }
+
+        @Test func anItemThatItsWriterNeverBringsIsToldAsLost() async throws {
+            try await MongoServer.with { server in
+                let mirror = try server.mirror(try server.configuration(commandTimeout: .milliseconds(500)))
+                try await running(mirror) { _ in
+                    let slot = Slot(masking: 5)
+                    var mark = try await mirror.append([[1]], to: slot)
+                    try server.raw { raw in
+                        try raw.answer([
+                            "update": "sessionmesh.logs", "updates": [["q": ["_id": 5], "u": ["$inc": ["o": .int64(1)]]]],
+                        ])
+                    }
+                    // It might still come.
+                    let early = try await mirror.tail(slot, after: mark, waiting: .zero)
+                    #expect(early.items.isEmpty && !early.isGapped && early.mark == mark)
+                    try await eventually("it is lost") {
+                        let late = try await mirror.tail(slot, after: mark, waiting: .zero)
+                        defer { mark = late.mark }
+                        return late.isGapped
+                    }
+                    #expect(mark.offset == 2)
+                    try await mirror.append([[3]], to: slot)
+                    let next = try await mirror.tail(slot, after: mark, waiting: .seconds(60))
+                    #expect(next.items.map(\.payload) == [[3]] && !next.isGapped)
                 }
             }
         }

@@ -8,10 +8,11 @@
 
     /// A real mongod of our own in a temporary directory, by itself or as a replica set of one node.
     final class MongoServer: @unchecked Sendable {
-        // @unchecked: `process` is only touched by `start` and `stop`, which a test calls one after the other.
+        // @unchecked: `process` and `options` are only touched by a test's own steps, one after the other.
         private let directory: TemporaryDirectory
         let port: UInt16
-        private let options: [String]
+        /// Of the next start.
+        var options: [String]
         private let isSet: Bool
         private var process: ServerProcess?
 
