@@ -153,12 +153,14 @@
         ) async throws(MirrorError) -> Answer {
             let deadline = NIODeadline.now() + TimeAmount(configuration.commandTimeout)
             let late = MirrorError(.timedOut, "memcached did not answer within \(configuration.commandTimeout)")
+            // A thread is to give up first, for its error says which server it was.
+            let patience = TimeAmount(configuration.commandTimeout - configuration.commandTimeout / 20)
             let outcome: Result<Answer, MirrorError> = await withCheckedContinuation { continuation in
                 let waiter = Waiter(continuation)
                 let alarm = clock.scheduleTask(deadline: deadline) { waiter.answer(.failure(late)) }
                 queue.submit(
                     MemcachedQueue.Job(
-                        deadline: deadline,
+                        deadline: .now() + patience,
                         run: { servers in
                             do throws(MirrorError) { waiter.answer(.success(try body(servers))) } catch { waiter.answer(.failure(error)) }
                             alarm.cancel()

@@ -49,7 +49,8 @@
                         // Closed long ago, perhaps. To ask twice does no harm.
                         mayBeStale = false
                     case .tooLarge where keys.count == 1:
-                        // Nothing of ours is as large. Read as an empty value, it is as foreign.
+                        // Nothing of ours is as large. Read as an empty value, it is as foreign. Others are stored on this connection yet.
+                        _ = try open(server)
                         return [MemcachedConnection.Item(version: 0, value: [])]
                     case .tooLarge:
                         var items: [MemcachedConnection.Item?] = []
