@@ -93,6 +93,7 @@
         func resume() { process?.resume() }
 
         /// A client for what a mirror would never do.
+        @discardableResult
         func raw<Answer>(
             login: String = "", database: String = "sessionmesh", direct: Bool = false, _ body: (MongoConnections) throws -> Answer
         )

@@ -58,9 +58,10 @@
 
         init(_ configuration: MongoMirror.Configuration) {
             address = configuration.address
+            // A call is given up at its own deadline, which says that it was late; the socket's comes behind that, and says that it broke.
             defaults = mesh_mongo_defaults(
                 selection: configuration.selectionTimeout.wholeMilliseconds, connect: configuration.connectTimeout.wholeMilliseconds,
-                socket: configuration.commandTimeout.wholeMilliseconds, connections: Int32(configuration.threads) + 1)
+                socket: (configuration.commandTimeout * 2).wholeMilliseconds, connections: Int32(configuration.threads) + 1)
         }
 
         /// Waits for the answer to a command, BSON both. Not for a thread that has anything else to do.
