@@ -13,14 +13,23 @@ final class Wakeups: Sendable {
         /// One a call that waits.
         var waiting: [UInt64: (slot: Slot, continuation: CheckedContinuation<Void, Never>)] = [:]
         var last: UInt64 = 0
+        /// Somebody has waited.
+        var isWanted = false
+        var want: AsyncStream<Void>.Continuation?
     }
 
     private let state = Mutex(State())
-    /// Yields when somebody waits: until then no connection for announcements is needed.
-    let wanted: AsyncStream<Void>
-    private let want: AsyncStream<Void>.Continuation
 
-    init() { (wanted, want) = AsyncStream.makeStream(bufferingPolicy: .bufferingNewest(1)) }
+    /// Yields once somebody waits: until then no connection for announcements is needed. For one at a time, who runs the mirror.
+    func wanted() -> AsyncStream<Void> {
+        let (stream, want) = AsyncStream.makeStream(of: Void.self, bufferingPolicy: .bufferingNewest(1))
+        let isWanted = state.withLock { state in
+            state.want = want
+            return state.isWanted
+        }
+        if isWanted { want.yield() }
+        return stream
+    }
 
     /// After so long whoever waits looks again, should an announcement have been lost.
     private static let patience = Duration.seconds(1)
@@ -58,7 +67,11 @@ final class Wakeups: Sendable {
 
     /// Returns when the slot is announced, or was since `seen` was counted; at the latest after `patience`.
     private func wait(for slot: Slot, after seen: UInt64, atMost patience: Duration) async {
-        want.yield()
+        let want = state.withLock { state in
+            state.isWanted = true
+            return state.want
+        }
+        want?.yield()
         await withTaskGroup(of: Void.self) { group in
             group.addTask { await self.next(slot, after: seen) }
             group.addTask { try? await Task.sleep(for: patience) }

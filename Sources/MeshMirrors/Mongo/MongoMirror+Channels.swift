@@ -167,7 +167,7 @@
             // Well within the time after which the library takes a silent socket for a broken one.
             let patience = min(configuration.commandTimeout / 2, .seconds(1))
             await withTaskCancellationHandler {
-                for await _ in wakeups.wanted { break }
+                for await _ in wakeups.wanted() { break }
                 while !Task.isCancelled {
                     if (try? await makeWakeups()) != nil {
                         _ = try? await pool.runIfActive { [connections, wakeups] in

@@ -189,7 +189,7 @@
             await withDiscardingTaskGroup { group in
                 group.addTask { await self.keepConnected { await self.runConnection() } }
                 group.addTask {
-                    for await _ in self.wakeups.wanted { return await self.keepConnected { await self.runWakeups() } }
+                    for await _ in self.wakeups.wanted() { return await self.keepConnected { await self.runWakeups() } }
                 }
             }
             await onLoop { $0.stopped() }
