@@ -37,6 +37,7 @@ struct InMemoryBackend: MirrorBackend {
     func stop() { mirror.setFault(.down) }
     func start() { mirror.setFault(nil) }
     func flush() { mirror.flush() }
+    var needsRunning: Bool { false }
     func plantForeignData(under key: SessionKey) { mirror.plantForeignData(under: key) }
     func checkForeignDataIsUntouched(under key: SessionKey) {}
 }

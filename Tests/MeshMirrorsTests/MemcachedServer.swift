@@ -6,7 +6,7 @@
     @testable import MeshMirrors
 
     /// A real memcached of our own.
-    final class MemcachedServer: @unchecked Sendable {
+    final class MemcachedServer: StoreServer, @unchecked Sendable {
         // @unchecked: `process` is only touched by `start` and `stop`, which a test calls one after the other.
         private let directory: TemporaryDirectory
         let port: UInt16
@@ -22,25 +22,9 @@
         static func with(_ count: Int, options: [String] = [], _ body: ([MemcachedServer]) async throws -> Void) async throws {
             var servers: [MemcachedServer] = []
             defer { for server in servers { server.stop() } }
-            for _ in 0..<count { servers.append(try await started(options: options)) }
+            for _ in 0..<count { servers.append(try await ServerProcess.started { try MemcachedServer(port: $0, options: options) }) }
             try await body(servers)
         }
-
-        private static func started(options: [String]) async throws -> MemcachedServer {
-            // Between our asking for a free port and memcached's binding it another process may take it.
-            for _ in 0..<5 {
-                let server = try MemcachedServer(port: ServerProcess.freePort(), options: options)
-                do {
-                    try await server.start()
-                    return server
-                } catch is PortTaken {
-                    server.stop()
-                }
-            }
-            throw ServerFailure(description: "memcached found no free port in five attempts")
-        }
-
-        private struct PortTaken: Error {}
 
         private init(port: UInt16, options: [String]) throws {
             self.port = port
@@ -53,13 +37,7 @@
             let arguments = ["-l", "127.0.0.1", "-p", "\(port)", "-U", "0", "-t", "2"] + (getuid() == 0 ? ["-u", "nobody"] : []) + options
             let process = try ServerProcess("memcached", arguments, log: directory.file("log"))
             self.process = process
-            let deadline = ContinuousClock.now + .seconds(30)
-            // Whoever answers must be ours: had another taken the port, ours would have said so and ended.
-            while (try? raw()) == nil || process.log.contains("in use") {
-                if process.log.contains("in use") { throw PortTaken() }
-                guard ContinuousClock.now < deadline else { throw ServerFailure(description: "memcached did not start:\n\(process.log)") }
-                try await Task.sleep(for: .milliseconds(10))
-            }
+            try await process.becomesReady(unless: "in use") { (try? raw()) != nil }
         }
 
         /// Kills the server and waits until it is gone.

@@ -15,8 +15,17 @@ protocol MirrorBackend: Sendable {
     func start() async throws
     /// Empties it while it runs.
     func flush() async throws
+    /// Calls that a mirror takes while others wait.
+    var callsAtOnce: Int { get }
+    /// Whether a mirror that nobody runs can do nothing.
+    var needsRunning: Bool { get }
     func plantForeignData(under key: SessionKey) throws
     func checkForeignDataIsUntouched(under key: SessionKey) throws
+}
+
+extension MirrorBackend {
+    var callsAtOnce: Int { 400 }
+    var needsRunning: Bool { true }
 }
 
 /// What every mirror keeps, whatever store it is made on. Each claim is one test, run on a store of its own.
@@ -360,6 +369,38 @@ struct MirrorClaim: Sendable, CustomTestStringConvertible {
                 #expect(count == 40)
             }
         },
+        MirrorClaim("many calls at once each get their own answer") { backend in
+            try await withMirror(on: backend) { mirror in
+                let records = (0..<backend.callsAtOnce).map {
+                    MirrorRecord(key: .random(), entries: [.entry("n", UInt64($0), "\($0)")], expiresAt: later)
+                }
+                try await withThrowingTaskGroup(of: Void.self) { group in
+                    for record in records {
+                        group.addTask {
+                            try await mirror.merge([record])
+                            expect(try await mirror.load(record.key), is: record)
+                        }
+                    }
+                    try await group.waitForAll()
+                }
+            }
+        },
+        MirrorClaim("a mirror that nobody runs any more says so, and does what it did when it is run again") { backend in
+            let mirror = try backend.makeMirror(commandTimeout: .seconds(30))
+            let record = MirrorRecord(key: .random(), entries: [.entry("a", 1)], expiresAt: later)
+            let slot = Slot(masking: 1)
+            let mark = try await running(mirror) { mirror in
+                try await mirror.merge([record])
+                return try await mirror.append([[1]], to: slot)
+            }
+            if backend.needsRunning { #expect(await errorOf { try await mirror.merge([record]) }?.code == .unreachable) }
+            try await running(mirror) { mirror in
+                try await eventually("it runs again") { await errorOf { expect(try await mirror.load(record.key), is: record) } == nil }
+                async let tail = mirror.tail(slot, after: mark, waiting: .seconds(60))
+                try await mirror.append([[2]], to: slot)
+                #expect(try await tail.items.map(\.payload) == [[2]])
+            }
+        },
         MirrorClaim("a stalled mirror times out, and the answers after it are its own") { backend in
             try await withMirror(on: backend, commandTimeout: .milliseconds(500)) { mirror in
                 let records = (0..<8).map { MirrorRecord(key: .random(), entries: [.entry("n", UInt64($0), "\($0)")], expiresAt: later) }
@@ -414,13 +455,14 @@ func withMirror(
     try await running(try backend.makeMirror(commandTimeout: commandTimeout), body)
 }
 
-func running(_ mirror: any MeshCore.Mirror, _ body: (any MeshCore.Mirror) async throws -> Void) async throws {
+@discardableResult
+func running<Answer>(_ mirror: any MeshCore.Mirror, _ body: (any MeshCore.Mirror) async throws -> Answer) async throws -> Answer {
     let run = Task { await mirror.run() }
-    let outcome: Result<Void, any Error>
+    let outcome: Result<Answer, any Error>
     do { outcome = .success(try await body(mirror)) } catch { outcome = .failure(error) }
     run.cancel()
     await run.value
-    try outcome.get()
+    return try outcome.get()
 }
 
 /// The error of a mirror's call, nil when there was none. Anything else that is thrown breaks the port's promise.

@@ -7,7 +7,7 @@
     @testable import MeshMirrors
 
     /// A real mongod of our own in a temporary directory, by itself or as a replica set of one node.
-    final class MongoServer: @unchecked Sendable {
+    final class MongoServer: StoreServer, @unchecked Sendable {
         // @unchecked: `process` and `options` are only touched by a test's own steps, one after the other.
         private let directory: TemporaryDirectory
         let port: UInt16
@@ -18,26 +18,10 @@
 
         /// Runs `body` with a server that is gone afterwards.
         static func with(set isSet: Bool = false, options: [String] = [], _ body: (MongoServer) async throws -> Void) async throws {
-            let server = try await started(isSet, options)
+            let server = try await ServerProcess.started { try MongoServer(port: $0, isSet, options) }
             defer { server.stop() }
             try await body(server)
         }
-
-        private static func started(_ isSet: Bool, _ options: [String]) async throws -> MongoServer {
-            // Between our asking for a free port and its being bound another process may take it.
-            for _ in 0..<5 {
-                let server = try MongoServer(port: ServerProcess.freePort(), isSet, options)
-                do {
-                    try await server.start()
-                    return server
-                } catch is PortTaken {
-                    server.stop()
-                }
-            }
-            throw ServerFailure(description: "mongod found no free port in five attempts")
-        }
-
-        private struct PortTaken: Error {}
 
         private init(port: UInt16, _ isSet: Bool, _ options: [String]) throws {
             self.port = port
@@ -53,25 +37,17 @@
                 + (isSet ? ["--replSet", "rs0", "--oplogSize", "64"] : []) + options
             let process = try ServerProcess(Self.program(), arguments, log: directory.file("log"))
             self.process = process
-            let deadline = ContinuousClock.now + .seconds(60)
-            while !process.log.contains("Waiting for connections") {
-                if process.log.contains("Address already in use") { throw PortTaken() }
-                try await Self.pause(until: deadline, process)
-            }
+            let taken = "Address already in use"
+            try await process.becomesReady(unless: taken) { process.log.contains("Waiting for connections") }
             guard isSet else { return }
             try raw(database: "admin", direct: true) { raw in
                 let members: BSON = [["_id": 0, "host": .string("127.0.0.1:\(port)")]]
                 // Refused when it was done before the server was stopped.
                 _ = raw.command((["replSetInitiate": ["_id": "rs0", "members": members]] as BSON).bytes, writes: false)
             }
-            while try raw(direct: true, { try $0.answer(["hello": 1])["isWritablePrimary"] }) != .bool(true) {
-                try await Self.pause(until: deadline, process)
+            try await process.becomesReady(unless: taken) {
+                try raw(direct: true) { try $0.answer(["hello": 1])["isWritablePrimary"] } == .bool(true)
             }
-        }
-
-        private static func pause(until deadline: ContinuousClock.Instant, _ process: ServerProcess) async throws {
-            guard ContinuousClock.now < deadline else { throw ServerFailure(description: "mongod did not start:\n\(process.log)") }
-            try await Task.sleep(for: .milliseconds(20))
         }
 
         /// On the PATH's usual places, or where `.ci/setup test` has put it.

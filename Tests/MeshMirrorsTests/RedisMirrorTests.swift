@@ -36,17 +36,6 @@
             }
         }
 
-        @Test func aMirrorThatNobodyRunsAnyMoreSaysSoAndCanBeRunAgain() async throws {
-            try await RedisServer.with { server in
-                let mirror = try server.mirror(try server.configuration())
-                try await running(mirror) { try await $0.merge([Self.record]) }
-                #expect(await errorOf { try await mirror.merge([Self.record]) }?.code == .unreachable)
-                try await running(mirror) { mirror in
-                    try await eventually("it runs again") { await errorOf { _ = try await mirror.load(Self.record.key) } == nil }
-                }
-            }
-        }
-
         @Test func forgottenScriptsAreSentAgain() async throws {
             try await RedisServer.with { server in
                 try await running(try server.mirror(try server.configuration())) { mirror in
@@ -169,25 +158,6 @@
                     for _ in 0..<10 {
                         try raw.command("CLIENT", "KILL", "TYPE", "normal")
                         try await eventually("it answers") { await errorOf { _ = try await mirror.load(Self.record.key) } == nil }
-                    }
-                }
-            }
-        }
-
-        @Test func manyCallsAtOnceEachGetTheirOwnAnswer() async throws {
-            try await RedisServer.with { server in
-                try await running(try server.mirror(try server.configuration())) { mirror in
-                    let records = (0..<400).map {
-                        MirrorRecord(key: .random(), entries: [.entry("n", UInt64($0), "\($0)")], expiresAt: later)
-                    }
-                    try await withThrowingTaskGroup(of: Void.self) { group in
-                        for record in records {
-                            group.addTask {
-                                try await mirror.merge([record])
-                                expect(try await mirror.load(record.key), is: record)
-                            }
-                        }
-                        try await group.waitForAll()
                     }
                 }
             }

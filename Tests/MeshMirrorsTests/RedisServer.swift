@@ -6,7 +6,7 @@
     @testable import MeshMirrors
 
     /// A real redis-server of our own in a temporary directory, on a Unix socket and, when asked, on a TCP port.
-    final class RedisServer: @unchecked Sendable {
+    final class RedisServer: StoreServer, @unchecked Sendable {
         // @unchecked: `process` is only touched by `start` and `stop`, which a test calls one after the other.
         private let directory: TemporaryDirectory
         let port: UInt16
@@ -17,26 +17,10 @@
 
         /// Runs `body` with a server that is gone afterwards.
         static func with(tcp: Bool = false, options: [String] = [], _ body: (RedisServer) async throws -> Void) async throws {
-            let server = try await started(tcp: tcp, options: options)
+            let server = try await ServerProcess.started { try RedisServer(port: tcp ? $0 : 0, options: options) }
             defer { server.stop() }
             try await body(server)
         }
-
-        private static func started(tcp: Bool, options: [String]) async throws -> RedisServer {
-            // Between our asking for a free port and Redis' binding it another process may take it.
-            for _ in 0..<5 {
-                let server = try RedisServer(port: tcp ? ServerProcess.freePort() : 0, options: options)
-                do {
-                    try await server.start()
-                    return server
-                } catch is PortTaken {
-                    server.stop()
-                }
-            }
-            throw ServerFailure(description: "redis-server found no free port in five attempts")
-        }
-
-        private struct PortTaken: Error {}
 
         private init(port: UInt16, options: [String]) throws {
             self.port = port
@@ -50,14 +34,8 @@
                 + ["--save", "", "--appendonly", "no", "--daemonize", "no"] + options
             let process = try ServerProcess("redis-server", arguments, log: directory.file("log"))
             self.process = process
-            let deadline = ContinuousClock.now + .seconds(30)
-            while true {
-                if let connection = try? RawRedis(socketPath: socketPath), (try? connection.command("PING")) != nil { return }
-                if process.log.contains("Failed listening on port") { throw PortTaken() }
-                guard ContinuousClock.now < deadline else {
-                    throw ServerFailure(description: "redis-server did not start:\n\(process.log)")
-                }
-                try await Task.sleep(for: .milliseconds(10))
+            try await process.becomesReady(unless: "Failed listening on port") { [socketPath] in
+                (try? RawRedis(socketPath: socketPath).command("PING")) != nil
             }
         }
 

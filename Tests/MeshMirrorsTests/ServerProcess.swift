@@ -5,6 +5,15 @@ struct ServerFailure: Error, CustomStringConvertible {
     let description: String
 }
 
+/// A real server that a test starts and stops.
+protocol StoreServer {
+    func start() async throws
+    func stop()
+}
+
+/// Another process has the port.
+struct PortTaken: Error {}
+
 /// A real server of our own.
 ///
 /// It is started below a shell that waits on a pipe from us and kills it when the pipe closes, so no server outlives its test, even
@@ -38,6 +47,33 @@ final class ServerProcess: Sendable {
         close(process.keepAlive)
         var status: Int32 = 0
         while waitpid(process.shell, &status, 0) == -1 && errno == EINTR {}
+    }
+
+    /// A server on a free port: between our asking for one and the server's binding it another process may take it.
+    static func started<Server: StoreServer>(_ make: (UInt16) throws -> Server) async throws -> Server {
+        for _ in 0..<5 {
+            let server = try make(freePort())
+            do {
+                try await server.start()
+                return server
+            } catch is PortTaken {
+                server.stop()
+            }
+        }
+        throw ServerFailure(description: "\(Server.self) found no free port in five attempts")
+    }
+
+    /// Polls until the server is ready, for a minute at most.
+    /// - Parameter taken: what it prints when its port is another's: whoever answers there isn't ours.
+    func becomesReady(unless taken: String, _ isReady: () throws -> Bool) async throws {
+        let deadline = ContinuousClock.now + .seconds(60)
+        while true {
+            let isReady = try isReady()
+            if log.contains(taken) { throw PortTaken() }
+            if isReady { return }
+            guard ContinuousClock.now < deadline else { throw ServerFailure(description: "the server did not start:\n\(log)") }
+            try await Task.sleep(for: .milliseconds(10))
+        }
     }
 
     /// Takes calls and doesn't answer.

@@ -208,7 +208,7 @@ extension AgentCore {
                     mayAnswer(for: slot)
                 else { continue }
                 walks.given[number]?.covered.insert(slot)
-                visit(slot, on: number)
+                look(over: slot, on: number)
             }
             endIfDone(number)
         }
@@ -217,7 +217,7 @@ extension AgentCore {
         directives.append(.timer(.walk, after: Walks.pause))
     }
 
-    private mutating func visit(_ slot: Slot, on number: UInt64) {
+    private mutating func look(over slot: Slot, on number: UInt64) {
         guard let walk = walks.given[number] else { return }
         let wall = wall
         let living = slots[Int(slot.rawValue)].sessions.filter { !$0.value.state.isDestroyed }

@@ -9,7 +9,7 @@
         private static let watchInterval: Duration = .milliseconds(8)
         /// For so long a log is looked at that nobody waits for any more: its reader may be back at once.
         private static let watchLinger: Duration = .seconds(1)
-        /// How often it is asked whether somebody waits, when nobody does.
+        /// How often it is asked whether somebody waits, once somebody has, when nobody does.
         private static let idleInterval: Duration = .milliseconds(50)
 
         public func append(_ items: [[UInt8]], to slot: Slot) async throws(MirrorError) -> ChannelMark {
@@ -38,6 +38,7 @@
                 var until: ContinuousClock.Instant
                 var version: UInt64?
             }
+            for await _ in wakeups.wanted() { break }
             var watched: [Slot: Watch] = [:]
             var generator = SeededGenerator(seed: .random(in: .min ... .max))
             while !Task.isCancelled {

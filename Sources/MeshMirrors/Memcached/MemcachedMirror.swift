@@ -54,12 +54,12 @@
             return try await call { servers throws(MirrorError) in
                 guard let item = try servers.get(name, from: try servers.server(of: name)) else { return nil }
                 guard let record = MemcachedBlob.decode(item.value, of: key) else { throw .foreign(key) }
-                return record.expiresAt > Self.wall() ? record : nil
+                return record.expiresAt > WallClock.now() ? record : nil
             }
         }
 
         public func merge(_ records: [MirrorRecord]) async throws(MirrorError) {
-            let parts = Self.parts(of: records)
+            let parts = records.parts(recordsMax: Self.partRecordsMax, bytesMax: Self.partBytesMax)
             let outcomes = await withTaskGroup(of: (Int, Result<Rejections, MirrorError>).self) { group in
                 var outcomes: [Int: Result<Rejections, MirrorError>] = [:]
                 for (index, part) in parts.enumerated() {
@@ -79,27 +79,12 @@
             try rejections.finish()
         }
 
-        private func merge(_ part: [MirrorRecord]) async -> Result<Rejections, MirrorError> {
+        private func merge(_ part: ArraySlice<MirrorRecord>) async -> Result<Rejections, MirrorError> {
             do throws(MirrorError) {
                 return .success(try await call { servers throws(MirrorError) in try servers.merge(part) })
             } catch {
                 return .failure(error)
             }
-        }
-
-        private static func parts(of records: [MirrorRecord]) -> [[MirrorRecord]] {
-            var parts: [[MirrorRecord]] = []
-            var part: [MirrorRecord] = []
-            var bytes = 0
-            for record in records {
-                part.append(record)
-                bytes += record.entries.reduce(64) { $0 + $1.byteCount }
-                guard part.count == partRecordsMax || bytes >= partBytesMax else { continue }
-                parts.append(part)
-                part = []
-                bytes = 0
-            }
-            return part.isEmpty ? parts : parts + [part]
         }
 
         public func remove(_ keys: [SessionKey]) async throws(MirrorError) {
@@ -112,7 +97,7 @@
         }
 
         public func sessions(of user: UserKey) async throws(MirrorError) -> [SessionKey] {
-            let now = Self.wall()
+            let now = WallClock.now()
             return try await call { servers throws(MirrorError) in
                 let name = MemcachedIndex.key(of: user)
                 guard let item = try servers.get(name, from: try servers.server(of: name)) else { return [] }
@@ -171,12 +156,6 @@
                         }))
             }
             return try outcome.get()
-        }
-
-        static func wall() -> Int64 {
-            var now = timespec()
-            clock_gettime(CLOCK_REALTIME, &now)
-            return Int64(now.tv_sec) * 1000 + Int64(now.tv_nsec) / 1_000_000
         }
     }
 

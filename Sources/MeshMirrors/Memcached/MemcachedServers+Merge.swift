@@ -3,7 +3,7 @@
 
     extension MemcachedServers {
         /// Merges records that may lie on several servers. A server that fails doesn't hold up what goes to the others.
-        func merge(_ records: [MirrorRecord]) throws(MirrorError) -> Rejections {
+        func merge(_ records: ArraySlice<MirrorRecord>) throws(MirrorError) -> Rejections {
             var errors: [SessionKey: MirrorError] = [:]
             var failure: MirrorError?
             var changes: [Int: [SessionKey: MirrorRecord]] = [:]
@@ -38,7 +38,7 @@
 
         /// Why some of the records were not merged.
         private func merge(_ changes: [MirrorRecord], on server: Int) throws(MirrorError) -> [SessionKey: MirrorError] {
-            let now = MemcachedMirror.wall()
+            let now = WallClock.now()
             var errors: [SessionKey: MirrorError] = [:]
             let tooLarge = try change(changes.map { MemcachedBlob.key(of: $0.key) }, on: server) { index, item in
                 let change = changes[index]
@@ -72,7 +72,7 @@
 
         /// Puts sessions into the indices of their users.
         private func index(_ records: [MirrorRecord]) throws(MirrorError) -> [SessionKey: MirrorError] {
-            let now = MemcachedMirror.wall()
+            let now = WallClock.now()
             var entries: [UserKey: [SessionKey: Int64]] = [:]
             for record in records where record.expiresAt > now {
                 guard let user = record.user else { continue }

@@ -1,6 +1,5 @@
 #if MongoDB
     import CMongoShim
-    import Glibc
     public import Logging
     public import MeshCore
 
@@ -64,26 +63,18 @@
             guard let document = documents.first else { return nil }
             guard let record = MirrorRecord(key: key, document: document) else { throw .foreign(key) }
             // MongoDB takes expired documents away once a minute.
-            return record.expiresAt > Self.wall() ? record : nil
+            return record.expiresAt > WallClock.now() ? record : nil
         }
 
         public func merge(_ records: [MirrorRecord]) async throws(MirrorError) {
             var rejections = Rejections()
-            var part: [MirrorRecord] = []
-            var bytes = 0
-            for record in records {
-                if let fault = record.fault {
-                    rejections.note(.unusable(record, fault))
-                    continue
+            for part in records.parts(recordsMax: Self.partRecordsMax, bytesMax: Self.partBytesMax) {
+                var sound: [MirrorRecord] = []
+                for record in part {
+                    if let fault = record.fault { rejections.note(.unusable(record, fault)) } else { sound.append(record) }
                 }
-                part.append(record)
-                bytes += record.entries.reduce(64) { $0 + $1.byteCount }
-                guard part.count == Self.partRecordsMax || bytes >= Self.partBytesMax else { continue }
-                try await merge(part, noting: &rejections)
-                part.removeAll(keepingCapacity: true)
-                bytes = 0
+                try await merge(sound, noting: &rejections)
             }
-            try await merge(part, noting: &rejections)
             try rejections.finish()
         }
 
@@ -129,7 +120,7 @@
 
         public func sessions(of user: UserKey) async throws(MirrorError) -> [SessionKey] {
             let documents = try await find(
-                MongoLaw.collection, ["u": .binary(user.bytes), "exp": ["$gt": .date(Self.wall())]],
+                MongoLaw.collection, ["u": .binary(user.bytes), "exp": ["$gt": .date(WallClock.now())]],
                 limit: Int32(MirrorRecord.sessionsOfUserMax), fields: ["_id": 1], sort: ["exp": -1])
             return documents.compactMap { $0["_id"]?.binary.flatMap { SessionKey(bytes: $0) } }
         }
@@ -283,13 +274,6 @@
 
         var unreadable: MirrorError {
             MirrorError(.refused, "what mongodb answered can't be read (\(configuration.address.place))")
-        }
-
-        /// Unix milliseconds.
-        private static func wall() -> Int64 {
-            var time = timespec()
-            clock_gettime(CLOCK_REALTIME, &time)
-            return Int64(time.tv_sec) * 1000 + Int64(time.tv_nsec) / 1_000_000
         }
     }
 

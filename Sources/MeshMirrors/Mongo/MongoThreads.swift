@@ -102,7 +102,7 @@
             pool.submit { [self] state in
                 guard state == .active, let call = self.state.withLock({ $0.waiting.popFirst() }), call.isAwaited else { return }
                 let outcome = call.work()
-                // The library's own time-outs end at the same moment, and it doesn't tell them from a broken connection.
+                // The library doesn't tell a time-out of its own from a broken connection.
                 if case .failure = outcome, call.deadline <= .now() { call.finish(.failure(call.late)) } else { call.finish(outcome) }
             }
         }

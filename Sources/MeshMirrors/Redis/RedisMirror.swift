@@ -28,7 +28,7 @@
 
         /// Records and bytes of a batch that are sent at once; the next part waits for the answers to this one. Redis works on nothing else
         /// while it works through a part, and the command timeout is for one part.
-        private static let partRecordsMax = 256
+        private static let partRecordsMax = 128
         private static let partBytesMax = 1 << 20
 
         private let configuration: Configuration
@@ -60,22 +60,18 @@
 
         public func merge(_ records: [MirrorRecord]) async throws(MirrorError) {
             var rejections = Rejections()
-            var calls: [Call] = []
-            var bytes = 0
-            for record in records {
-                if let fault = record.fault {
-                    rejections.note(.unusable(record, fault))
-                    continue
+            for part in records.parts(recordsMax: Self.partRecordsMax, bytesMax: Self.partBytesMax) {
+                var calls: [Call] = []
+                for record in part {
+                    if let fault = record.fault {
+                        rejections.note(.unusable(record, fault))
+                        continue
+                    }
+                    calls.append(Call(.merge, on: MirrorRecord.redisKey(record.key), of: record.key) { $0.append(record) })
+                    if let user = record.user { calls.append(.index(record, of: user)) }
                 }
-                calls.append(Call(.merge, on: MirrorRecord.redisKey(record.key), of: record.key) { $0.append(record) })
-                if let user = record.user { calls.append(.index(record, of: user)) }
-                bytes += record.entries.reduce(64) { $0 + $1.byteCount }
-                guard calls.count >= Self.partRecordsMax || bytes >= Self.partBytesMax else { continue }
                 try await make(calls, noting: &rejections)
-                calls.removeAll(keepingCapacity: true)
-                bytes = 0
             }
-            try await make(calls, noting: &rejections)
             try rejections.finish()
         }
 
