@@ -47,7 +47,9 @@
             try await MemcachedServer.with { server in
                 let mirror = try mirror([server.port], commandTimeout: .seconds(30))
                 try await withThrowingTaskGroup(of: MirrorError?.self) { group in
-                    for _ in 0...MemcachedQueue.jobsMax { group.addTask { await errorOf { _ = try await mirror.load(Self.record.key) } } }
+                    for _ in 0...MemcachedMirror.waitingMax {
+                        group.addTask { await errorOf { _ = try await mirror.load(Self.record.key) } }
+                    }
                     // Nobody runs the mirror, so the one that is answered is the one too many.
                     let first = try await group.next() ?? nil
                     #expect(first?.code == .timedOut && first?.description.contains("waiting") == true, "\(String(describing: first))")

@@ -2,8 +2,6 @@
     public import Logging
     public import MeshCore
     import NIOCore
-    import NIOPosix
-    import Synchronization
 
     /// A mirror in Memcached 1.4 or later, on one server or several.
     ///
@@ -37,16 +35,20 @@
         private static let partRecordsMax = 64
         private static let partBytesMax = 1 << 20
 
+        static let waitingMax = 1024
+
         let configuration: Configuration
         private let logger: Logger
-        private let queue = MemcachedQueue()
+        private let threads: MirrorThreads<MemcachedServers>
         let wakeups = Wakeups()
         let holes = MemcachedHoles()
-        private let clock: any EventLoop = MultiThreadedEventLoopGroup.singleton.any()
 
         public init(_ configuration: Configuration, logger: Logger) {
             self.configuration = configuration
             self.logger = logger
+            threads = MirrorThreads(
+                count: configuration.threads, waitingMax: Self.waitingMax, store: "memcached",
+                place: configuration.address.servers.map(\.description).joined(separator: ","))
         }
 
         public func load(_ key: SessionKey) async throws(MirrorError) -> MirrorRecord? {
@@ -112,67 +114,21 @@
 
         public func run() async {
             let outages = MemcachedOutages()
-            let pool = NIOThreadPool(numberOfThreads: configuration.threads)
-            pool.start()
-            queue.start()
-            await withTaskCancellationHandler {
-                await withDiscardingTaskGroup { group in
-                    group.addTask { await self.watchLogs() }
-                    for _ in 0..<configuration.threads {
-                        group.addTask { [queue, configuration, logger] in
-                            try? await pool.runIfActive {
-                                queue.work(on: MemcachedServers(configuration, outages: outages, logger: logger))
-                            }
-                        }
-                    }
-                }
-            } onCancel: { [queue] in
-                queue.stop()
+            await threads.run(with: { [configuration, logger] in MemcachedServers(configuration, outages: outages, logger: logger) }) {
+                await watchLogs()
             }
-            try? await pool.shutdownGracefully()
         }
 
         /// Runs `body` on one of the threads, and answers when it has ended or the command timeout has passed.
         func call<Answer: Sendable>(
             _ body: @escaping @Sendable (MemcachedServers) throws(MirrorError) -> Answer
         ) async throws(MirrorError) -> Answer {
-            let deadline = NIODeadline.now() + TimeAmount(configuration.commandTimeout)
-            let late = MirrorError(.timedOut, "memcached did not answer within \(configuration.commandTimeout)")
-            // A thread is to give up first, for its error says which server it was.
-            let patience = TimeAmount(configuration.commandTimeout - configuration.commandTimeout / 20)
-            let outcome: Result<Answer, MirrorError> = await withCheckedContinuation { continuation in
-                let waiter = Waiter(continuation)
-                let alarm = clock.scheduleTask(deadline: deadline) { waiter.answer(.failure(late)) }
-                queue.submit(
-                    MemcachedQueue.Job(
-                        deadline: .now() + patience,
-                        run: { servers in
-                            do throws(MirrorError) { waiter.answer(.success(try body(servers))) } catch { waiter.answer(.failure(error)) }
-                            alarm.cancel()
-                        },
-                        fail: { error in
-                            waiter.answer(.failure(error))
-                            alarm.cancel()
-                        }))
+            let timeout = configuration.commandTimeout
+            return try await threads.perform(within: timeout) { servers, deadline throws(MirrorError) in
+                // A thread is to give up first, for its error says which server it was.
+                servers.deadline = deadline - TimeAmount(timeout / 20)
+                return try body(servers)
             }
-            return try outcome.get()
-        }
-    }
-
-    /// Who waits for a call: answered once, by its thread or by the clock.
-    private final class Waiter<Answer: Sendable>: Sendable {
-        private let continuation: Mutex<CheckedContinuation<Result<Answer, MirrorError>, Never>?>
-
-        init(_ continuation: CheckedContinuation<Result<Answer, MirrorError>, Never>) {
-            self.continuation = Mutex(continuation)
-        }
-
-        func answer(_ outcome: Result<Answer, MirrorError>) {
-            let continuation = self.continuation.withLock { continuation in
-                defer { continuation = nil }
-                return continuation
-            }
-            continuation?.resume(returning: outcome)
         }
     }
 #endif

@@ -38,9 +38,12 @@
         private static let indexInterval = Duration.seconds(60)
         private static let indexRetryMin = Duration.milliseconds(500)
 
+        /// A mirror is asked by few: two batches under way, and loads of sessions that nobody holds.
+        private static let waitingMax = 256
+
         let configuration: Configuration
         let connections: MongoConnections
-        private let threads: MongoThreads<BSONDocument?>
+        private let threads: MirrorThreads<Void>
         let wakeups = Wakeups()
         let holes = ChannelHoles()
         private let logger: Logger
@@ -55,7 +58,8 @@
             self.configuration = configuration
             self.logger = logger
             connections = MongoConnections(configuration)
-            threads = MongoThreads(count: configuration.threads, place: configuration.address.place)
+            threads = MirrorThreads(
+                count: configuration.threads, waitingMax: Self.waitingMax, store: "mongodb", place: configuration.address.place)
         }
 
         public func load(_ key: SessionKey) async throws(MirrorError) -> MirrorRecord? {
@@ -157,7 +161,7 @@
 
         public func run() async {
             await MongoLibrary.logging(to: logger) {
-                await threads.run {
+                await threads.run(with: {}) {
                     await withDiscardingTaskGroup { group in
                         group.addTask { await self.keepCollections() }
                         group.addTask { await self.keepListening() }
@@ -263,11 +267,11 @@
             // So that a slow server doesn't go on with what nobody waits for.
             let bytes = BSON.document(command.map { (name: $0.key, value: $0.value) } + [("maxTimeMS", .int32(timeout.wholeMilliseconds))])
                 .bytes
-            return try await threads.perform(within: timeout) { [connections, address = configuration.address] in
+            return try await threads.perform(within: timeout) { [connections, address = configuration.address] _, _ throws(MirrorError) in
                 switch connections.command(bytes, writes: writes) {
-                case .success(let reply): .success(reply)
-                case .failure(let failure) where failure.code == expected: .success(nil)
-                case .failure(let failure): .failure(failure.error(at: address))
+                case .success(let reply): return reply
+                case .failure(let failure) where failure.code == expected: return nil
+                case .failure(let failure): throw failure.error(at: address)
                 }
             }
         }
