@@ -34,7 +34,8 @@ static void explain(const bson_error_t *from, struct mesh_mongo_error *error) {
         kind = MESH_MONGO_SELECTION;
         break;
     case MONGOC_ERROR_STREAM:
-        kind = MESH_MONGO_NETWORK;
+        // A name without an address, of a server or of the record that lists a set's.
+        kind = from->code == MONGOC_ERROR_STREAM_NAME_RESOLUTION ? MESH_MONGO_SELECTION : MESH_MONGO_NETWORK;
         break;
     case MONGOC_ERROR_WRITE_CONCERN:
         kind = MESH_MONGO_WRITE_CONCERN;
@@ -74,6 +75,10 @@ mesh_mongo_pool *mesh_mongo_pool_make(const char *text, struct mesh_mongo_defaul
     set_unless_written(uri, MONGOC_URI_SOCKETTIMEOUTMS, defaults.socket);
     set_unless_written(uri, MONGOC_URI_MAXPOOLSIZE, defaults.connections);
     set_unless_written(uri, MONGOC_URI_WAITQUEUETIMEOUTMS, defaults.socket);
+    // A secondary would say of what it doesn't have yet that it isn't there.
+    mongoc_read_prefs_t *primary = mongoc_read_prefs_new(MONGOC_READ_PRIMARY);
+    mongoc_uri_set_read_prefs_t(uri, primary);
+    mongoc_read_prefs_destroy(primary);
     bson_error_t reason;
     mongoc_client_pool_t *pool = mongoc_client_pool_new_with_error(uri, &reason);
     mongoc_uri_destroy(uri);
@@ -90,23 +95,29 @@ void mesh_mongo_pool_free(mesh_mongo_pool *pool) {
     mongoc_client_pool_destroy((mongoc_client_pool_t *) pool);
 }
 
-bool mesh_mongo_command(mesh_mongo_pool *opaque, bool writes, const char *database, const uint8_t *bytes, size_t count,
-                        struct mesh_mongo_bytes *reply, struct mesh_mongo_error *error) {
-    mongoc_client_pool_t *pool = (mongoc_client_pool_t *) opaque;
-    bson_t command;
-    if (!bson_init_static(&command, bytes, count)) {
-        fail(error, MESH_MONGO_OTHER, 0, "a command of ours is no BSON");
-        return false;
-    }
+static bool read_bson(struct mesh_mongo_input input, bson_t *document, struct mesh_mongo_error *error) {
+    bool is_read = bson_init_static(document, input.start, input.count);
+    if (!is_read) fail(error, MESH_MONGO_OTHER, 0, "a command of ours is no BSON");
+    return is_read;
+}
+
+static mongoc_client_t *take_client(mongoc_client_pool_t *pool, struct mesh_mongo_error *error) {
     mongoc_client_t *client = mongoc_client_pool_pop(pool);
-    if (!client) {
-        fail(error, MESH_MONGO_NETWORK, 0, "all connections that maxPoolSize allows are busy");
-        return false;
-    }
+    if (!client) fail(error, MESH_MONGO_NETWORK, 0, "all connections that maxPoolSize allows are busy");
+    return client;
+}
+
+bool mesh_mongo_command(mesh_mongo_pool *opaque, bool writes, const char *database, struct mesh_mongo_input bytes,
+                        struct mesh_mongo_input option_bytes, struct mesh_mongo_bytes *reply, struct mesh_mongo_error *error) {
+    mongoc_client_pool_t *pool = (mongoc_client_pool_t *) opaque;
+    bson_t command, options;
+    if (!read_bson(bytes, &command, error) || !read_bson(option_bytes, &options, error)) return false;
+    mongoc_client_t *client = take_client(pool, error);
+    if (!client) return false;
     bson_t answer;
     bson_error_t reason;
-    bool done = writes ? mongoc_client_write_command_with_opts(client, database, &command, NULL, &answer, &reason)
-                       : mongoc_client_read_command_with_opts(client, database, &command, NULL, NULL, &answer, &reason);
+    bool done = writes ? mongoc_client_write_command_with_opts(client, database, &command, &options, &answer, &reason)
+                       : mongoc_client_read_command_with_opts(client, database, &command, NULL, &options, &answer, &reason);
     mongoc_client_pool_push(pool, client);
     if (done) {
         uint32_t length;
@@ -127,55 +138,65 @@ struct mesh_mongo_tail {
     mongoc_client_pool_t *pool;
     mongoc_client_t *client;
     mongoc_collection_t *collection;
+    // One of the two.
     mongoc_cursor_t *cursor;
+    mongoc_change_stream_t *stream;
 };
 
-mesh_mongo_tail *mesh_mongo_tail_open(mesh_mongo_pool *opaque, const char *database, const char *collection, int32_t patience,
+static bool has_failed(mesh_mongo_tail *tail, struct mesh_mongo_error *error) {
+    bson_error_t reason;
+    const bson_t *reply;
+    bool failed = tail->stream ? mongoc_change_stream_error_document(tail->stream, &reason, &reply)
+                               : mongoc_cursor_error(tail->cursor, &reason);
+    if (failed) explain(&reason, error);
+    return failed;
+}
+
+mesh_mongo_tail *mesh_mongo_tail_open(mesh_mongo_pool *opaque, const char *database, const char *collection, bool is_stream,
+                                      struct mesh_mongo_input what_bytes, struct mesh_mongo_input option_bytes,
                                       struct mesh_mongo_error *error) {
     mongoc_client_pool_t *pool = (mongoc_client_pool_t *) opaque;
-    mongoc_client_t *client = mongoc_client_pool_pop(pool);
-    if (!client) {
-        fail(error, MESH_MONGO_NETWORK, 0, "all connections that maxPoolSize allows are busy");
-        return NULL;
-    }
+    bson_t what, options;
+    if (!read_bson(what_bytes, &what, error) || !read_bson(option_bytes, &options, error)) return NULL;
+    mongoc_client_t *client = take_client(pool, error);
+    if (!client) return NULL;
     mesh_mongo_tail *tail = bson_malloc0(sizeof *tail);
     tail->pool = pool;
     tail->client = client;
     tail->collection = mongoc_client_get_collection(client, database, collection);
-    bson_t *options = BCON_NEW("tailable", BCON_BOOL(true), "awaitData", BCON_BOOL(true), "maxAwaitTimeMS", BCON_INT64(patience));
-    bson_t *all = bson_new();
-    tail->cursor = mongoc_collection_find_with_opts(tail->collection, all, options, NULL);
-    bson_destroy(all);
-    bson_destroy(options);
-    bson_error_t reason;
-    if (mongoc_cursor_error(tail->cursor, &reason)) {
-        explain(&reason, error);
+    if (is_stream) {
+        tail->stream = mongoc_collection_watch(tail->collection, &what, &options);
+    } else {
+        tail->cursor = mongoc_collection_find_with_opts(tail->collection, &what, &options, NULL);
+    }
+    if (has_failed(tail, error)) {
         mesh_mongo_tail_close(tail);
         return NULL;
     }
     return tail;
 }
 
-int mesh_mongo_tail_next(mesh_mongo_tail *tail, struct mesh_mongo_bytes *document, struct mesh_mongo_error *error) {
+int mesh_mongo_tail_next(mesh_mongo_tail *tail, struct mesh_mongo_input *document, struct mesh_mongo_error *error) {
     const bson_t *next;
-    if (mongoc_cursor_next(tail->cursor, &next)) {
-        // The library's own bytes; Swift reads them and gives nothing back.
-        document->start = (uint8_t *) bson_get_data(next);
-        document->count = next->len;
+    if (tail->stream ? mongoc_change_stream_next(tail->stream, &next) : mongoc_cursor_next(tail->cursor, &next)) {
+        *document = (struct mesh_mongo_input) { bson_get_data(next), next->len };
         return 1;
     }
-    bson_error_t reason;
-    if (mongoc_cursor_error(tail->cursor, &reason)) {
-        explain(&reason, error);
-        return -1;
-    }
-    if (mongoc_cursor_more(tail->cursor)) return 0;
+    if (has_failed(tail, error)) return -1;
+    if (tail->stream || mongoc_cursor_more(tail->cursor)) return 0;
     fail(error, MESH_MONGO_OTHER, 0, "the cursor has ended");
     return -1;
 }
 
+struct mesh_mongo_input mesh_mongo_tail_token(mesh_mongo_tail *tail) {
+    const bson_t *token = tail->stream ? mongoc_change_stream_get_resume_token(tail->stream) : NULL;
+    return token ? (struct mesh_mongo_input) { bson_get_data(token), token->len } : (struct mesh_mongo_input) { NULL, 0 };
+}
+
 void mesh_mongo_tail_close(mesh_mongo_tail *tail) {
+    // Each takes NULL.
     mongoc_cursor_destroy(tail->cursor);
+    mongoc_change_stream_destroy(tail->stream);
     mongoc_collection_destroy(tail->collection);
     mongoc_client_pool_push(tail->pool, tail->client);
     bson_free(tail);

@@ -35,13 +35,19 @@ struct mesh_mongo_bytes {
     size_t count;
 };
 
+// A BSON document that stays where it is: one of Swift's for as long as a call takes, or one of the library's until the next call.
+struct mesh_mongo_input {
+    const uint8_t *start;
+    size_t count;
+};
+
 // Once a process, before all else. `log` is called on any thread, with text that ends with the call.
 void mesh_mongo_start(void (*log)(bool is_trouble, const char *text));
 
 // Whether the library can read a URI; if not, `error` has why.
 bool mesh_mongo_reads(const char *uri, struct mesh_mongo_error *error);
 
-// What a URI leaves open, in milliseconds.
+// What a URI leaves open, in milliseconds. What it says of reading from secondaries is passed over.
 struct mesh_mongo_defaults {
     int32_t selection;
     int32_t connect;
@@ -54,17 +60,21 @@ typedef struct mesh_mongo_pool mesh_mongo_pool;
 mesh_mongo_pool *mesh_mongo_pool_make(const char *uri, struct mesh_mongo_defaults defaults, struct mesh_mongo_error *error);
 void mesh_mongo_pool_free(mesh_mongo_pool *pool);
 
-// Sends a command and waits for its answer. `writes` chooses between the library's rules for repeating reads and for repeating writes.
-bool mesh_mongo_command(mesh_mongo_pool *pool, bool writes, const char *database, const uint8_t *command, size_t count,
-                        struct mesh_mongo_bytes *reply, struct mesh_mongo_error *error);
+// Sends a command and waits for its answer. `writes` chooses between the library's rules for repeating reads and for repeating writes;
+// `options` are the library's own, such as a concern that comes before that of the URI.
+bool mesh_mongo_command(mesh_mongo_pool *pool, bool writes, const char *database, struct mesh_mongo_input command,
+                        struct mesh_mongo_input options, struct mesh_mongo_bytes *reply, struct mesh_mongo_error *error);
 
-// Reads a capped collection from its oldest document on, and stays for those to come. For one thread at a time, and to be closed before its
-// pool is freed. The collection must not be empty.
+// Follows a collection: by a change stream, and `what` is its pipeline, or by a cursor, and `what` is its filter. For one thread at a time,
+// and to be closed before its pool is freed.
 typedef struct mesh_mongo_tail mesh_mongo_tail;
-mesh_mongo_tail *mesh_mongo_tail_open(mesh_mongo_pool *pool, const char *database, const char *collection, int32_t patience,
-                                      struct mesh_mongo_error *error);
-// 1 and the next document, valid until the next call; 0 when none came for `patience` milliseconds; -1 when none will come any more.
-int mesh_mongo_tail_next(mesh_mongo_tail *tail, struct mesh_mongo_bytes *document, struct mesh_mongo_error *error);
+mesh_mongo_tail *mesh_mongo_tail_open(mesh_mongo_pool *pool, const char *database, const char *collection, bool is_stream,
+                                      struct mesh_mongo_input what, struct mesh_mongo_input options, struct mesh_mongo_error *error);
+// 1 and the next document; 0 when none came for the `maxAwaitTimeMS` of the options; -1 when none will come any more. After the event
+// "invalidate" a change stream says 0 for ever, and at once.
+int mesh_mongo_tail_next(mesh_mongo_tail *tail, struct mesh_mongo_input *document, struct mesh_mongo_error *error);
+// From where another change stream would go on; NULL when there is nothing yet.
+struct mesh_mongo_input mesh_mongo_tail_token(mesh_mongo_tail *tail);
 void mesh_mongo_tail_close(mesh_mongo_tail *tail);
 
 void mesh_mongo_free(struct mesh_mongo_bytes bytes);

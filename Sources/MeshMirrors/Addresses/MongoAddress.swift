@@ -5,7 +5,8 @@
 ///
 /// A host may also be the path of a Unix socket with its slashes escaped: `%2Frun%2Fmongodb.sock`. The database is `sessionmesh` unless
 /// named. As with every MongoDB client it is also where the user is looked up when it is named; `?authSource=admin` says otherwise. Options
-/// are those of the library; what they leave open of time-outs and of the number of connections is the mirror's.
+/// are those of the library; what they leave open of time-outs and of the number of connections is the mirror's. Reads are the primary's
+/// whatever `readPreference` says, and the logs of channels are written and read with the concern `majority`.
 public struct MongoAddress: Hashable, Sendable, CustomStringConvertible {
     /// All of it, for the library.
     let uri: MirrorURI.Secret

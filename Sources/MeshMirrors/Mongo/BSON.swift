@@ -13,6 +13,8 @@
         case null
         case int32(Int32)
         case int64(Int64)
+        /// A document as somebody else wrote it.
+        case encoded(BSONDocument)
 
         /// The whole of a document; of anything else the one in which it is named "".
         var bytes: [UInt8] {
@@ -52,6 +54,7 @@
             case .bool(let value): bytes.append(value ? 1 : 0)
             case .null: break
             case .int32(let value): Self.append(value, to: &bytes)
+            case .encoded(let document): bytes.append(contentsOf: document.bytes)
             case .date(let value), .int64(let value): Self.append(value, to: &bytes)
             }
         }
@@ -59,7 +62,7 @@
         private var type: UInt8 {
             switch self {
             case .string: 0x02
-            case .document: 0x03
+            case .document, .encoded: 0x03
             case .array: 0x04
             case .binary: 0x05
             case .bool: 0x08

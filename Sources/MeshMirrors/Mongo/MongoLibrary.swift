@@ -58,40 +58,30 @@
 
         init(_ configuration: MongoMirror.Configuration) {
             address = configuration.address
-            // A call is given up at its own deadline, which says that it was late; the socket's comes behind that, and says that it broke.
+            // A call is given up at its own deadline, and says that it was late. The socket's must come clearly behind that, for the library
+            // doesn't tell it from a connection that broke.
             defaults = mesh_mongo_defaults(
                 selection: configuration.selectionTimeout.wholeMilliseconds, connect: configuration.connectTimeout.wholeMilliseconds,
                 socket: (configuration.commandTimeout * 2).wholeMilliseconds, connections: Int32(configuration.threads) + 1)
         }
 
         /// Waits for the answer to a command, BSON both. Not for a thread that has anything else to do.
-        func command(_ command: [UInt8], writes: Bool) -> Result<BSONDocument, MongoFailure> {
-            var error = mesh_mongo_error()
-            guard let pool = made(&error) else { return .failure(MongoFailure(error)) }
-            var reply = mesh_mongo_bytes()
-            let isDone = mesh_mongo_command(pool.pointer, writes, address.database, command, command.count, &reply, &error)
-            guard isDone else { return .failure(MongoFailure(error)) }
-            defer { mesh_mongo_free(reply) }
-            return .success(BSONDocument(UnsafeBufferPointer(start: reply.start, count: reply.count)))
-        }
-
-        /// Reads a capped collection, and goes on until it fails or is told to stop by `body`, which is called for each document and, with
-        /// nil, for each time that none came within `patience`. Not for a thread that has anything else to do.
-        func follow(_ collection: String, patience: Duration, _ body: (BSONDocument?) -> Bool) -> MongoFailure? {
-            var error = mesh_mongo_error()
-            guard let pool = made(&error),
-                let tail = mesh_mongo_tail_open(pool.pointer, address.database, collection, patience.wholeMilliseconds, &error)
-            else { return MongoFailure(error) }
-            defer { mesh_mongo_tail_close(tail) }
-            while true {
-                var document = mesh_mongo_bytes()
-                switch mesh_mongo_tail_next(tail, &document, &error) {
-                case 1: guard body(BSONDocument(UnsafeBufferPointer(start: document.start, count: document.count))) else { return nil }
-                case 0: guard body(nil) else { return nil }
-                default: return MongoFailure(error)
+        /// - Parameter ofMajority: reads what a majority of a set has, or waits until it has what is written, whatever the URI says of it.
+        func command(_ command: [UInt8], writes: Bool, ofMajority: Bool = false) -> Result<BSONDocument, MongoFailure> {
+            let options: BSON = !ofMajority ? [:] : writes ? Self.writeOfMajority : Self.readOfMajority
+            return withPool { pool, database, error in
+                var reply = mesh_mongo_bytes()
+                let isDone = command.withInput { command in
+                    options.bytes.withInput { mesh_mongo_command(pool, writes, database, command, $0, &reply, &error) }
                 }
+                guard isDone else { return nil }
+                defer { mesh_mongo_free(reply) }
+                return BSONDocument(UnsafeBufferPointer(start: reply.start, count: reply.count))
             }
         }
+
+        private static let readOfMajority: BSON = ["readConcern": ["level": "majority"]]
+        private static let writeOfMajority: BSON = ["writeConcern": ["w": "majority"]]
 
         func close() {
             let pool = pool.withLock { pool in
@@ -101,12 +91,17 @@
             if let pool { mesh_mongo_pool_free(pool.pointer) }
         }
 
-        /// The pool; those who come while it is being made wait for it, as they would in it.
-        private func made(_ error: inout mesh_mongo_error) -> Pool? {
-            pool.withLock { pool in
+        /// The pool, made for the first who comes; others wait for it meanwhile, as they would in it. Making one may have to look up names,
+        /// so it is tried again by each who comes, until one is found.
+        /// - Parameter body: nil when it has failed, and then its last argument says why.
+        func withPool<Answer>(_ body: (OpaquePointer, String, inout mesh_mongo_error) -> Answer?) -> Result<Answer, MongoFailure> {
+            var error = mesh_mongo_error()
+            let made = pool.withLock { pool in
                 if pool == nil { pool = mesh_mongo_pool_make(address.uri.text, defaults, &error).map(Pool.init(pointer:)) }
                 return pool
             }
+            guard let made, let answer = body(made.pointer, address.database, &error) else { return .failure(MongoFailure(error)) }
+            return .success(answer)
         }
     }
 
@@ -138,6 +133,13 @@
 
         private func verdict(isLoggedIn: Bool) -> (MirrorError.Code, String) {
             switch kind {
+            case MESH_MONGO_SELECTION where words.contains("certificate verify failed"):
+                (
+                    .refused,
+                    "mongodb's certificate is not trusted: \(Self.reason(of: words)); look at tlsCAFile= and the host in the mirror URI"
+                )
+            case MESH_MONGO_SELECTION where words.contains("Failed initialize TLS state"):
+                (.refused, "libmongoc can't read the certificates; look at tlsCAFile= and tlsCertificateKeyFile= in the mirror URI")
             case MESH_MONGO_SELECTION: (.unreachable, "mongodb can't be reached: \(Self.reason(of: words))")
             case MESH_MONGO_NETWORK: (.unreachable, "the connection to mongodb broke: \(words)")
             case MESH_MONGO_LOGIN: (.refused, Self.loginRefused)

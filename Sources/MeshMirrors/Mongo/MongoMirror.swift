@@ -2,6 +2,7 @@
     import CMongoShim
     public import Logging
     public import MeshCore
+    import Synchronization
 
     /// A mirror in MongoDB 5 or later, a server by itself or a replica set, through libmongoc.
     ///
@@ -33,7 +34,7 @@
         private static let partBytesMax = 1 << 20
         /// How often a merge is tried that runs into a document which its filter doesn't take. Once is enough when another made it just
         /// then.
-        private static let attemptsMax = 3
+        static let attemptsMax = 3
         /// How often indexes and such are looked after: a MongoDB that was emptied has lost them.
         private static let indexInterval = Duration.seconds(60)
         private static let indexRetryMin = Duration.milliseconds(500)
@@ -43,9 +44,12 @@
 
         let configuration: Configuration
         let connections: MongoConnections
-        private let threads: MirrorThreads<Void>
+        let threads: MirrorThreads<Void>
         let wakeups = Wakeups()
-        let holes = ChannelHoles()
+        /// Whether MongoDB is a set, or the way into several; nil until it was asked.
+        let isSet = Mutex<Bool?>(nil)
+        /// Where the last append of this mirror to each slot has ended. Another's items may stand behind it.
+        let ends = Mutex<[Slot: ChannelMark]>([:])
         private let logger: Logger
 
         /// - Throws: ``MirrorURI/Invalid`` when the library can't read the URI.
@@ -176,7 +180,7 @@
             while !Task.isCancelled {
                 do throws(MirrorError) {
                     try await makeIndexes()
-                    try await makeWakeups()
+                    try await prepareWakeups()
                     delay = Self.indexInterval
                 } catch {
                     logger.debug("mirror is not set up", metadata: ["mirror": "\(configuration.address)", "reason": "\(error)"])
@@ -199,103 +203,6 @@
                         ["key": ["u": 1, "exp": -1], "name": "user", "partialFilterExpression": ["u": ["$exists": true]]],
                     ],
                 ], writes: true)
-        }
-
-        func find(_ collection: String, _ filter: BSON, limit: Int32, fields: BSON = [:], sort: BSON = [:]) async throws(MirrorError)
-            -> [BSONDocument]
-        {
-            let reply = try await command(
-                [
-                    "find": .string(collection), "filter": filter, "limit": .int32(limit), "projection": fields, "sort": sort,
-                    "singleBatch": true,
-                ], writes: false)
-            guard let batch = reply["cursor"]?.document?["firstBatch"]?.array?.values else { throw unreadable }
-            return batch.compactMap(\.document)
-        }
-
-        /// Changes the document that `filter` takes, or makes it, and answers what it is after that or was before; nil when it wasn't
-        /// there.
-        /// - Parameter what: is not ours when a document is there that the filter doesn't take; to begin a sentence.
-        func modify(_ collection: String, _ filter: BSON, _ update: BSON, answeringNew isNew: Bool, _ what: String)
-            async throws(MirrorError)
-            -> BSONDocument?
-        {
-            for _ in 0..<Self.attemptsMax {
-                let reply = try await command(
-                    [
-                        "findAndModify": .string(collection), "query": filter, "update": update, "upsert": true, "new": .bool(isNew),
-                    ], writes: true, except: MongoWriteError.duplicateKey)
-                guard let reply else { continue }
-                guard let value = reply["value"] else { throw unreadable }
-                return value.document
-            }
-            throw .foreign(what)
-        }
-
-        /// The statements that were not done; all others were.
-        private func update(_ collection: String, _ statements: [BSON]) async throws(MirrorError) -> [MongoWriteError] {
-            let reply = try await command(
-                ["update": .string(collection), "updates": .array(statements), "ordered": false], writes: true)
-            return try writeErrors(reply, of: statements.count)
-        }
-
-        /// What of a batch of `count` was not done, as the answer to it tells.
-        func writeErrors(_ reply: BSONDocument, of count: Int) throws(MirrorError) -> [MongoWriteError] {
-            // Without a number of documents nobody has acknowledged anything.
-            guard let fields = reply.fields, fields.contains(where: { $0.name == "n" && $0.value.integer != nil }) else { throw unreadable }
-            guard let errors = fields.first(where: { $0.name == "writeErrors" }) else { return [] }
-            guard let values = errors.value.array?.values else { throw unreadable }
-            var writeErrors: [MongoWriteError] = []
-            for value in values {
-                guard let error = value.document.flatMap(MongoWriteError.init), (0..<count).contains(error.index) else { throw unreadable }
-                writeErrors.append(error)
-            }
-            return writeErrors
-        }
-
-        /// The answer to a command, by one of the threads.
-        func command(_ command: KeyValuePairs<String, BSON>, writes: Bool) async throws(MirrorError) -> BSONDocument {
-            guard let reply = try await self.command(command, writes: writes, except: nil) else { throw unreadable }
-            return reply
-        }
-
-        /// - Parameter expected: an error of the server that the caller deals with; the answer is nil then.
-        func command(_ command: KeyValuePairs<String, BSON>, writes: Bool, except expected: UInt32?) async throws(MirrorError)
-            -> BSONDocument?
-        {
-            let timeout = configuration.commandTimeout
-            // So that a slow server doesn't go on with what nobody waits for.
-            let bytes = BSON.document(command.map { (name: $0.key, value: $0.value) } + [("maxTimeMS", .int32(timeout.wholeMilliseconds))])
-                .bytes
-            return try await threads.perform(within: timeout) { [connections, address = configuration.address] _, _ throws(MirrorError) in
-                switch connections.command(bytes, writes: writes) {
-                case .success(let reply): return reply
-                case .failure(let failure) where failure.code == expected: return nil
-                case .failure(let failure): throw failure.error(at: address)
-                }
-            }
-        }
-
-        var unreadable: MirrorError {
-            MirrorError(.refused, "what mongodb answered can't be read (\(configuration.address.place))")
-        }
-    }
-
-    /// Why one statement of a batch was not done.
-    struct MongoWriteError {
-        let index: Int
-        let code: UInt32
-        let words: String
-
-        static let duplicateKey: UInt32 = 11000
-
-        var isDuplicateKey: Bool { code == Self.duplicateKey }
-
-        init?(_ document: BSONDocument) {
-            guard let index = document["index"]?.integer, let code = document["code"]?.integer else { return nil }
-            self.index = Int(index)
-            self.code = UInt32(truncatingIfNeeded: code)
-            words = document["errmsg"]?.string ?? ""
         }
     }
 #endif
