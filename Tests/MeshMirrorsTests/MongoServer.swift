@@ -8,13 +8,15 @@
 
     /// A real mongod of our own in a temporary directory, by itself or as a replica set of one node.
     final class MongoServer: StoreServer, @unchecked Sendable {
-        // @unchecked: `process` and `options` are only touched by a test's own steps, one after the other.
+        // @unchecked: what changes is only touched by a test's own steps, one after the other.
         private let directory: TemporaryDirectory
         let port: UInt16
         /// Of the next start.
         var options: [String]
         private let isSet: Bool
         private var process: ServerProcess?
+        /// By their URIs.
+        private var clients: [String: MongoConnections] = [:]
 
         /// Runs `body` with a server that is gone afterwards.
         static func with(set isSet: Bool = false, options: [String] = [], _ body: (MongoServer) async throws -> Void) async throws {
@@ -30,10 +32,13 @@
             directory = try TemporaryDirectory()
         }
 
+        deinit { forgetClients() }
+
         func start() async throws {
             let arguments =
                 ["--port", "\(port)", "--bind_ip", "127.0.0.1", "--nounixsocket", "--dbpath", directory.path]
                 + ["--wiredTigerCacheSizeGB", "0.25", "--setParameter", "ttlMonitorSleepSecs=1"]
+                + ["--setParameter", "diagnosticDataCollectionEnabled=false"]
                 + (isSet ? ["--replSet", "rs0", "--oplogSize", "64"] : []) + options
             let process = try ServerProcess(Self.program(), arguments, log: directory.file("log"))
             self.process = process
@@ -63,6 +68,14 @@
         func stop() {
             process?.stop()
             process = nil
+            forgetClients()
+        }
+
+        /// The library takes half a second to let go of one, and nobody has to wait for that.
+        private func forgetClients() {
+            let clients = Array(clients.values)
+            self.clients = [:]
+            DispatchQueue.global().async { for client in clients { client.close() } }
         }
 
         func suspend() { process?.suspend() }
@@ -76,9 +89,10 @@
             throws -> Answer
         {
             MongoLibrary.start()
-            let connections = MongoConnections(try configuration(login: login, database: database, direct: direct))
-            defer { connections.close() }
-            return try body(connections)
+            let configuration = try configuration(login: login, database: database, direct: direct)
+            let client = clients[configuration.address.uri.text] ?? MongoConnections(configuration)
+            clients[configuration.address.uri.text] = client
+            return try body(client)
         }
 
         func configuration(
