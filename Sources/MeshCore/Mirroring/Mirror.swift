@@ -43,6 +43,9 @@ public protocol Mirror: Sendable {
     /// Whatever was lost in between is told: ``ChannelTail/isGapped``.
     func tail(_ slot: Slot, after mark: ChannelMark?, waiting patience: Duration) async throws(MirrorError) -> ChannelTail
 
+    /// What the server says of itself. No agent asks; it is for people, and as slow as several calls.
+    func inspect() async throws(MirrorError) -> MirrorInspection
+
     /// Runs the mirror's connections until the task is cancelled; they are closed when this returns.
     func run() async
 }
