@@ -1,17 +1,18 @@
 #if Memcached
     import Logging
     import MeshCore
+    import MirrorConformance
     import Testing
 
     @testable import MeshMirrors
 
     @Suite struct MemcachedMirrorTests {
         @Test(arguments: MirrorClaim.all) func keeps(_ claim: MirrorClaim) async throws {
-            try await MemcachedServer.with { try await claim.check(MemcachedBackend(servers: [$0])) }
+            try await MemcachedServer.with { try await claim.check(on: MemcachedBackend(servers: [$0])) }
         }
 
         @Test(arguments: MirrorClaim.all) func keepsOnThreeServers(_ claim: MirrorClaim) async throws {
-            try await MemcachedServer.with(3) { try await claim.check(MemcachedBackend(servers: $0)) }
+            try await MemcachedServer.with(3) { try await claim.check(on: MemcachedBackend(servers: $0)) }
         }
 
         @Test func aServerThatIsNotThereIsNamedInTheErrorAndCostsNoWaiting() async throws {
@@ -129,6 +130,25 @@
                 try await running(try mirror(servers.map(\.port))) { try await $0.merge(records) }
                 try await running(try mirror(servers.reversed().map(\.port))) { mirror in
                     for record in records { expect(try await mirror.load(record.key), is: record) }
+                }
+            }
+        }
+
+        @Test func whenAServerIsBackForOneCallItIsForAll() async throws {
+            try await MemcachedServer.with { server in
+                var configuration = MemcachedMirror.Configuration(address: try MemcachedAddress(ports: [server.port]))
+                configuration.commandTimeout = .seconds(30)
+                configuration.retryDelay = .seconds(30)
+                configuration.threads = 4
+                try await running(MemcachedMirror(configuration, logger: .quiet)) { mirror in
+                    let records = (0..<1024).map { MirrorRecord(key: .random(), entries: [.entry("n", UInt64($0))], expiresAt: later) }
+                    try await mirror.merge(records)
+                    for _ in 0..<3 {
+                        server.stop()
+                        try await server.start()
+                        try await eventually("it is back") { await errorOf { _ = try await mirror.load(.random()) } == nil }
+                        try await mirror.merge(records)
+                    }
                 }
             }
         }

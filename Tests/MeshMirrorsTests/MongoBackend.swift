@@ -1,5 +1,6 @@
 #if MongoDB
     import MeshCore
+    import MirrorConformance
     import Testing
 
     @testable import MeshMirrors
@@ -51,7 +52,7 @@
                 "what was merged is loaded, in the order of its names",
                 "what is appended to a slot's log is read once and in order, by whoever reads it",
                 "a reader that waits is given what two writers append, each item once",
-            ].contains($0.testDescription)
+            ].contains($0.text)
         }
     }
 

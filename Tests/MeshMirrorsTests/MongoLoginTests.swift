@@ -1,5 +1,6 @@
 #if MongoDB
     import MeshCore
+    import MirrorConformance
     import Testing
 
     @testable import MeshMirrors
@@ -32,7 +33,7 @@
                     }
                 }
                 let backend = MongoBackend(server: server, login: "ann:right%20horse@", options: "&authSource=admin")
-                for claim in MirrorClaim.thatMatter { try await claim.check(backend) }
+                for claim in MirrorClaim.thatMatter { try await claim.check(on: backend) }
                 let other = try server.configuration(login: "ann:right%20horse@", database: "other", options: "&authSource=admin")
                 try await running(try server.mirror(other)) { mirror in
                     expectRefusal(await errorOf { _ = try await mirror.load(.random()) }, hints: ["readWrite"], secret: "horse")
@@ -44,7 +45,7 @@
             let certificates = try TestCertificates()
             try await MongoServer.with(options: ["--tlsMode", "requireTLS", "--tlsCertificateKeyFile", certificates.server]) { server in
                 let backend = MongoBackend(server: server, options: "&tls=true&tlsCAFile=\(certificates.authority)")
-                for claim in MirrorClaim.thatMatter { try await claim.check(backend) }
+                for claim in MirrorClaim.thatMatter { try await claim.check(on: backend) }
                 for (file, hint) in [(certificates.stranger, "is not trusted"), ("/nowhere/authority.pem", "can't read the certificates")] {
                     try await running(try server.mirror(try server.configuration(options: "&tls=true&tlsCAFile=\(file)"))) { mirror in
                         let error = await errorOf { _ = try await mirror.load(.random()) }

@@ -1,15 +1,16 @@
 #if MongoDB
     import CMongoShim
     import MeshCore
+    import MirrorConformance
     import Testing
 
     @testable import MeshMirrors
 
     /// What is otherwise in a replica set: writes that wait for a majority, change streams, secondaries.
     @Suite(.serialized) struct MongoSetTests {
-        @Test(arguments: MirrorClaim.all.filter { MirrorClaim.onSets.contains($0.testDescription) })
+        @Test(arguments: MirrorClaim.all.filter { MirrorClaim.onSets.contains($0.text) })
         func keeps(_ claim: MirrorClaim) async throws {
-            try await MongoServer.with(set: true) { try await claim.check(MongoBackend(server: $0)) }
+            try await MongoServer.with(set: true) { try await claim.check(on: MongoBackend(server: $0)) }
         }
 
         @Test func aReadOnlySecondaryIsRefusedForMergesAndStillLoads() async throws {
