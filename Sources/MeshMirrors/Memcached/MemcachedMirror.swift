@@ -111,7 +111,7 @@
         }
 
         public func run() async {
-            let outages = MemcachedOutages()
+            let outages = configuration.address.servers.map { _ in MemcachedOutage() }
             let pool = NIOThreadPool(numberOfThreads: configuration.threads)
             pool.start()
             queue.start()
