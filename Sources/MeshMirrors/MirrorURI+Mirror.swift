@@ -3,7 +3,8 @@ public import MeshCore
 
 extension MirrorURI {
     /// The mirror behind this URI, not yet running.
-    /// - Throws: ``Invalid`` when this build was made without the store's package trait, or the store's library can't read it.
+    /// - Throws: ``Invalid`` when this build was made without the store's package trait, the store's library can't read it, or a file that it
+    ///   names can't be used.
     public func makeMirror(logger: Logger) throws(Invalid) -> any MeshCore.Mirror {
         switch store {
         case .memcached(let address):
@@ -14,7 +15,7 @@ extension MirrorURI {
             #endif
         case .redis(let address):
             #if Redis
-                return RedisMirror(RedisMirror.Configuration(address: address), logger: logger)
+                return try RedisMirror(RedisMirror.Configuration(address: address), logger: logger)
             #else
                 throw Invalid("this build has no Redis; build it with the package trait Redis")
             #endif
