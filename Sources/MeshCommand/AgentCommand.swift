@@ -29,7 +29,11 @@ struct AgentCommand: AsyncParsableCommand {
     @Option(help: "A file with the token that applications on TCP must send.")
     var clientTokenFile: String?
 
-    @Option(help: "Where sessions are mirrored: redis://[user:password@]host[:port][/db] or unix:///path?db=N.")
+    @Option(
+        help: """
+            Where sessions are mirrored: redis://[user:password@]host[:port][/db], rediss://... (TLS), unix:///path?db=N,
+            redis+sentinel://host,.../name, redis+cluster://host,..., memcached://host,... or mongodb://host/database.
+            """)
     var mirror: String?
 
     @Option(help: "node holds sessions; balancer only listens to gossip.")
