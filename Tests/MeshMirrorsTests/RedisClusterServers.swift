@@ -1,5 +1,6 @@
 #if Redis
     import MeshCore
+    import MirrorConformance
     import Testing
 
     @testable import MeshMirrors

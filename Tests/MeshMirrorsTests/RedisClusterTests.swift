@@ -1,5 +1,6 @@
 #if Redis
     import MeshCore
+    import MirrorConformance
     import Testing
 
     @testable import MeshMirrors
@@ -9,7 +10,7 @@
         @Test func itKeepsWhatEveryMirrorKeeps() async throws {
             try await RedisClusterServers.with { servers in
                 for claim in MirrorClaim.all {
-                    try await claim.check(servers)
+                    try await claim.check(on: servers)
                     try servers.flush()
                 }
             }

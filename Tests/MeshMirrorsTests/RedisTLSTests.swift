@@ -1,5 +1,6 @@
 #if Redis
     import MeshCore
+    import MirrorConformance
     import Testing
 
     @testable import MeshMirrors
@@ -17,12 +18,13 @@
                 "a mirror that nobody runs any more says so, and does what it did when it is run again",
                 "a stalled mirror times out, and the answers after it are its own",
                 "a mirror that is gone is unreachable at once, and works again when it is back",
-            ].contains(claim.testDescription)
+            ].contains(claim.text)
         }
 
         @Test(arguments: claims) func keepsOverTLS(_ claim: MirrorClaim) async throws {
             try await withServer(for: "DNS:localhost,IP:127.0.0.1") { server in
-                try await claim.check(RedisBackend(server: server, uri: "rediss://127.0.0.1:\(server.port)?ca=\(authority.certificate)"))
+                try await claim.check(
+                    on: RedisBackend(server: server, uri: "rediss://127.0.0.1:\(server.port)?ca=\(authority.certificate)"))
             }
         }
 

@@ -25,7 +25,7 @@ struct DemoCommand: AsyncParsableCommand {
 
     @Option(
         help: """
-            Where sessions are mirrored: redis://[user:password@]host[:port][/db], rediss://... (TLS), unix:///path?db=N,
+            Where sessions are mirrored: redis://[user:password@]host[:port][/db], rediss://... (TLS), unix:///path?db=N, \
             redis+sentinel://host,.../name, redis+cluster://host,..., memcached://host,... or mongodb://host/database.
             """)
     var mirror: String?

@@ -37,6 +37,10 @@
             return replies
         }
 
+        func answers(to command: RedisCommand) async throws(MirrorError) -> [RedisReply] {
+            try await exchange([command], until: configuration.commandDeadline())
+        }
+
         func visitedKeys() -> [[UInt8]] { [Array(RedisScript.visitsKey.utf8)] }
 
         /// Sends commands in one piece and returns their replies in order.

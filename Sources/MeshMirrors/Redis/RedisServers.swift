@@ -6,6 +6,8 @@
     protocol RedisServers: Sendable {
         /// Makes calls and returns the replies in their order. When it throws, any of them may have been made or not.
         func call(_ calls: [RedisCall]) async throws(MirrorError) -> [RedisReply]
+        /// What each server answers that takes writes.
+        func answers(to command: RedisCommand) async throws(MirrorError) -> [RedisReply]
         /// The keys under which visitors leave their numbers: one in each server that may be emptied by itself.
         func visitedKeys() async throws(MirrorError) -> [[UInt8]]
         /// Keeps connections until the task is cancelled.

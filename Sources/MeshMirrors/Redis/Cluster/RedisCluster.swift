@@ -103,13 +103,23 @@
             return rounds.answers
         }
 
+        func answers(to command: RedisCommand) async throws(MirrorError) -> [RedisReply] {
+            var replies: [RedisReply] = []
+            for master in try await map().masters { replies += try await node(master).answers(to: command) }
+            return replies
+        }
+
         func visitedKeys() async throws(MirrorError) -> [[UInt8]] {
+            try await map().tags().map { Array("\(RedisScript.visitsKey):{\($0)}".utf8) }
+        }
+
+        private func map() async throws(MirrorError) -> RedisSlotMap {
             if shared.state.withLock({ $0.map == nil }) {
                 // As soon as the guide answers there is a map.
                 _ = try await guide.exchange([RedisCommand("PING")], until: configuration.commandDeadline())
             }
             guard let map = shared.state.withLock({ $0.map }) else { throw RedisSlotMap.Unusable.empty.error }
-            return map.tags().map { Array("\(RedisScript.visitsKey):{\($0)}".utf8) }
+            return map
         }
 
         func runWakeups(_ wakeups: Wakeups) async { await guide.runWakeups(wakeups) }
