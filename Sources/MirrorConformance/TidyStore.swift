@@ -38,6 +38,7 @@ private struct TidyMirror: MeshCore.Mirror {
     func sessions(of user: UserKey) async throws(MirrorError) -> [SessionKey] { try await mirror.sessions(of: user) }
     func visit(_ number: UInt64, by name: NodeName) async throws(MirrorError) -> MirrorVisit { try await mirror.visit(number, by: name) }
     func append(_ items: [[UInt8]], to slot: Slot) async throws(MirrorError) -> ChannelMark { try await mirror.append(items, to: slot) }
+    func inspect() async throws(MirrorError) -> MirrorInspection { try await mirror.inspect() }
     func run() async { await mirror.run() }
 
     func tail(_ slot: Slot, after mark: ChannelMark?, waiting patience: Duration) async throws(MirrorError) -> ChannelTail {

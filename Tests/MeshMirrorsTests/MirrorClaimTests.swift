@@ -105,6 +105,7 @@ struct BrokenMirror: MeshCore.Mirror {
     func remove(_ keys: [SessionKey]) async throws(MirrorError) { if flaw != .removesNothing { try await mirror.remove(keys) } }
     func sessions(of user: UserKey) async throws(MirrorError) -> [SessionKey] { try await mirror.sessions(of: user) }
     func append(_ items: [[UInt8]], to slot: Slot) async throws(MirrorError) -> ChannelMark { try await mirror.append(items, to: slot) }
+    func inspect() async throws(MirrorError) -> MirrorInspection { try await mirror.inspect() }
     func run() async { await mirror.run() }
 
     func visit(_ number: UInt64, by name: NodeName) async throws(MirrorError) -> MirrorVisit {
@@ -163,6 +164,7 @@ struct WatchedMirror: MeshCore.Mirror {
     func load(_ key: SessionKey) async throws(MirrorError) -> MirrorRecord? { try await mirror.load(key) }
     func remove(_ keys: [SessionKey]) async throws(MirrorError) { try await mirror.remove(keys) }
     func sessions(of user: UserKey) async throws(MirrorError) -> [SessionKey] { try await mirror.sessions(of: user) }
+    func inspect() async throws(MirrorError) -> MirrorInspection { try await mirror.inspect() }
     func run() async { await mirror.run() }
 
     func tail(_ slot: Slot, after mark: ChannelMark?, waiting patience: Duration) async throws(MirrorError) -> ChannelTail {
