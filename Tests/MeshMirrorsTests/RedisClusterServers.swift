@@ -12,7 +12,10 @@
 
         /// Runs `body` with a Redis Cluster that is gone afterwards.
         /// - Parameter others: nodes that have no slots.
-        static func with(masters: Int = 3, others: Int = 0, _ body: (RedisClusterServers) async throws -> Void) async throws {
+        static func with(
+            masters: Int = 3, others: Int = 0, portOption: String = "--port", options: [String] = [],
+            _ body: (RedisClusterServers) async throws -> Void
+        ) async throws {
             var nodes: [RedisServer] = []
             defer { for node in nodes { node.stop() } }
             for _ in 0..<masters + others {
@@ -21,8 +24,8 @@
                         // The port on which nodes speak with each other is 10000 above, unless it is named: that may be no port at all.
                         let bus = "\(try ServerProcess.freePort())"
                         return try RedisServer(
-                            port: port,
-                            options: [
+                            port: port, portOption: portOption,
+                            options: options + [
                                 "--cluster-enabled", "yes", "--cluster-port", bus, "--cluster-node-timeout", "5000",
                                 "--repl-diskless-sync-delay", "0",
                             ])

@@ -29,11 +29,13 @@
         }
 
         /// Runs `body` with a Sentinel that watches `master` under the name of `sessions`.
-        static func withSentinel(of master: RedisServer, _ body: (RedisServer) async throws -> Void) async throws {
+        static func withSentinel(
+            of master: RedisServer, portOption: String = "--port", options: [String] = [], _ body: (RedisServer) async throws -> Void
+        ) async throws {
             let sentinel = try await ServerProcess.started { port in
                 // Sentinels keep what they know in their configuration.
                 try RedisServer(
-                    port: port, options: ["--sentinel"],
+                    port: port, portOption: portOption, options: ["--sentinel"] + options,
                     configuration: """
                         sentinel monitor sessions 127.0.0.1 \(master.port) 1
                         sentinel down-after-milliseconds sessions 500

@@ -38,7 +38,8 @@
         @Test func aCertificateForAnotherHostIsRefused() async throws {
             try await withServer(for: "DNS:cache.example,IP:127.0.0.2") { server in
                 for host in ["localhost", "127.0.0.1"] {
-                    try await expect("for another host", from: server, at: "rediss://\(host):\(server.port)?ca=\(authority.certificate)")
+                    try await expectError(
+                        "for another host", from: server, at: "rediss://\(host):\(server.port)?ca=\(authority.certificate)")
                 }
             }
         }
@@ -47,30 +48,31 @@
             let other = try TestAuthority()
             try await withServer(for: "IP:127.0.0.1") { server in
                 for options in ["", "?ca=\(other.certificate)"] {
-                    try await expect("name the authority's file by ?ca=", from: server, at: "rediss://127.0.0.1:\(server.port)\(options)")
+                    try await expectError(
+                        "name the authority's file by ?ca=", from: server, at: "rediss://127.0.0.1:\(server.port)\(options)")
                 }
             }
         }
 
         @Test func whereNoTLSIsSpokenOrOnlyTLSThatIsSaid() async throws {
             try await RedisServer.with(tcp: true) { server in
-                try await expect("redis://", from: server, at: "rediss://127.0.0.1:\(server.port)", connectTimeout: .milliseconds(500))
+                try await expectError("redis://", from: server, at: "rediss://127.0.0.1:\(server.port)", connectTimeout: .milliseconds(500))
             }
             try await withServer(for: "IP:127.0.0.1") { server in
-                try await expect("rediss://", from: server, at: "redis://127.0.0.1:\(server.port)")
+                try await expectError("rediss://", from: server, at: "redis://127.0.0.1:\(server.port)")
             }
         }
 
         @Test func aRedisThatAsksForACertificateIsGivenOurs() async throws {
             try await withServer(for: "IP:127.0.0.1", ["--tls-auth-clients", "yes"]) { server in
                 let uri = "rediss://127.0.0.1:\(server.port)?ca=\(authority.certificate)"
-                try await expect("?cert= and &key=", from: server, at: uri)
+                try await expectError("?cert= and &key=", from: server, at: uri)
                 let ours = try authority.identity(for: "DNS:agent")
                 let named = "\(uri)&cert=\(ours.certificate)&key=\(ours.key)"
                 try await running(try server.mirror(try .patient(named))) { try await $0.merge([RedisMirrorTests.record]) }
                 let other = try TestAuthority()
                 let foreign = try other.identity(for: "DNS:agent")
-                try await expect("cert=", from: server, at: "\(uri)&cert=\(foreign.certificate)&key=\(foreign.key)")
+                try await expectError("cert=", from: server, at: "\(uri)&cert=\(foreign.certificate)&key=\(foreign.key)")
             }
         }
 
@@ -87,16 +89,38 @@
             }
         }
 
-        private func withServer(for names: String, _ options: [String] = [], _ body: (RedisServer) async throws -> Void) async throws {
+        @Test func sentinelsAndARedisClusterAreReachedOverTLSToo() async throws {
+            let tls = try tlsOptions(for: "IP:127.0.0.1") + ["--tls-replication", "yes", "--tls-cluster", "yes"]
+            try await RedisServer.with(tcp: true, portOption: "--tls-port", options: tls) { master in
+                try await RedisServer.withSentinel(of: master, portOption: "--tls-port", options: tls) { sentinel in
+                    let uri = "rediss+sentinel://127.0.0.1:\(sentinel.port)/sessions?ca=\(authority.certificate)"
+                    try await running(try master.mirror(try .patient(uri))) { try await $0.merge([RedisMirrorTests.record]) }
+                }
+            }
+            try await RedisClusterServers.with(portOption: "--tls-port", options: tls) { servers in
+                let node = servers.nodes[2]
+                let uri = "rediss+cluster://127.0.0.1:\(node.port)?ca=\(authority.certificate)"
+                try await running(try node.mirror(try .patient(uri))) { mirror in
+                    let records = (0..<60).map { MirrorRecord(key: .random(), entries: [.entry("n", $0)], expiresAt: later) }
+                    try await mirror.merge(records)
+                    for record in records { expect(try await mirror.load(record.key), is: record) }
+                }
+            }
+        }
+
+        private func tlsOptions(for names: String) throws -> [String] {
             let identity = try authority.identity(for: names)
-            let tls = [
+            return [
                 "--tls-cert-file", identity.certificate, "--tls-key-file", identity.key, "--tls-ca-cert-file", authority.certificate,
                 "--tls-auth-clients", "no",
             ]
-            try await RedisServer.with(tcp: true, portOption: "--tls-port", options: tls + options, body)
         }
 
-        private func expect(
+        private func withServer(for names: String, _ options: [String] = [], _ body: (RedisServer) async throws -> Void) async throws {
+            try await RedisServer.with(tcp: true, portOption: "--tls-port", options: try tlsOptions(for: names) + options, body)
+        }
+
+        private func expectError(
             _ hint: String, from server: RedisServer, at uri: String, connectTimeout: Duration = .seconds(5),
             sourceLocation: SourceLocation = #_sourceLocation
         ) async throws {

@@ -7,6 +7,9 @@
 ///     redis+cluster://[user:password@]host[:port][,host[:port]]...                                a Redis Cluster
 ///
 /// `rediss+sentinel` and `rediss+cluster` are the same over TLS, and take its options too.
+///
+/// A user with the fewest rights needs keys `sm:*`, the channels of the same names, and what the scripts call; behind Sentinels also
+/// ROLE, in a Redis Cluster CLUSTER SLOTS and ASKING.
 public struct RedisAddress: Hashable, Sendable, CustomStringConvertible {
     public enum Server: Hashable, Sendable, CustomStringConvertible {
         case tcp(HostAndPort)
