@@ -69,7 +69,8 @@
 
         /// For each master that has slots a text whose slot is one of its own, to be put between the braces of a key.
         ///
-        /// Numbers are tried from 0 on. So everybody chooses the same, and as long as its slot stays where it is, a master keeps its text.
+        /// Numbers are tried from 0 on. So everybody chooses the same, and as long as its slot stays where it is, a master keeps its text. Each slot is
+        /// that of a number below 109,758.
         func tags() -> [String] {
             var without = Set(owners.filter { $0 != Self.nobody })
             var tags: [String] = []
