@@ -5,10 +5,13 @@
     @testable import MeshMirrors
 
     @Suite struct RedisSentinelTests {
+        /// A port that no test's server is given.
+        private static let nobody = 1
+
         @Test func whenTheMasterDiesTheMirrorGoesOnAtThePromotedReplica() async throws {
             try await withSet { master, replica, sentinel in
                 // The first named doesn't answer.
-                let uri = "redis+sentinel://127.0.0.1:\(try ServerProcess.freePort()),127.0.0.1:\(sentinel.port)/sessions/2"
+                let uri = "redis+sentinel://127.0.0.1:\(Self.nobody),127.0.0.1:\(sentinel.port)/sessions/2"
                 try await running(try master.mirror(try .patient(uri))) { mirror in
                     let record = RedisMirrorTests.record
                     try await mirror.merge([record])
@@ -61,11 +64,10 @@
         @Test func whenNoSentinelAnswersOrKnowsTheNameThatIsSaid() async throws {
             try await RedisServer.with(tcp: true) { redis in
                 try await RedisServer.withSentinel(of: redis) { sentinel in
-                    let nobody = try ServerProcess.freePort()
                     for (hosts, name, hint) in [
-                        ("127.0.0.1:\(nobody)", "sessions", "no Sentinel answers"),
+                        ("127.0.0.1:\(Self.nobody)", "sessions", "no Sentinel answers"),
                         ("127.0.0.1:\(sentinel.port)", "others", "no Sentinel knows"),
-                        ("127.0.0.1:\(sentinel.port),127.0.0.1:\(nobody)", "others", "no Sentinel knows"),
+                        ("127.0.0.1:\(sentinel.port),127.0.0.1:\(Self.nobody)", "others", "no Sentinel knows"),
                         ("127.0.0.1:\(redis.port)", "sessions", "is no Sentinel"),
                     ] {
                         try await running(try redis.mirror(try .patient("redis+sentinel://\(hosts)/\(name)"))) { mirror in
