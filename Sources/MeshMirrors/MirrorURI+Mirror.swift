@@ -3,25 +3,32 @@ public import MeshCore
 
 extension MirrorURI {
     /// The mirror behind this URI, not yet running.
+    /// - Parameter commandTimeout: the longest wait for an answer; nil leaves it to the mirror.
     /// - Throws: ``Invalid`` when this build was made without the store's package trait, the store's library can't read it, or a file that it
     ///   names can't be used.
-    public func makeMirror(logger: Logger) throws(Invalid) -> any MeshCore.Mirror {
+    public func makeMirror(commandTimeout: Duration? = nil, logger: Logger) throws(Invalid) -> any MeshCore.Mirror {
         switch store {
         case .memcached(let address):
             #if Memcached
-                return MemcachedMirror(MemcachedMirror.Configuration(address: address), logger: logger)
+                var configuration = MemcachedMirror.Configuration(address: address)
+                if let commandTimeout { configuration.commandTimeout = commandTimeout }
+                return MemcachedMirror(configuration, logger: logger)
             #else
                 throw Invalid("this build has no Memcached; build it with the package trait Memcached")
             #endif
         case .redis(let address):
             #if Redis
-                return try RedisMirror(RedisMirror.Configuration(address: address), logger: logger)
+                var configuration = RedisMirror.Configuration(address: address)
+                if let commandTimeout { configuration.commandTimeout = commandTimeout }
+                return try RedisMirror(configuration, logger: logger)
             #else
                 throw Invalid("this build has no Redis; build it with the package trait Redis")
             #endif
         case .mongo(let address):
             #if MongoDB
-                return try MongoMirror(MongoMirror.Configuration(address: address), logger: logger)
+                var configuration = MongoMirror.Configuration(address: address)
+                if let commandTimeout { configuration.commandTimeout = commandTimeout }
+                return try MongoMirror(configuration, logger: logger)
             #else
                 throw Invalid("this build has no MongoDB; build it with the package trait MongoDB")
             #endif

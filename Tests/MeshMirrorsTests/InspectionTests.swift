@@ -49,8 +49,7 @@ import Testing
     #if Memcached
         @Test func ofSeveralMemcachedAllAreAsked() async throws {
             try await MemcachedServer.with(3, options: ["-m", "8", "-I", "512k"]) { servers in
-                let address = try MemcachedAddress(ports: servers.map(\.port))
-                try await running(MemcachedMirror(.init(address: address), logger: .quiet)) { mirror in
+                try await running(try Self.mirror(on: servers)) { mirror in
                     let inspection = try await mirror.inspect()
                     #expect(inspection.server.hasPrefix("Memcached 1."), "\(inspection)")
                     #expect(inspection.findings.contains { $0.text.contains("24 MiB") && $0.kind == .lacks }, "\(inspection)")
@@ -63,9 +62,16 @@ import Testing
             }
         }
 
+        private static func mirror(on servers: [MemcachedServer]) throws -> MemcachedMirror {
+            var configuration = MemcachedMirror.Configuration(address: try MemcachedAddress(ports: servers.map(\.port)))
+            // Of no weight here, and a loaded machine must not fail it.
+            configuration.commandTimeout = .seconds(30)
+            return MemcachedMirror(configuration, logger: .quiet)
+        }
+
         @Test func aMemcachedThatThrowsNothingAwaySaysSo() async throws {
             try await MemcachedServer.with(options: ["-M"]) { server in
-                try await running(MemcachedMirror(.init(address: try MemcachedAddress(ports: [server.port])), logger: .quiet)) { mirror in
+                try await running(try Self.mirror(on: [server])) { mirror in
                     let inspection = try await mirror.inspect()
                     #expect(inspection.findings.contains { $0.kind == .does && $0.text.contains("throws nothing away") }, "\(inspection)")
                 }

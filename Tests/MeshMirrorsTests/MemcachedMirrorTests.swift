@@ -132,6 +132,25 @@
             }
         }
 
+        @Test func whenAServerIsBackForOneCallItIsForAll() async throws {
+            try await MemcachedServer.with { server in
+                var configuration = MemcachedMirror.Configuration(address: try MemcachedAddress(ports: [server.port]))
+                configuration.commandTimeout = .seconds(30)
+                configuration.retryDelay = .seconds(30)
+                configuration.threads = 4
+                try await running(MemcachedMirror(configuration, logger: .quiet)) { mirror in
+                    let records = (0..<1024).map { MirrorRecord(key: .random(), entries: [.entry("n", UInt64($0))], expiresAt: later) }
+                    try await mirror.merge(records)
+                    for _ in 0..<3 {
+                        server.stop()
+                        try await server.start()
+                        try await eventually("it is back") { await errorOf { _ = try await mirror.load(.random()) } == nil }
+                        try await mirror.merge(records)
+                    }
+                }
+            }
+        }
+
         @Test func aMemcachedWithoutMemoryThatEvictsNothingRefuses() async throws {
             try await MemcachedServer.with(options: ["-m", "2", "-M"]) { server in
                 try await running(try mirror([server.port])) { mirror in
