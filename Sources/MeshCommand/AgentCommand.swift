@@ -31,7 +31,8 @@ struct AgentCommand: AsyncParsableCommand {
 
     @Option(
         help: """
-            Where sessions are mirrored, such as redis://host, unix:///path?db=N, memcached://host,host or mongodb://host/database. One with a \
+            Where sessions are mirrored, such as redis://host, rediss://host (TLS), redis+sentinel://host,host/name, \
+            redis+cluster://host,host, unix:///path?db=N, memcached://host,host or mongodb://host/database. One with a \
             password is safe in SESSIONMESH_MIRROR, where other users can't read it.
             """)
     var mirror: String?

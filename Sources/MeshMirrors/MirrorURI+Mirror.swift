@@ -4,7 +4,8 @@ public import MeshCore
 extension MirrorURI {
     /// The mirror behind this URI, not yet running.
     /// - Parameter commandTimeout: the longest wait for an answer; nil leaves it to the mirror.
-    /// - Throws: ``Invalid`` when this build was made without the store's package trait, or the store's library can't read it.
+    /// - Throws: ``Invalid`` when this build was made without the store's package trait, the store's library can't read it, or a file that it
+    ///   names can't be used.
     public func makeMirror(commandTimeout: Duration? = nil, logger: Logger) throws(Invalid) -> any MeshCore.Mirror {
         switch store {
         case .memcached(let address):
@@ -19,7 +20,7 @@ extension MirrorURI {
             #if Redis
                 var configuration = RedisMirror.Configuration(address: address)
                 if let commandTimeout { configuration.commandTimeout = commandTimeout }
-                return RedisMirror(configuration, logger: logger)
+                return try RedisMirror(configuration, logger: logger)
             #else
                 throw Invalid("this build has no Redis; build it with the package trait Redis")
             #endif

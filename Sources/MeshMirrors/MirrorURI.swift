@@ -38,9 +38,8 @@ public struct MirrorURI: Hashable, Sendable, CustomStringConvertible {
         let rest = text[separator.upperBound...]
         switch scheme {
         case "memcached": store = .memcached(try MemcachedAddress(rest))
-        case "redis", "unix": store = .redis(try RedisAddress(scheme: scheme, rest))
+        case let scheme where RedisAddress.schemes.contains(scheme): store = .redis(try RedisAddress(scheme: scheme, rest))
         case "mongodb", "mongodb+srv": store = .mongo(try MongoAddress(scheme: scheme, rest))
-        case "rediss": throw Invalid("rediss:// (TLS) is not supported yet; write \(Self.forms)")
         default:
             // An unknown scheme is repeated only when it looks like one: a password may stand before a misplaced "://".
             let known =

@@ -57,7 +57,7 @@ import Testing
             for (number, line) in document.numberedLines {
                 for (word, better) in Glossary.unused {
                     // Others keep their own names for their own things.
-                    let text = line.replacing("Redis Cluster", with: "").replacing(/https?:[^)\s]+/, with: "")
+                    let text = line.replacing("Redis Cluster", with: "").replacing(/(https?|redis\+cluster):[^)\s]+/, with: "")
                     #expect(
                         !text.lowercased().contains(try Regex("\\b\(word)s?\\b")),
                         "\(document.name):\(number) says \"\(word)\"; here it is \(better)")

@@ -22,6 +22,19 @@ import Testing
             }
         }
 
+        @Test func ofARedisClusterAllMastersAreAsked() async throws {
+            try await RedisClusterServers.with { servers in
+                try await running(try servers.makeMirror(commandTimeout: .seconds(30))) { mirror in
+                    try servers.nodes[2].raw().command("CONFIG", "SET", "maxmemory", "100mb")
+                    try servers.nodes[2].raw().command("CONFIG", "SET", "maxmemory-policy", "allkeys-lru")
+                    let inspection = try await mirror.inspect()
+                    #expect(inspection.server.hasPrefix("Redis "), "\(inspection)")
+                    #expect(inspection.risks.count == 1 && inspection.risks.first?.contains("allkeys-lru") == true, "\(inspection)")
+                    #expect(inspection.findings.contains { $0.text.contains("3 masters") }, "\(inspection)")
+                }
+            }
+        }
+
         @Test func aRedisThatMayNotBeAskedSaysWhatToAllow() async throws {
             try await RedisServer.with { server in
                 try server.raw().command("ACL", "SETUSER", "ann", "on", ">p", "~sm:*", "+ping", "+eval", "+evalsha", "+select")

@@ -15,6 +15,13 @@ import Testing
         ("unix:///run/redis/redis.sock", "unix:///run/redis/redis.sock?db=0"),
         ("unix:///run/a%20b.sock?db=12", "unix:///run/a b.sock?db=12"),
         ("unix://ann:secret@/run/redis.sock?db=1", "unix://ann:***@/run/redis.sock?db=1"),
+        ("rediss://ann:secret@cache/1", "rediss://ann:***@cache:6379/1"),
+        ("rediss://cache?ca=/a%20b.pem", "rediss://cache:6379/0?ca=/a b.pem"),
+        ("rediss://cache/2?key=/k&cert=/c&ca=/a", "rediss://cache:6379/2?ca=/a&cert=/c&key=/k"),
+        ("redis+sentinel://ann:secret@a,b:5000,[::1]/my%20master/3", "redis+sentinel://ann:***@a:26379,b:5000,[::1]:26379/my master/3"),
+        ("rediss+sentinel://a/sessions?ca=/a", "rediss+sentinel://a:26379/sessions/0?ca=/a"),
+        ("redis+cluster://:secret@a,b:7000", "redis+cluster://:***@a:6379,b:7000"),
+        ("rediss+cluster://a/", "rediss+cluster://a:6379"),
         ("memcached://cache", "memcached://cache:11211"),
         ("memcached://10.0.0.1,10.0.0.2:7000,[::1]", "memcached://10.0.0.1:11211,10.0.0.2:7000,[::1]:11211"),
         ("mongodb://host", "mongodb://host:27017/sessionmesh"),
@@ -48,7 +55,13 @@ import Testing
         "redis://[::1", "redis://[::1]x", "redis://a b", "redis://hö", "redis://\u{0}", "unix://", "unix:///", "unix://run/redis.sock",
         "unix:///run/redis.sock?db=", "unix:///run/redis.sock?db=x", "unix:///run/redis.sock?database=1", "unix:///run/%zz",
         "unix:///run/%4",
-        "unix:///" + String(repeating: "x", count: 107), "rediss://host", "redis+sentinel://host",
+        "unix:///" + String(repeating: "x", count: 107), "rediss://", "rediss://host?", "rediss://host?ca",
+        "rediss://host?ca=", "rediss://host?ca=a.pem", "rediss://host?ca=/a&ca=/b", "rediss://host?cert=/a", "rediss://host?key=/a",
+        "rediss://host?verify=no", "rediss://host?ca=/%zz", "rediss://host?ca=/\u{7}", "rediss://host#x", "redis://host?ca=/a",
+        "rediss+unix:///s", "redis+sentinel://", "redis+sentinel://host", "redis+sentinel://host/", "redis+sentinel://host/name/x",
+        "redis+sentinel://host,host:26379/name", "redis+sentinel://host,/name", "redis+sentinel://host/name?ca=/a",
+        "redis+sentinel://" + (0...16).map { "h\($0)" }.joined(separator: ",") + "/name", "redis+cluster://", "redis+cluster://host/1",
+        "redis+cluster://host,host", "redis+cluster://host?x=1", "redis+cluster://host:0",
         "memcached://", "memcached://,", "memcached://a,,b", "memcached://a,a", "memcached://a,a:11211", "memcached://a/",
         "memcached://a/1",
         "memcached://a?b=1", "memcached://a#b", "memcached://ann:secret@a", "memcached://@a", "memcached://a:0", "memcached://a b",
@@ -72,7 +85,9 @@ import Testing
         "mongodb://ann:hunter2", "mongodb://ann:hunter2@", "mongodb://ann:hunter2/x@host", "mongodb://ann:hunter2?x@host",
         "mongodb://ann:x:hunter2@host", "mongodb://ann:x@hunter2@host", "mongodb://:hunter2@host", "mongodb://ann:hunter2@host:port",
         "mongodb://ann:%zzhunter2@host", "mongodb://host/?tlsCertificateKeyFilePassword=hunter2&x", "mongodb+srv://ann:hunter2@a,b",
-        "rediss://ann:hunter2@host", "unix://ann:hunter2@host/x",
+        "rediss://ann:hunter2@host?x", "rediss://ann:?hunter2@host", "rediss://ann:hunter2/@host", "redis+sentinel://ann:hunter2@host",
+        "redis+sentinel://ann:hunter2/x@host/name", "redis+cluster://ann:hunter2@host/1",
+        "redis+cluster://ann:x,hunter2@host,host", "redis+cluster://ann:x?hunter2@host", "unix://ann:hunter2@host/x",
         "memcached://ann:hunter2@host", "memcached://host,ann:hunter2@host", "memcached://hunter2!", "memcached://host:hunter2",
     ])
     func noErrorRepeatsThePassword(_ text: String) {
@@ -82,7 +97,8 @@ import Testing
 
     @Test func noPrintingOrDumpingShowsThePassword() throws {
         let uris = try [
-            "redis://ann:hunter2@host", "mongodb://ann:hunter2@host/?tlsCertificateKeyFilePassword=hunter2",
+            "redis://ann:hunter2@host", "rediss://ann:hunter2@host?ca=/a", "redis+sentinel://ann:hunter2@host/name",
+            "redis+cluster://ann:hunter2@host", "mongodb://ann:hunter2@host/?tlsCertificateKeyFilePassword=hunter2",
         ].map { try MirrorURI($0) }
         let address = try RedisAddress(uri: "redis://ann:hunter2@host")
         var dumped = ""

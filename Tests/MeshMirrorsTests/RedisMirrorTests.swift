@@ -28,7 +28,7 @@
             let port = try ServerProcess.freePort()
             var configuration = RedisMirror.Configuration(address: try RedisAddress(uri: "redis://127.0.0.1:\(port)"))
             configuration.commandTimeout = .seconds(30)
-            let mirror = RedisMirror(configuration, logger: .quiet)
+            let mirror = try RedisMirror(configuration, logger: .quiet)
             try await running(mirror) { mirror in
                 let error = await errorOf { _ = try await mirror.load(.random()) }
                 #expect(error?.code == .unreachable)
@@ -107,8 +107,21 @@
                     try server.raw().command("REPLICAOF", "127.0.0.1", "\(ServerProcess.freePort())")
                     let change = MirrorRecord(key: Self.record.key, entries: [.entry("a", 9)], expiresAt: later)
                     let error = await errorOf { try await mirror.merge([change]) }
-                    #expect(error?.code == .refused && error?.description.contains("replica") == true, "\(String(describing: error))")
+                    #expect(error?.code == .refused && error?.isFailureOfTheMirror == true, "\(String(describing: error))")
+                    #expect(error?.description.contains("read-only replica; name its master") == true, "\(String(describing: error))")
                     expect(try await mirror.load(Self.record.key), is: Self.record)
+                }
+            }
+        }
+
+        @Test(arguments: [("redis", "what answers is not redis"), ("rediss", "no TLS is spoken")])
+        func anHTTPServerOnThePortIsSaidToBeNone(_ scheme: String, _ hint: String) async throws {
+            try await ParrotServer.with(Array("HTTP/1.1 400 Bad Request\r\n\r\n".utf8), closes: false) { parrot in
+                let mirror = try RedisMirror(try .patient("\(scheme)://127.0.0.1:\(parrot.port)"), logger: .quiet)
+                try await running(mirror) { mirror in
+                    let error = await errorOf { _ = try await mirror.load(.random()) }
+                    let line = error?.description ?? ""
+                    #expect(error?.code == .unreachable && line.contains(hint) && !line.contains("\n"), "\(line)")
                 }
             }
         }
@@ -169,9 +182,12 @@
 
     struct RedisBackend: MirrorBackend {
         let server: RedisServer
+        /// Where it is mirrored to; its Unix socket when nil.
+        var uri: String?
 
         func makeMirror(commandTimeout: Duration) throws -> any MeshCore.Mirror {
-            try server.mirror(try server.configuration(commandTimeout: commandTimeout))
+            let configuration = try uri.map { try RedisMirror.Configuration.patient($0, commandTimeout: commandTimeout) }
+            return try server.mirror(try configuration ?? server.configuration(commandTimeout: commandTimeout))
         }
 
         func stall() { server.suspend() }
@@ -193,7 +209,7 @@
 
     extension RedisServer {
         func mirror(_ configuration: RedisMirror.Configuration) throws -> RedisMirror {
-            RedisMirror(configuration, logger: .quiet)
+            try RedisMirror(configuration, logger: .quiet)
         }
     }
 #endif

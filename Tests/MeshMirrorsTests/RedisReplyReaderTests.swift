@@ -78,6 +78,11 @@
             #expect(RedisErrorReply("LOADING Redis is loading the dataset in memory").code == .unreachable)
             #expect(RedisErrorReply("OOM command not allowed").code == .refused)
             #expect(RedisErrorReply("WRONGTYPE Operation against a key").code == .foreignData)
+            // As told before version 7.
+            let readOnly = RedisErrorReply(
+                "ERR Error running script (call to f_1): @user_script:1: @user_script: 1: -READONLY You can't write against a read only replica. "
+            )
+            #expect(readOnly.error.description.contains("name its master"))
             let unknown = RedisErrorReply("ERR unknown command 'EVALSHA', with args beginning with: 'aa' 'secret'")
             #expect(unknown.words == "ERR unknown command 'EVALSHA'")
             #expect(RedisErrorReply.oneLine("a\r\nb\u{1B}[31m" + String(repeating: "x", count: 1000)).unicodeScalars.count == 160)

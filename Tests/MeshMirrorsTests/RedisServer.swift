@@ -10,28 +10,59 @@
         // @unchecked: `process` is only touched by `start` and `stop`, which a test calls one after the other.
         private let directory: TemporaryDirectory
         let port: UInt16
+        private let portOption: String
         private let options: [String]
         private var process: ServerProcess?
 
         var socketPath: String { directory.file("s") }
 
         /// Runs `body` with a server that is gone afterwards.
-        static func with(tcp: Bool = false, options: [String] = [], _ body: (RedisServer) async throws -> Void) async throws {
-            let server = try await ServerProcess.started { try RedisServer(port: tcp ? $0 : 0, options: options) }
+        /// - Parameter portOption: what the TCP port is for.
+        static func with(
+            tcp: Bool = false, portOption: String = "--port", options: [String] = [], _ body: (RedisServer) async throws -> Void
+        ) async throws {
+            let server = try await ServerProcess.started {
+                try RedisServer(port: tcp ? $0 : 0, portOption: portOption, options: options)
+            }
             defer { server.stop() }
             try await body(server)
         }
 
-        private init(port: UInt16, options: [String]) throws {
+        /// Runs `body` with a Sentinel that watches `master` under the name of `sessions`.
+        static func withSentinel(
+            of master: RedisServer, portOption: String = "--port", options: [String] = [], _ body: (RedisServer) async throws -> Void
+        ) async throws {
+            let sentinel = try await ServerProcess.started { port in
+                // Sentinels keep what they know in their configuration.
+                try RedisServer(
+                    port: port, portOption: portOption, options: ["--sentinel"] + options,
+                    configuration: """
+                        sentinel monitor sessions 127.0.0.1 \(master.port) 1
+                        sentinel down-after-milliseconds sessions 500
+                        sentinel failover-timeout sessions 2000
+
+                        """)
+            }
+            defer { sentinel.stop() }
+            try await body(sentinel)
+        }
+
+        init(port: UInt16, portOption: String = "--port", options: [String], configuration: String? = nil) throws {
             self.port = port
-            self.options = options
+            self.portOption = portOption
             directory = try TemporaryDirectory()
+            guard let configuration else {
+                self.options = ["--save", "", "--appendonly", "no"] + options
+                return
+            }
+            try configuration.write(toFile: directory.file("conf"), atomically: false, encoding: .utf8)
+            self.options = [directory.file("conf")] + options
         }
 
         func start() async throws {
-            let arguments =
-                ["--port", "\(port)", "--bind", "127.0.0.1", "--unixsocket", socketPath, "--dir", directory.path]
-                + ["--save", "", "--appendonly", "no", "--daemonize", "no"] + options
+            let ports = (portOption == "--port" ? [] : ["--port", "0"]) + [portOption, "\(port)", "--bind", "127.0.0.1"]
+            // A file of options must come first.
+            let arguments = options + ports + ["--unixsocket", socketPath, "--dir", directory.path, "--daemonize", "no"]
             let process = try ServerProcess("redis-server", arguments, log: directory.file("log"))
             self.process = process
             try await process.becomesReady(unless: "Failed listening on port") { [socketPath] in
@@ -54,8 +85,14 @@
             -> RedisMirror.Configuration
         {
             let uri = tcp ? "redis://\(login)127.0.0.1:\(port)/\(database)" : "unix://\(login)\(socketPath)?db=\(database)"
+            return try .patient(uri, commandTimeout: commandTimeout)
+        }
+    }
+
+    extension RedisMirror.Configuration {
+        /// Times that are of no weight for most claims: a loaded machine must not fail them.
+        static func patient(_ uri: String, commandTimeout: Duration = .seconds(30)) throws -> RedisMirror.Configuration {
             var configuration = RedisMirror.Configuration(address: try RedisAddress(uri: uri))
-            // Of no weight for most claims, and a loaded machine must not fail them.
             configuration.commandTimeout = commandTimeout
             configuration.connectTimeout = .seconds(5)
             configuration.reconnectDelayMax = .milliseconds(200)

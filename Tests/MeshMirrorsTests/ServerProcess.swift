@@ -82,7 +82,7 @@ final class ServerProcess: Sendable {
 
     private func signal(_ number: Int32) { isStopped.withLock { if !$0 { kill(process.server, number) } } }
 
-    private static func path(of program: String) throws -> String {
+    static func path(of program: String) throws -> String {
         let paths = program.contains("/") ? [program] : ["/usr/bin", "/usr/local/bin", "/opt/homebrew/bin"].map { "\($0)/\(program)" }
         guard let path = paths.first(where: { FileManager.default.isExecutableFile(atPath: $0) }) else {
             throw ServerFailure(description: "\(program) is not installed; `.ci/setup test` installs what these tests need")

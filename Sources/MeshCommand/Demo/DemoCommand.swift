@@ -23,7 +23,11 @@ struct DemoCommand: AsyncParsableCommand {
     @Option(help: "The balancer's port on 127.0.0.1; 0 lets the system choose.")
     var port: UInt16 = 8080
 
-    @Option(help: "Where sessions are mirrored: redis://[user:password@]host[:port][/db] or unix:///path?db=N.")
+    @Option(
+        help: """
+            Where sessions are mirrored: redis://[user:password@]host[:port][/db], rediss://... (TLS), unix:///path?db=N, \
+            redis+sentinel://host,.../name, redis+cluster://host,..., memcached://host,... or mongodb://host/database.
+            """)
     var mirror: String?
 
     @Option(help: "A key file to use, so that cookies of an earlier demo stay good; otherwise one is made for this demo alone.")

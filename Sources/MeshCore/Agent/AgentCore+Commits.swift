@@ -269,7 +269,7 @@ extension AgentCore {
 
     /// Answers who waited for the mirror to have a session, as far as it has.
     mutating func settleMirrorWaits(of key: SessionKey, upTo stamp: Stamp) {
-        guard let waits = mirror?.waits[key] else { return }
+        guard mirror?.waits.isEmpty == false, let waits = mirror?.waits[key] else { return }
         let left = waits.filter { $0.stamp > stamp }
         mirror?.waits[key] = left.isEmpty ? nil : left
         for wait in waits where wait.stamp <= stamp { finish(wait.number, wait.result.mirrored(true)) }

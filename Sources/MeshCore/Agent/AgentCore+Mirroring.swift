@@ -37,6 +37,7 @@ struct MirrorQueue: Sendable {
     }
 
     var isLost: Bool { loss != nil }
+    var canFlush: Bool { batches.count < Self.batchesMax && queue.hasWaiting }
 
     func status(at now: Moment) -> MirrorStatus {
         MirrorStatus(
@@ -70,18 +71,23 @@ extension AgentCore {
     }
 
     mutating func flushMirror() {
-        while let state = mirror, state.batches.count < MirrorQueue.batchesMax, state.queue.hasWaiting {
+        while mirror?.canFlush ?? false {
             guard let permit = mirror?.breaker.admit(at: now) else { return }
             let keys = mirror?.queue.takeBatch(max: MirrorQueue.batchSessions) ?? []
             var records: [MirrorRecord] = []
             var sessions: [MirroredSession] = []
+            var gone: [SessionKey] = []
+            records.reserveCapacity(keys.count)
+            sessions.reserveCapacity(keys.count)
             for key in keys {
-                guard slots[Int(key.slot.rawValue)].isOwner, let entry = slots[Int(key.slot.rawValue)].sessions[key] else { continue }
+                guard slots[Int(key.slot.rawValue)].isOwner, let entry = slots[Int(key.slot.rawValue)].sessions[key] else {
+                    gone.append(key)
+                    continue
+                }
                 records.append(entry.state.mirrorRecord(of: key, policy: configuration.expiry))
                 sessions.append(MirroredSession(key: key, stamp: entry.state.latest))
             }
-            let kept = Set(sessions.map(\.key))
-            mirror?.queue.succeeded(keys.filter { !kept.contains($0) })
+            mirror?.queue.succeeded(gone)
             let ticket = nextNumber()
             mirror?.batches[ticket] = .init(sessions: sessions, permit: permit)
             directives.append(.mirror(.merge(records, ticket: ticket)))
@@ -122,9 +128,7 @@ extension AgentCore {
     }
 
     private mutating func noteMirrored(_ session: MirroredSession) {
-        let index = Int(session.key.slot.rawValue)
-        guard let known = slots[index].sessions[session.key]?.mirrored else { return }
-        slots[index].sessions[session.key]?.mirrored = max(known, session.stamp)
+        slots[Int(session.key.slot.rawValue)].update(session.key) { $0.mirrored = max($0.mirrored, session.stamp) }
         settleMirrorWaits(of: session.key, upTo: session.stamp)
     }
 
@@ -139,6 +143,8 @@ extension AgentCore {
             giveUpMirrorWaits(all: true)
         case .closed:
             mirror?.loss = nil
+            // It may have come back empty.
+            visitMirror()
             directives.append(.event(.mirrorBack))
         case .opened, nil: break
         }

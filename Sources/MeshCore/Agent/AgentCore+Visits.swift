@@ -13,8 +13,8 @@ struct MirrorVisits: Sendable {
     /// Slots whose sessions are to be written anew.
     var stale = SlotSet()
 
-    /// In a round of housekeeping: with a million sessions 16,000, some milliseconds.
-    static let slotsPerRound = 64
+    /// In a round of housekeeping; some milliseconds.
+    static let sessionsPerRound = 16_384
 }
 
 extension AgentCore {
@@ -29,10 +29,10 @@ extension AgentCore {
 
     mutating func visited(_ ticket: UInt64, _ visit: MirrorVisit) {
         guard let visits = mirror?.visits, let underWay = visits.underWay, underWay.ticket == ticket else { return }
-        mirror?.visits.underWay = nil
         mirror?.visits.generation = visit.generation
         mirror?.visits.last = underWay.number
         record(.succeeded, of: underWay.permit)
+        mirror?.visits.underWay = nil
         let isOther = visits.generation.map { $0 != visit.generation } ?? false
         let isOlder = visits.last.map { visit.last ?? 0 < $0 } ?? false
         guard isOther || isOlder else { return }
@@ -50,9 +50,11 @@ extension AgentCore {
     /// The next slots that are to be written anew.
     mutating func goOnWritingAnew() {
         guard let stale = mirror?.visits.stale, !stale.isEmpty else { return }
-        for slot in Slot.all.lazy.filter(stale.contains).prefix(MirrorVisits.slotsPerRound) {
+        var left = MirrorVisits.sessionsPerRound
+        for slot in Slot.all.lazy.filter(stale.contains) where left > 0 {
             mirror?.visits.stale.remove(slot)
             let index = Int(slot.rawValue)
+            left -= slots[index].sessions.count
             for key in slots[index].sortedKeys {
                 slots[index].update(key) { $0.mirrored = .zero }
                 if slots[index].isOwner { markDirty(key) }

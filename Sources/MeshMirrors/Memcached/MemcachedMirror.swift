@@ -113,7 +113,7 @@
         }
 
         public func run() async {
-            let outages = MemcachedOutages()
+            let outages = configuration.address.servers.map { _ in MemcachedOutage() }
             await threads.run(with: { [configuration, logger] in MemcachedServers(configuration, outages: outages, logger: logger) }) {
                 await watchLogs()
             }

@@ -1,8 +1,8 @@
 #if Memcached
     import Logging
     import MeshCore
+    import NIOConcurrencyHelpers
     import NIOCore
-    import Synchronization
 
     /// The servers as one thread has them: a connection to each that it has had to do with.
     ///
@@ -13,14 +13,15 @@
         private static let attemptsMax = 32
 
         let configuration: MemcachedMirror.Configuration
-        private let outages: MemcachedOutages
+        /// Of each server, shared by all threads.
+        private let outages: [MemcachedOutage]
         private let logger: Logger
         private let router: MemcachedRouter?
         private var connections: [MemcachedConnection?]
         /// When the call at hand must have ended.
         var deadline: NIODeadline = .distantFuture
 
-        init(_ configuration: MemcachedMirror.Configuration, outages: MemcachedOutages, logger: Logger) {
+        init(_ configuration: MemcachedMirror.Configuration, outages: [MemcachedOutage], logger: Logger) {
             self.configuration = configuration
             self.logger = logger
             self.outages = outages
@@ -133,15 +134,15 @@
         }
 
         private func open(_ server: Int) throws(MirrorError) -> MemcachedConnection {
-            try outages.admit(server, retryDelay: configuration.retryDelay, commandTimeout: configuration.commandTimeout)
+            try outages[server].admit(within: try patience())
             do throws(MirrorError) {
                 let connection = try connected(to: server)
                 connections[server] = connection
-                outages.ended(server)
+                outages[server].ended()
                 logger.debug("mirror connected", metadata: [LogKey.mirror: "\(connection.server)"])
                 return connection
             } catch {
-                outages.began(server, error, retryDelay: configuration.retryDelay)
+                outages[server].began(error, retryDelay: configuration.retryDelay)
                 logger.debug(
                     "mirror can't be reached",
                     metadata: [LogKey.mirror: "\(configuration.address.servers[server])", LogKey.reason: "\(error)"])
@@ -191,33 +192,37 @@
         }
     }
 
-    /// Which servers are out of reach, as all threads have found. A server that failed is left alone for a moment, so that calls for it fail at
-    /// once and those for the others don't wait behind them.
-    final class MemcachedOutages: Sendable {
-        private struct Outage {
-            var error: MirrorError
-            var retryAt: NIODeadline
-        }
+    /// Whether a server is out of reach, as all threads have found. One that failed is left alone for a moment, so that calls for it fail at once
+    /// and those for the others don't wait behind them.
+    final class MemcachedOutage: @unchecked Sendable {
+        // @unchecked: `failure` is only touched under `isTried`.
+        private var failure: (error: MirrorError, retryAt: NIODeadline)?
+        /// True while a thread finds out whether the outage is over.
+        private let isTried = ConditionLock(value: false)
 
-        private let outages = Mutex<[Int: Outage]>([:])
-
-        /// Throws the error of the last attempt until it is time for another; then lets one thread try.
-        func admit(_ server: Int, retryDelay: Duration, commandTimeout: Duration) throws(MirrorError) {
-            let error: MirrorError? = outages.withLock { outages in
-                guard let outage = outages[server] else { return nil }
-                let now = NIODeadline.now()
-                guard now >= outage.retryAt else { return outage.error }
-                outages[server]?.retryAt = now + TimeAmount(commandTimeout) + TimeAmount(retryDelay)
-                return nil
+        /// Returns when the server may be tried. During an outage one thread tries, and the others wait for what it finds.
+        /// - Throws: the error of the last attempt until it is time for another.
+        func admit(within patience: TimeAmount) throws(MirrorError) {
+            guard isTried.lock(whenValue: false, timeoutSeconds: Double(patience.nanoseconds) / 1e9) else {
+                throw MirrorError(.timedOut, "memcached is still being looked for")
             }
-            if let error { throw error }
+            guard let failure else { return isTried.unlock() }
+            let isDue = NIODeadline.now() >= failure.retryAt
+            isTried.unlock(withValue: isDue)
+            if !isDue { throw failure.error }
         }
 
-        func began(_ server: Int, _ error: MirrorError, retryDelay: Duration) {
-            outages.withLock { $0[server] = Outage(error: error, retryAt: .now() + TimeAmount(retryDelay)) }
+        func began(_ error: MirrorError, retryDelay: Duration) {
+            isTried.lock()
+            failure = (error, .now() + TimeAmount(retryDelay))
+            isTried.unlock(withValue: false)
         }
 
-        func ended(_ server: Int) { outages.withLock { $0[server] = nil } }
+        func ended() {
+            isTried.lock()
+            failure = nil
+            isTried.unlock(withValue: false)
+        }
     }
 
     extension MirrorError {

@@ -2,29 +2,43 @@
     import MeshCore
     import NIOCore
 
-    /// The first commands on every connection: log in, choose the database, and a PING that tells a Redis that answers from one that merely
-    /// listens.
-    struct RedisGreeting {
+    /// The first commands on every connection: log in, choose the database, and last what tells a Redis that is of use from one that isn't.
+    struct RedisGreeting: Sendable {
+        enum Purpose {
+            /// That Redis answers: a PING.
+            case answers
+            /// That it is a master, as Sentinels say.
+            case master
+            /// Which slots of a Redis Cluster are where. Whoever is given the answer, and who gave it, finds the fault in it.
+            case slots(@Sendable (RedisReply, RedisAddress.Server) -> MirrorError?)
+        }
+
         private enum Step {
-            case login, choice, ping
+            case login, choice, purpose
         }
 
         private let steps: [Step]
         private let address: RedisAddress
+        private let purpose: Purpose
         /// Nil when there was no memory for it.
         let request: ByteBuffer?
 
         var commands: Int { steps.count }
+        /// Whether a Redis that takes no writes is none for us.
+        let wantsMaster: Bool
+        var isEncrypted: Bool { address.tls != nil }
 
-        init(_ address: RedisAddress) {
+        init(_ address: RedisAddress, for purpose: Purpose = .answers) {
             self.address = address
-            steps = (address.password == nil ? [] : [.login]) + (address.database == 0 ? [] : [.choice]) + [.ping]
+            self.purpose = purpose
+            wantsMaster = if case .master = purpose { true } else { false }
+            steps = (address.password == nil ? [] : [.login]) + (address.database == 0 ? [] : [.choice]) + [.purpose]
             var buffer = ByteBuffer()
-            let isWhole = steps.map { Self.command($0, address).write(to: &buffer) }.allSatisfy { $0 }
+            let isWhole = steps.map { Self.command($0, address, purpose).write(to: &buffer) }.allSatisfy { $0 }
             request = isWhole ? buffer : nil
         }
 
-        private static func command(_ step: Step, _ address: RedisAddress) -> RedisCommand {
+        private static func command(_ step: Step, _ address: RedisAddress, _ purpose: Purpose) -> RedisCommand {
             switch step {
             case .login:
                 var command = RedisCommand("AUTH")
@@ -35,62 +49,50 @@
                 var command = RedisCommand("SELECT")
                 command.append(String(address.database).utf8)
                 return command
-            case .ping: return RedisCommand("PING")
+            case .purpose:
+                switch purpose {
+                case .answers: return RedisCommand("PING")
+                case .master: return RedisCommand("ROLE")
+                case .slots:
+                    var command = RedisCommand("CLUSTER")
+                    command.append("SLOTS".utf8)
+                    return command
+                }
             }
         }
 
-        /// What the replies mean: nil when Redis is ready for us.
-        func verdict(on replies: [RedisReply]) -> MirrorError? {
+        /// What the replies of `server` mean: nil when Redis is ready for us.
+        func verdict(on replies: [RedisReply], of server: RedisAddress.Server) -> MirrorError? {
             for (step, reply) in zip(steps, replies) {
-                guard case .error(let text) = reply else { continue }
+                guard case .error(let text) = reply else {
+                    guard step == .purpose, let error = verdict(on: reply, of: server) else { continue }
+                    return error
+                }
                 let error = RedisErrorReply(text)
                 switch (step, error.code) {
                 case (.login, .refused):
                     // Only the first word of the reply: the rest of a refused AUTH may repeat what was sent.
                     return MirrorError(.refused, "redis refused the user or password of the mirror URI (\(error.word)); correct them there")
-                case (.choice, .refused): return MirrorError(.refused, "redis refused database \(address.database): \(error.words)")
-                case (.ping, .refused) where error.word == "NOAUTH":
-                    return MirrorError(.refused, "redis wants a password; write it into the mirror URI: user:password@ before the host")
-                default: return MirrorError(error.code, "redis answered: \(error.words)")
+                case (.choice, .refused) where error.word != "NOAUTH":
+                    return MirrorError(.refused, "redis refused database \(address.database): \(error.words)")
+                case (.purpose, .refused) where error.words.contains("cluster support disabled"):
+                    return MirrorError(.refused, "this redis is no node of a Redis Cluster; write redis:// for one that stands alone")
+                default: return error.error
                 }
             }
             return nil
         }
-    }
 
-    /// An error reply of Redis: a word in capitals that says what kind it is, and a sentence.
-    struct RedisErrorReply: Hashable {
-        let word: String
-        /// One line for a person, shortened.
-        let words: String
-
-        init(_ text: String) {
-            word = String(text.prefix { $0.isASCII && ($0.isUppercase || $0.isNumber) }.prefix(32))
-            // An unknown command is answered with what was sent, contents of sessions and passwords included. That part is not kept.
-            words = Self.oneLine(text.firstRange(of: ", with args").map { String(text[..<$0.lowerBound]) } ?? text)
-        }
-
-        /// The words that mean "not now" go away by themselves; all others wait for a person.
-        var code: MirrorError.Code {
-            switch word {
-            case "LOADING", "BUSY", "MASTERDOWN", "CLUSTERDOWN", "TRYAGAIN": .unreachable
-            case "WRONGTYPE": .foreignData
-            default: .refused
+        private func verdict(on reply: RedisReply, of server: RedisAddress.Server) -> MirrorError? {
+            switch purpose {
+            case .answers: return nil
+            case .master:
+                guard case .array(let parts) = reply, parts.first == .bytes(Array("master".utf8)) else {
+                    return MirrorError(.unreachable, "the Sentinels name this redis, which is no master at present")
+                }
+                return nil
+            case .slots(let take): return take(reply, server)
             }
-        }
-
-        var error: MirrorError {
-            switch word {
-            case "MOVED", "ASK":
-                MirrorError(.refused, "this redis is part of a cluster, which a mirror can't use yet; name one that stands alone")
-            case "READONLY": MirrorError(.refused, "this redis is a read-only replica; name its master in the mirror URI")
-            case "NOAUTH": MirrorError(.refused, "redis wants a password; write it into the mirror URI: user:password@ before the host")
-            default: MirrorError(code, "redis answered: \(words)")
-            }
-        }
-
-        static func oneLine(_ text: String) -> String {
-            String(String.UnicodeScalarView(text.unicodeScalars.prefix(160).map { $0.value < 0x20 || $0.value == 0x7F ? " " : $0 }))
         }
     }
 #endif

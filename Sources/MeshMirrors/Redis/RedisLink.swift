@@ -11,33 +11,47 @@
         private var pipeline = RedisPipeline<Waiter>()
         private let eventLoop: any EventLoop
         private let greeting: RedisGreeting
-        private let configuration: RedisMirror.Configuration
+        private let greetingTimeout: TimeAmount
         private let logger: Logger
+        /// Where the connection leads that is in use or was tried last; nil before the first.
+        private var server: RedisAddress.Server?
         /// The handler of the connection in use. What an older one still has to say is not listened to.
         private var handler: RedisChannelHandler?
         private var timer: Scheduled<Void>?
         private var timerDeadline: NIODeadline?
 
-        init(eventLoop: any EventLoop, configuration: RedisMirror.Configuration, logger: Logger) {
+        init(eventLoop: any EventLoop, greeting: RedisGreeting, greetingTimeout: Duration, logger: Logger) {
             self.eventLoop = eventLoop
-            self.configuration = configuration
+            self.greeting = greeting
+            self.greetingTimeout = TimeAmount(greetingTimeout)
             self.logger = logger
-            greeting = RedisGreeting(configuration.address)
         }
 
         var hasServed: Bool { pipeline.hasServed }
 
-        func submit(_ request: ByteBuffer, commands: Int, waiter: Waiter) {
-            let deadline = NIODeadline.now() + TimeAmount(configuration.commandTimeout)
+        func submit(_ request: ByteBuffer, commands: Int, deadline: NIODeadline, waiter: Waiter) {
             perform(pipeline.submit(.init(ticket: waiter, request: request, commands: commands, deadline: deadline)))
         }
 
         func started() { pipeline.started() }
         func stopped() { perform(pipeline.stopped()) }
 
-        func failedToConnect(_ error: MirrorError) {
-            logger.debug("mirror can't be reached", metadata: [LogKey.mirror: "\(configuration.address)", LogKey.reason: "\(error)"])
+        /// The next connection leads to `server`; nil when it isn't known where it should.
+        func turned(to server: RedisAddress.Server?) { self.server = server }
+
+        /// Gives the connection up for one to wherever it should lead now.
+        func renewed(_ error: MirrorError) {
+            guard handler != nil else { return }
             perform(pipeline.lost(error))
+        }
+
+        func failedToConnect(_ error: MirrorError) {
+            log("mirror can't be reached", error)
+            perform(pipeline.lost(error))
+        }
+
+        fileprivate func failedToConnect(_ error: any Error) {
+            failedToConnect(RedisConnector.error(error, "redis can't be reached"))
         }
 
         fileprivate func connected(_ handler: RedisChannelHandler) {
@@ -45,19 +59,29 @@
             guard let request = greeting.request else {
                 return perform(pipeline.lost(MirrorError(.unreachable, "there is no memory to greet redis")))
             }
-            let deadline = NIODeadline.now() + TimeAmount(configuration.connectTimeout)
+            let deadline = NIODeadline.now() + greetingTimeout
             perform(pipeline.connected(greeting: request, commands: greeting.commands, deadline: deadline))
         }
 
         fileprivate func received(_ reply: RedisReply, by handler: RedisChannelHandler) {
             guard handler === self.handler else { return }
+            if greeting.wantsMaster, case .error(let text) = reply, RedisErrorReply(text).word == "READONLY" {
+                return lost(
+                    MirrorError(.unreachable, "redis is no master any more; the Sentinels are asked for the present one"), by: handler)
+            }
             perform(pipeline.received(reply))
         }
 
         fileprivate func lost(_ error: MirrorError, by handler: RedisChannelHandler) {
             guard handler === self.handler else { return }
-            logger.debug("mirror connection lost", metadata: [LogKey.mirror: "\(configuration.address)", LogKey.reason: "\(error)"])
+            log("mirror connection lost", error)
             perform(pipeline.lost(error))
+        }
+
+        fileprivate func broke(_ error: MirrorError, by handler: RedisChannelHandler) {
+            let mayWantTLS = pipeline.phase == .greeting && !greeting.isEncrypted
+            let hint = mayWantTLS ? ", and without an answer; if TLS is spoken there, write rediss://" : ""
+            lost(MirrorError(error.code, "\(error)\(hint)"), by: handler)
         }
 
         private func perform(_ directives: [RedisPipeline<Waiter>.Directive]) {
@@ -70,12 +94,11 @@
                 case .answer(let waiter, let outcome):
                     waiter.resume(returning: outcome.mapError { placed($0) })
                 case .greeted(let replies):
-                    if let error = greeting.verdict(on: replies) {
-                        logger.debug(
-                            "mirror refused the greeting", metadata: [LogKey.mirror: "\(configuration.address)", LogKey.reason: "\(error)"])
+                    if let server, let error = greeting.verdict(on: replies, of: server) {
+                        log("mirror refused the greeting", error)
                         perform(pipeline.lost(error))
                     } else {
-                        logger.debug("mirror connected", metadata: [LogKey.mirror: "\(configuration.address)"])
+                        log("mirror connected")
                         perform(pipeline.accepted())
                     }
                 case .closeConnection:
@@ -105,7 +128,13 @@
 
         /// The pipeline doesn't know where its Redis is; people want to.
         private func placed(_ error: MirrorError) -> MirrorError {
-            MirrorError(error.code, "\(error) (\(configuration.address.place))", keys: error.keys)
+            MirrorError(error.code, server.map { "\(error) (\($0))" } ?? error.description, keys: error.keys)
+        }
+
+        private func log(_ event: Logger.Message, _ error: MirrorError? = nil) {
+            var metadata: Logger.Metadata = [LogKey.mirror: "\(server.map { "\($0)" } ?? "nowhere")"]
+            if let error { metadata[LogKey.reason] = "\(error)" }
+            logger.debug(event, metadata: metadata)
         }
     }
 
@@ -117,6 +146,7 @@
         private let link: RedisLink
         private var reader: RedisReplyReader?
         private var context: ChannelHandlerContext?
+        private var isActive = false
 
         init(link: RedisLink) {
             self.link = link
@@ -133,6 +163,7 @@
         }
 
         func channelActive(context: ChannelHandlerContext) {
+            isActive = true
             link.connected(self)
         }
 
@@ -142,23 +173,22 @@
                 // Closing takes the handler out of its channel, and the reader with it: a reply after that has nobody to go to.
                 while let reply = try reader?.next() { link.received(reply, by: self) }
             } catch {
-                let reason =
-                    switch error {
-                    case .tooLarge: "redis' answer is larger than \(RedisReplyReader.replyBytesMax) bytes or has too many parts"
-                    case .malformed(let words): "what answers is not redis: \(RedisErrorReply.oneLine(words))"
-                    }
-                link.lost(MirrorError(.unreachable, reason), by: self)
+                link.lost(MirrorError(.unreachable, error.reason), by: self)
                 context.close(promise: nil)
             }
         }
 
         func channelInactive(context: ChannelHandlerContext) {
-            link.lost(MirrorError(.unreachable, "redis closed the connection"), by: self)
+            link.broke(MirrorError(.unreachable, "redis closed the connection"), by: self)
             context.fireChannelInactive()
         }
 
         func errorCaught(context: ChannelHandlerContext, error: any Error) {
-            link.lost(MirrorError(.unreachable, "the connection to redis broke: \(RedisErrorReply.oneLine("\(error)"))"), by: self)
+            if isActive {
+                link.broke(RedisConnector.error(error, "the connection to redis broke"), by: self)
+            } else {
+                link.failedToConnect(error)
+            }
             context.close(promise: nil)
         }
 

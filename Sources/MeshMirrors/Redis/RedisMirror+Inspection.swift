@@ -2,8 +2,21 @@
     public import MeshCore
 
     extension RedisMirror {
+        /// Of several masters what any of them says.
         public func inspect() async throws(MirrorError) -> MirrorInspection {
-            switch try await exchange([RedisCommand("INFO")]).first ?? .null {
+            let replies = try await servers.answers(to: RedisCommand("INFO"))
+            var whole = MirrorInspection(server: "Redis")
+            for reply in replies {
+                let part = try Self.inspection(reply)
+                whole.server = part.server
+                whole.findings += part.findings.filter { !whole.findings.contains($0) }
+            }
+            if replies.count > 1 { whole.findings.append(.init(.does, "spreads sessions over \(replies.count) masters")) }
+            return whole
+        }
+
+        private static func inspection(_ reply: RedisReply) throws(MirrorError) -> MirrorInspection {
+            switch reply {
             case .bytes(let bytes): return RedisInfo(String(decoding: bytes, as: UTF8.self)).inspection
             case .error(let text) where text.hasPrefix("NOPERM"):
                 let finding = "doesn't tell us what it does when it is full or restarted: allow its user INFO"

@@ -9,7 +9,8 @@
     /// is closed: its late reply must never be paired with the next request.
     ///
     /// An exchange (some commands and all their replies) waits until the connection is ready and has room, and gives up at its deadline
-    /// wherever it is then. Deadlines are set by one rule when exchanges come in, so the first of a queue is always the first due.
+    /// wherever it is then. Deadlines are set by one rule when exchanges come in, so the first of a queue is the first due. Only what a Redis Cluster has
+    /// sent on to another node comes with an earlier one: when that node doesn't answer, it is noticed with the one before it.
     struct RedisPipeline<Ticket> {
         struct Exchange {
             let ticket: Ticket
@@ -136,6 +137,7 @@
                 phase = .connecting
             } else {
                 phase = .down
+                hasServed = false
                 failure = error
                 directives += dropWaiting(error)
             }

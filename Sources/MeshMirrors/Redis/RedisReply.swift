@@ -27,6 +27,14 @@
             case tooLarge
             /// Not RESP2, in hiredis' words.
             case malformed(String)
+
+            /// In one line, of who answers.
+            var reason: String {
+                switch self {
+                case .tooLarge: "redis' answer is larger than \(replyBytesMax) bytes or has too many parts"
+                case .malformed(let words): "what answers is not redis: \(RedisErrorReply.oneLine(words))"
+                }
+            }
         }
 
         /// Most bytes of one reply: a record of the largest size, its framing and some room.

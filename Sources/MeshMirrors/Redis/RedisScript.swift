@@ -142,7 +142,9 @@
             return redis.call('ZREVRANGEBYSCORE', KEYS[1], '+inf', string.format('(%.0f', now[1] * 1000 + math.floor(now[2] / 1000)))
             """)
 
-        // Visitors: a ZSET of their names, scored by the number that each left last. The generation is the member above them all.
+        // Visitors: under `sm:visits` a ZSET of their names, scored by the number that each left last. The generation is the member above them all.
+
+        static let visitsKey = "sm:visits"
 
         /// Leaves a number. ARGV: the generation if there is none yet, the name, the number. Answers the generation and the last number of that name, or
         /// -1 when the key isn't ours. Of names that no longer come the lowest numbers are dropped.

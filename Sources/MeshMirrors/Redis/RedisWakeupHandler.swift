@@ -9,12 +9,14 @@
 
         private let wakeups: Wakeups
         private let greeting: RedisGreeting
+        private let server: RedisAddress.Server
         private var reader: RedisReplyReader?
         private var greeted: [RedisReply] = []
 
-        init(wakeups: Wakeups, greeting: RedisGreeting) {
+        init(wakeups: Wakeups, greeting: RedisGreeting, server: RedisAddress.Server) {
             self.wakeups = wakeups
             self.greeting = greeting
+            self.server = server
         }
 
         func handlerAdded(context: ChannelHandlerContext) { reader = RedisReplyReader() }
@@ -40,7 +42,7 @@
             if greeted.count < greeting.commands {
                 greeted.append(reply)
                 // Why it was refused is told by the connection that asks.
-                if greeted.count == greeting.commands, greeting.verdict(on: greeted) != nil { context.close(promise: nil) }
+                if greeted.count == greeting.commands, greeting.verdict(on: greeted, of: server) != nil { context.close(promise: nil) }
                 return
             }
             guard case .array(let parts) = reply, case .bytes(let kind)? = parts.first else { return context.close(promise: nil) }
