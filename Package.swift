@@ -196,6 +196,9 @@ let package = Package(
         .executableTarget(
             name: "session-lab", dependencies: ["AgentTools", "LabTools", "MeshCore", "MeshSimulator"],
             path: "Tests/Benchmarks/sessions/Lab", swiftSettings: settings),
+        .executableTarget(
+            name: "mirror-lab", dependencies: ["AgentTools", "LabTools", "MeshCore", "MeshMirrors", logging],
+            path: "Tests/Benchmarks/mirrors/Lab", swiftSettings: settings),
         // Starts the executables, so it depends on them being built.
         .testTarget(
             name: "EndToEndTests",
