@@ -39,6 +39,7 @@ let package = Package(
     products: [
         .library(name: "MeshBalancer", targets: ["MeshBalancer"]),
         .library(name: "MeshCore", targets: ["MeshCore"]),
+        .library(name: "MirrorConformance", targets: ["MirrorConformance"]),
         .library(name: "SessionMesh", targets: ["SessionMesh"]),
         .library(name: "SessionMeshHummingbird", targets: ["SessionMeshHummingbird"]),
         .executable(name: "sessionmesh", targets: ["MeshCommand"]),
@@ -89,6 +90,8 @@ let package = Package(
             ],
             swiftSettings: settings
         ),
+        // What every mirror keeps, for whoever writes one: no test framework comes with it.
+        .target(name: "MirrorConformance", dependencies: ["MeshCore"], swiftSettings: settings),
         // Reading the answers of name servers is not in glibc itself.
         .target(name: "CMeshSystem", linkerSettings: [.linkedLibrary("resolv")]),
         .target(name: "MeshLoop", dependencies: ["CMeshSystem", "MeshCore"], swiftSettings: settings),
@@ -147,7 +150,7 @@ let package = Package(
         ),
         .testTarget(
             name: "MeshMirrorsTests",
-            dependencies: ["LogCapture", "MeshCore", "MeshMirrors", "TemporaryDirectory", logging, nioCore, nioPosix],
+            dependencies: ["LogCapture", "MeshCore", "MeshMirrors", "MirrorConformance", "TemporaryDirectory", logging, nioCore, nioPosix],
             swiftSettings: settings),
         .testTarget(name: "MeshBalancerTests", dependencies: ["MeshBalancer", "MeshCore"], swiftSettings: settings),
         .testTarget(

@@ -1,7 +1,18 @@
 #include "CMongoShim.h"
 
 #include <mongoc/mongoc.h>
+#include <stdio.h>
 #include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+// The library counts in shared memory that is named after the process. A killed process would leave it behind, and a later one with the same
+// number complain of that on standard error. What is mapped already needs no name. This runs after the library's own constructor, on which it depends.
+__attribute__((constructor)) static void forget_shared_memory(void) {
+    char name[32];
+    snprintf(name, sizeof name, "/mongoc-%u", (unsigned)getpid());
+    shm_unlink(name);
+}
 
 static void (*log_to)(bool is_trouble, const char *text);
 

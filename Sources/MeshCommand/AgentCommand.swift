@@ -29,8 +29,19 @@ struct AgentCommand: AsyncParsableCommand {
     @Option(help: "A file with the token that applications on TCP must send.")
     var clientTokenFile: String?
 
-    @Option(help: "Where sessions are mirrored: redis://[user:password@]host[:port][/db] or unix:///path?db=N.")
+    @Option(
+        help: """
+            Where sessions are mirrored, such as redis://host, unix:///path?db=N, memcached://host,host or mongodb://host/database. One with a \
+            password is safe in SESSIONMESH_MIRROR, where other users can't read it.
+            """)
     var mirror: String?
+
+    @Option(
+        help: """
+            When a change is answered: behind, when two nodes hold it, which the mirror does within 200 ms; through, when the mirror holds it \
+            too. The same for all agents.
+            """)
+    var mirrorMode: MirrorMode = .behind
 
     @Option(help: "node holds sessions; balancer only listens to gossip.")
     var role: RoleName = .node
@@ -98,13 +109,17 @@ struct AgentCommand: AsyncParsableCommand {
                 admin: member.admin ?? .unix(directory.adminSocket(of: name.description)), dataDirectory: try member.dataDirectory()),
             agent: AgentConfiguration(
                 name: name, endpoint: bind, role: role == .node ? .node : .balancer, label: label,
-                tags: Dictionary(uniqueKeysWithValues: tag.map { ($0.name, $0.value) }), weight: weight, mirrors: mirror != nil,
+                tags: Dictionary(uniqueKeysWithValues: tag.map { ($0.name, $0.value) }), weight: weight,
+                mirrorMode: mirror == nil ? nil : mirrorMode,
                 expiry: ExpiryPolicy(idle: idleTimeout, absolute: absoluteTimeout, isRolling: !noRolling), memoryMax: memoryMax,
                 drainTimeout: drainTimeout, swim: SWIM.Configuration(member.profile)),
             keys: keys, rereadKeys: member.rereadKeys(in: directory), mirror: mirror, logger: logger)
 
         let printsEvents = member.events != nil
         let printer = Task { if printsEvents { await Output.print(agent.notices.map(\.jsonLine)) } }
+        if Self.showsPassword(self.mirror) {
+            logger.warning("everybody on this machine can read the password in --mirror; set SESSIONMESH_MIRROR instead")
+        }
         if let mirror { Task { await Self.tryMirror(mirror, logger) } }
         try await Services.run([agent]) { agent.reloadKeys() }
         await printer.value
@@ -112,6 +127,12 @@ struct AgentCommand: AsyncParsableCommand {
 }
 
 extension AgentCommand {
+    /// Whether a password stands among the process' own arguments, and didn't come from a variable.
+    private static func showsPassword(_ mirror: String?) -> Bool {
+        guard let mirror, (try? MirrorURI(mirror))?.hasPassword ?? false else { return false }
+        return CommandLine.arguments.contains { $0.hasSuffix(mirror) }
+    }
+
     /// The agent starts without its mirror and asks it only when there is something to ask; so that an operator who mistyped the address is told
     /// at the start, a session that nobody has is looked for.
     private static func tryMirror(_ mirror: any MeshCore.Mirror, _ logger: Logger) async {

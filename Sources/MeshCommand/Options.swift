@@ -25,6 +25,8 @@ extension Profile: ExpressibleByArgument {}
 
 extension KeyRing: ExpressibleByArgument {}
 
+extension MirrorMode: ExpressibleByArgument {}
+
 enum EventFormat: String, ExpressibleByArgument, CaseIterable {
     case json
 }

@@ -118,6 +118,12 @@ public final class InMemoryMirror: MeshCore.Mirror {
         wakeups.announce(nil)
     }
 
+    public func inspect() async throws(MirrorError) -> MirrorInspection {
+        try await answer { _ throws(MirrorError) in
+            MirrorInspection(server: "memory of this process", findings: [.init(.lacks, "ends with this process")])
+        }
+    }
+
     /// Nothing runs: there is no connection.
     public func run() async {
         let (stream, continuation) = AsyncStream.makeStream(of: Never.self)

@@ -49,6 +49,15 @@ public struct MirrorURI: Hashable, Sendable, CustomStringConvertible {
         }
     }
 
+    /// Whether it should be kept from other users of the machine.
+    public var hasPassword: Bool {
+        switch store {
+        case .memcached: false
+        case .redis(let address): address.password != nil
+        case .mongo(let address): address.hasPassword
+        }
+    }
+
     public var description: String {
         switch store {
         case .memcached(let address): address.description

@@ -103,7 +103,7 @@ public struct World: Sendable {
         hosts[host].waiting = []
         hosts[host].directivesLeft = nil
         var settings = AgentConfiguration(name: node ?? name, endpoint: hosts[host].endpoint, seeds: Self.seeds)
-        settings.mirrors = configuration.mirrors
+        settings.mirrorMode = configuration.mirrors ? .behind : nil
         settings.expiry = configuration.expiry
         settings.swim = configuration.swim
         let secret = (0..<4).flatMap { _ in withUnsafeBytes(of: generator.next()) { Array($0) } }

@@ -106,6 +106,31 @@ import Testing
         #expect(JSON(member).line.contains(#""status":"alive","degraded":true"#))
     }
 
+    @Test func howFarBehindAndHowFastTheMirrorIsIsShown() {
+        var counters = MirrorCounters()
+        counters.merged = 8
+        counters.loads.record(.microseconds(100))
+        var status = ScriptedCore.quiet
+        status.mirror = MirrorStatus(
+            loss: "no route", breaker: .open(until: Moment(uptime: 1, wall: 1)), dirty: 5, lag: .milliseconds(1500), counters: counters)
+        func lines() -> [String] {
+            let figures = AgentFigures(status: status, view: MeshView(), troubles: [], links: 0, clients: 0)
+            return AdminAnswer.metrics(figures).body.split(separator: "\n").map(String.init)
+        }
+        let wanted = [
+            "sessionmesh_mirror_lost 1",
+            #"sessionmesh_mirror_breaker{state="open"} 1"#,
+            #"sessionmesh_mirror_breaker{state="closed"} 0"#,
+            "sessionmesh_mirror_dirty 5",
+            "sessionmesh_mirror_lag_seconds 1.5",
+            "sessionmesh_mirror_merged_total 8",
+            #"sessionmesh_mirror_load_seconds_bucket{le="0.000125"} 1"#,
+        ]
+        for line in wanted { #expect(lines().contains(line), "\(line)") }
+        status.mirror = nil
+        #expect(lines().filter { $0.hasPrefix("sessionmesh_mirror") } == ["sessionmesh_mirror_connected 0", "sessionmesh_mirror_lost 0"])
+    }
+
     @Test func howTheMeshIsWatchedIsCounted() {
         var status = ScriptedCore.quiet
         status.membership.probes = 7
@@ -166,9 +191,10 @@ import Testing
 
     @Test func theDegradedAreHealthyButSaySo() {
         var status = ScriptedCore.quiet
-        status.mirror = .lost
+        status.mirror = MirrorStatus(loss: "no route")
         #expect(AdminAnswer.health(status).status == 200)
         #expect(AdminAnswer.health(status).body.contains(#""status":"degraded""#))
+        #expect(AdminAnswer.health(status).body.contains(#""mirror":"lost","mirrorReason":"no route""#))
         status.isReady = false
         #expect(AdminAnswer.readiness(status).status == 503)
     }

@@ -97,6 +97,8 @@ private struct OneRecordMirror: MeshCore.Mirror {
     func remove(_ keys: [SessionKey]) async throws(MirrorError) {}
     func sessions(of user: UserKey) async throws(MirrorError) -> [SessionKey] { [] }
     func visit(_ number: UInt64, by name: NodeName) async throws(MirrorError) -> MirrorVisit { MirrorVisit(generation: 1, last: nil) }
+    func inspect() async throws(MirrorError) -> MirrorInspection { MirrorInspection(server: "one record") }
+
     func append(_ items: [[UInt8]], to slot: Slot) async throws(MirrorError) -> ChannelMark { .beginning }
 
     func tail(_ slot: Slot, after mark: ChannelMark?, waiting patience: Duration) async throws(MirrorError) -> ChannelTail {

@@ -23,7 +23,7 @@ struct ScriptedCore: AgentStepping {
     static let quiet: AgentStatus = AgentStatus(
         stage: .serving, isReady: true, sessions: 0, sessionsDiscarded: 0, memoryBytes: 0, primarySlots: 0, backupSlots: 0,
         underReplicatedSlots: 0, leftoverSlots: 0, handOffSlots: 0, doubtedSlots: 0, staleCopies: 0, isPlanned: true, isAlone: true,
-        mirror: .none, mirrorDirty: 0, mirrorRefused: 0, packetsDropped: [:], membership: .init())
+        mirror: nil, packetsDropped: [:], membership: .init())
 
     mutating func step(_ input: AgentInput, at now: Moment, into asked: inout [AgentDirective]) {
         log.append(input)

@@ -142,6 +142,15 @@ import Testing
         try await eventually("the warning") { agent.errors.contains("the mirror does not answer") ? true : nil }
     }
 
+    @Test func aKilledAgentLeavesNoSharedMemoryBehind() async throws {
+        let directory = try CommandDirectory()
+        let agent = try agent("n1", in: directory)
+        _ = try await agent.event("ready")
+        #expect(!FileManager.default.fileExists(atPath: "/dev/shm/mongoc-\(agent.pid)"))
+        agent.send(SIGKILL)
+        _ = try await agent.ended()
+    }
+
     @Test func aSessionIsMadeReadChangedAndEnded() async throws {
         let directory = try CommandDirectory()
         let agent = try agent("n1", in: directory)

@@ -1,10 +1,11 @@
 import MeshCore
 import MeshMirrors
+import MirrorConformance
 import Testing
 
 @Suite struct InMemoryMirrorTests {
     @Test(arguments: MirrorClaim.all) func keeps(_ claim: MirrorClaim) async throws {
-        try await claim.check(InMemoryBackend())
+        try await claim.check(on: InMemoryBackend())
     }
 
     @Test func aFullMirrorRefusesANewSessionAndStillTakesChangesOfAnOldOne() async throws {
@@ -29,9 +30,11 @@ import Testing
 }
 
 struct InMemoryBackend: MirrorBackend {
-    private let mirror = InMemoryMirror(wall: { now() })
+    let mirror = InMemoryMirror(wall: { now() })
+    /// What stands between the mirror and whoever asks for one.
+    var client: @Sendable (InMemoryMirror) -> any MeshCore.Mirror = { $0 }
 
-    func makeMirror(commandTimeout: Duration) -> any MeshCore.Mirror { mirror }
+    func makeMirror(commandTimeout: Duration) -> any MeshCore.Mirror { client(mirror) }
     func stall() { mirror.setFault(.slow(.seconds(3600))) }
     func resume() { mirror.setFault(nil) }
     func stop() { mirror.setFault(.down) }
@@ -40,4 +43,11 @@ struct InMemoryBackend: MirrorBackend {
     var needsRunning: Bool { false }
     func plantForeignData(under key: SessionKey) { mirror.plantForeignData(under: key) }
     func checkForeignDataIsUntouched(under key: SessionKey) {}
+
+    // Its calls don't notice that a stall has ended.
+    func whileSlow(by delay: Duration, _ calls: @Sendable () async throws -> Void) async throws {
+        mirror.setFault(.slow(delay))
+        defer { mirror.setFault(nil) }
+        try await calls()
+    }
 }

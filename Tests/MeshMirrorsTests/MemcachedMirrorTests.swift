@@ -1,17 +1,18 @@
 #if Memcached
     import Logging
     import MeshCore
+    import MirrorConformance
     import Testing
 
     @testable import MeshMirrors
 
     @Suite struct MemcachedMirrorTests {
         @Test(arguments: MirrorClaim.all) func keeps(_ claim: MirrorClaim) async throws {
-            try await MemcachedServer.with { try await claim.check(MemcachedBackend(servers: [$0])) }
+            try await MemcachedServer.with { try await claim.check(on: MemcachedBackend(servers: [$0])) }
         }
 
         @Test(arguments: MirrorClaim.all) func keepsOnThreeServers(_ claim: MirrorClaim) async throws {
-            try await MemcachedServer.with(3) { try await claim.check(MemcachedBackend(servers: $0)) }
+            try await MemcachedServer.with(3) { try await claim.check(on: MemcachedBackend(servers: $0)) }
         }
 
         @Test func aServerThatIsNotThereIsNamedInTheErrorAndCostsNoWaiting() async throws {

@@ -2,6 +2,7 @@
     import LogCapture
     import Logging
     import MeshCore
+    import MirrorConformance
     import NIOCore
     import NIOPosix
     import Testing
@@ -11,12 +12,12 @@
     /// One after the other: a mongod weighs more than a test.
     @Suite(.serialized) struct MongoMirrorTests {
         @Test(arguments: MirrorClaim.all) func keeps(_ claim: MirrorClaim) async throws {
-            try await MongoServer.with { try await claim.check(MongoBackend(server: $0)) }
+            try await MongoServer.with { try await claim.check(on: MongoBackend(server: $0)) }
         }
 
-        @Test(arguments: MirrorClaim.all.filter { MirrorClaim.onSets.contains($0.testDescription) })
+        @Test(arguments: MirrorClaim.all.filter { MirrorClaim.onSets.contains($0.text) })
         func keepsInAReplicaSet(_ claim: MirrorClaim) async throws {
-            try await MongoServer.with(set: true) { try await claim.check(MongoBackend(server: $0)) }
+            try await MongoServer.with(set: true) { try await claim.check(on: MongoBackend(server: $0)) }
         }
 
         @Test func aServerThatIsNotThereIsNamedInTheErrorAndCostsTheSelectionTimeoutAlone() async throws {

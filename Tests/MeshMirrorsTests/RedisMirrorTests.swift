@@ -1,13 +1,14 @@
 #if Redis
     import Logging
     import MeshCore
+    import MirrorConformance
     import Testing
 
     @testable import MeshMirrors
 
     @Suite struct RedisMirrorTests {
         @Test(arguments: MirrorClaim.all) func keeps(_ claim: MirrorClaim) async throws {
-            try await RedisServer.with { try await claim.check(RedisBackend(server: $0)) }
+            try await RedisServer.with { try await claim.check(on: RedisBackend(server: $0)) }
         }
 
         @Test func itWorksOverTCPAndComesBackByItselfThere() async throws {

@@ -45,10 +45,11 @@ extension AdminAnswer {
     static func health(_ status: AgentStatus) -> AdminAnswer {
         AdminAnswer(
             json: .object([
-                ("status", .text(status.mirror == .lost ? "degraded" : "ok")),
+                ("status", .text(status.mirror?.isLost ?? false ? "degraded" : "ok")),
                 ("stage", .text(status.stage.word)),
-                ("mirror", .text(status.mirror.rawValue)),
-                ("mirrorDirty", .number(status.mirrorDirty)),
+                ("mirror", .text(status.mirror.map { $0.isLost ? "lost" : "connected" } ?? "none")),
+                ("mirrorReason", status.mirror?.loss.map { .text($0) }),
+                ("mirrorDirty", .number(status.mirror?.dirty ?? 0)),
                 ("sessions", .number(status.sessions)),
                 ("underReplicatedSlots", .number(status.underReplicatedSlots)),
                 ("alone", .bool(status.isAlone)),

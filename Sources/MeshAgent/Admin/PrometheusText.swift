@@ -10,6 +10,11 @@ struct PrometheusText {
         add(name, kind, help, label: nil, [("", value)])
     }
 
+    mutating func add(_ name: String, _ kind: Kind, _ help: String, _ value: Duration) {
+        text += "# HELP sessionmesh_\(name) \(help)\n# TYPE sessionmesh_\(name) \(kind.rawValue)\n"
+        text += "sessionmesh_\(name) \(Self.seconds(value))\n"
+    }
+
     /// One line for each value of `label`.
     mutating func add(_ name: String, _ kind: Kind, _ help: String, label: String?, _ values: [(String, some BinaryInteger)]) {
         text += "# HELP sessionmesh_\(name) \(help)\n# TYPE sessionmesh_\(name) \(kind.rawValue)\n"
@@ -68,12 +73,7 @@ extension AdminAnswer {
             Status.allCases.map { status in (status.word, figures.view.members.count { $0.status == status }) })
         page.add("instances", .gauge, "Application processes in this agent's view.", figures.view.instances.count)
         page.add("view_epoch", .counter, "Changes of this agent's view.", figures.view.epoch)
-        page.add("mirror_connected", .gauge, "Whether the mirror answers; 0 without one too.", status.mirror == .connected ? 1 : 0)
-        page.add("mirror_lost", .gauge, "Whether there is a mirror that doesn't answer.", status.mirror == .lost ? 1 : 0)
-        page.add("mirror_dirty", .gauge, "Sessions whose last change the mirror doesn't have yet.", status.mirrorDirty)
-        page.add(
-            "mirror_refused_total", .counter, "Sessions the mirror would not take: what stands under their key is not ours.",
-            status.mirrorRefused)
+        page.addMirror(status.mirror)
         page.add("peer_links", .gauge, "Proven links to other members.", figures.links)
         page.add("clients", .gauge, "Connected applications.", figures.clients)
         page.add(
@@ -86,6 +86,18 @@ extension AdminAnswer {
             page.add(metric.name, metric.kind, metric.help, label: metric.label, metric.values)
         }
         return AdminAnswer(200, .metrics, page.text)
+    }
+}
+
+extension CircuitBreaker.State {
+    fileprivate static let words = ["closed", "half-open", "open"]
+
+    fileprivate var word: String {
+        switch self {
+        case .closed: "closed"
+        case .halfOpen: "half-open"
+        case .open: "open"
+        }
     }
 }
 
@@ -133,6 +145,28 @@ extension PrometheusText {
                 (SessionAbsence.ended.rawValue, counters.cookiesOfEndedSessions),
             ])
         add("cookies_renewed_total", .counter, "Cookies of an older key, answered with one of the key in use.", counters.cookiesRenewed)
+    }
+
+    /// Of the mirror that this agent has; without one only that there is none.
+    fileprivate mutating func addMirror(_ mirror: MirrorStatus?) {
+        add("mirror_connected", .gauge, "Whether the mirror answers; 0 without one too.", mirror?.isLost == false ? 1 : 0)
+        add("mirror_lost", .gauge, "Whether there is a mirror that doesn't answer.", mirror?.isLost == true ? 1 : 0)
+        guard let mirror else { return }
+        add(
+            "mirror_breaker", .gauge, "1 at the state of the circuit breaker: closed lets calls pass, open none, half-open one to try.",
+            label: "state", CircuitBreaker.State.words.map { ($0, $0 == mirror.breaker.word ? 1 : 0) })
+        add("mirror_dirty", .gauge, "Sessions whose last change the mirror doesn't have yet.", mirror.dirty)
+        add("mirror_lag_seconds", .gauge, "How long the oldest of those changes has waited.", mirror.lag)
+        add("mirror_merged_total", .counter, "Sessions written to the mirror.", mirror.counters.merged)
+        add(
+            "mirror_refused_total", .counter, "Sessions the mirror would not take: what stands under their key is not ours.",
+            mirror.counters.refused)
+        add(
+            "mirror_failures_total", .counter, "Calls that the mirror could not be reached for, refused, or answered too late.",
+            mirror.counters.failures)
+        add("mirror_stale_total", .counter, "Times that the mirror was found emptied or with older data.", mirror.counters.stale)
+        add("mirror_merge_seconds", "From a batch of sessions to the mirror's answer.", mirror.counters.merges)
+        add("mirror_load_seconds", "From a lookup of a session to the mirror's answer.", mirror.counters.loads)
     }
 
     /// How the mesh is watched, and how often that went wrong.

@@ -16,9 +16,8 @@ public struct AgentConfiguration: Sendable {
     public var tags: [String: String]
     /// Share of slots, 1 to 16. Default 1.
     public var weight: UInt8
-    /// Whether a mirror stands behind this agent. Sessions are written to it within 200 ms; what was not written when every node died at
-    /// once is lost.
-    public var mirrors: Bool
+    /// When changes are written to the mirror behind this agent; nil when there is none. The same for all agents. Default nil.
+    public var mirrorMode: MirrorMode?
     /// When a session expires unless it says otherwise.
     public var expiry: ExpiryPolicy
     /// How long a request waits for a primary in transition before it is answered `unavailable`. Default 3 seconds, so that a
@@ -34,7 +33,7 @@ public struct AgentConfiguration: Sendable {
 
     public init(
         name: NodeName, endpoint: Endpoint, role: Role = .node, seeds: [Endpoint] = [], label: String = "sessionmesh",
-        tags: [String: String] = [:], weight: UInt8 = 1, mirrors: Bool = false, expiry: ExpiryPolicy = .init(),
+        tags: [String: String] = [:], weight: UInt8 = 1, mirrorMode: MirrorMode? = nil, expiry: ExpiryPolicy = .init(),
         requestDeadline: Duration? = nil, memoryMax: Int = 1 << 30, drainTimeout: Duration = .seconds(30),
         swim: SWIM.Configuration = .init()
     ) {
@@ -45,7 +44,7 @@ public struct AgentConfiguration: Sendable {
         self.label = label
         self.tags = tags
         self.weight = weight
-        self.mirrors = mirrors
+        self.mirrorMode = mirrorMode
         self.expiry = expiry
         self.requestDeadline = requestDeadline ?? Self.requestDeadline(under: swim)
         self.memoryMax = memoryMax

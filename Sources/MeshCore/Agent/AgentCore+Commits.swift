@@ -257,8 +257,8 @@ extension AgentCore {
     private mutating func answer(_ number: UInt64, _ result: OperationResult, of key: SessionKey) {
         guard mirror != nil else { return finish(number, result) }
         let entry = slots[Int(key.slot.rawValue)].sessions[key]
-        guard operations[number]?.isWrittenThrough ?? false, let entry, entry.mirrored < entry.state.latest, mirror?.isLost == false
-        else {
+        let isWrittenThrough = operations[number]?.isWrittenThrough(under: configuration.mirrorMode) ?? false
+        guard isWrittenThrough, let entry, entry.mirrored < entry.state.latest, mirror?.isLost == false else {
             return finish(number, result.mirrored(entry.map { $0.mirrored >= $0.state.latest } ?? false))
         }
         let until = now.uptime + Self.mirrorPatience.nanoseconds

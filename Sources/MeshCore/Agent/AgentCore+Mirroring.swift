@@ -10,9 +10,9 @@ struct MirrorQueue: Sendable {
     var loads: [SessionKey: Load] = [:]
     /// Commits that are answered once the mirror has them; as many as there are operations at most.
     var waits: [SessionKey: [MirrorWait]] = [:]
-    var isLost = false
-    /// Sessions that the mirror would not take.
-    var refused: UInt64 = 0
+    /// Why the mirror was given up; nil while it answers.
+    var loss: String?
+    var counters = MirrorCounters()
     var visits = MirrorVisits()
 
     struct Batch: Sendable {
@@ -34,6 +34,13 @@ struct MirrorQueue: Sendable {
 
     init(generator: SeededGenerator) {
         breaker = CircuitBreaker(generator: generator)
+    }
+
+    var isLost: Bool { loss != nil }
+
+    func status(at now: Moment) -> MirrorStatus {
+        MirrorStatus(
+            loss: loss, breaker: breaker.state, dirty: queue.count, lag: queue.oldestAge(at: now) ?? .zero, counters: counters)
     }
 }
 
@@ -94,9 +101,11 @@ extension AgentCore {
     /// - Parameter refused: sessions of the batch that the mirror will not take, whatever is tried: another program's data stands under their key.
     private mutating func merged(_ ticket: UInt64, but refused: [SessionKey] = []) {
         guard let batch = mirror?.batches.removeValue(forKey: ticket) else { return }
+        mirror?.counters.merges.record(now.since(batch.permit.startedAt))
         record(.succeeded, of: batch.permit)
         mirror?.queue.succeeded(batch.sessions.map(\.key))
-        mirror?.refused += UInt64(refused.count)
+        mirror?.counters.merged += UInt64(batch.sessions.count - refused.count)
+        mirror?.counters.refused += UInt64(refused.count)
         var told: [NodeName: [MirroredSession]] = [:]
         for session in batch.sessions where !refused.contains(session.key) {
             noteMirrored(session)
@@ -120,14 +129,16 @@ extension AgentCore {
     }
 
     mutating func record(_ outcome: CircuitBreaker.Outcome, of permit: CircuitBreaker.Permit, error: MirrorError? = nil) {
+        if outcome == .failed { mirror?.counters.failures += 1 }
         let transition = mirror?.breaker.record(outcome, of: permit, at: now)
         switch transition {
         case .opened where mirror?.isLost == false:
-            mirror?.isLost = true
-            directives.append(.event(.mirrorLost(error?.description ?? "the mirror answers too slowly")))
+            let reason = error?.description ?? "the mirror answers too slowly"
+            mirror?.loss = reason
+            directives.append(.event(.mirrorLost(reason)))
             giveUpMirrorWaits(all: true)
         case .closed:
-            mirror?.isLost = false
+            mirror?.loss = nil
             directives.append(.event(.mirrorBack))
         case .opened, nil: break
         }
@@ -137,10 +148,12 @@ extension AgentCore {
         if !error.keys.isEmpty {
             merged(ticket, but: error.keys)
         } else if let batch = mirror?.batches.removeValue(forKey: ticket) {
+            mirror?.counters.merges.record(now.since(batch.permit.startedAt))
             record(.failed, of: batch.permit, error: error)
             mirror?.queue.failed(batch.sessions.map(\.key))
         } else if let (key, load) = mirror?.loads.first(where: { $0.value.ticket == ticket }) {
             mirror?.loads[key] = nil
+            mirror?.counters.loads.record(now.since(load.permit.startedAt))
             record(error.isFailureOfTheMirror ? .failed : .succeeded, of: load.permit, error: error)
             for number in load.operations { mirrorIsAway(for: number) }
         } else {
@@ -173,6 +186,7 @@ extension AgentCore {
     private mutating func loaded(_ ticket: UInt64, _ record: MirrorRecord?) {
         guard let (key, load) = mirror?.loads.first(where: { $0.value.ticket == ticket }) else { return }
         mirror?.loads[key] = nil
+        mirror?.counters.loads.record(now.since(load.permit.startedAt))
         self.record(.succeeded, of: load.permit)
         guard slots[Int(key.slot.rawValue)].isOwner else {
             for number in load.operations { park(number) }

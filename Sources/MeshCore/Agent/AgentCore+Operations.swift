@@ -34,12 +34,15 @@ struct Operation: Sendable {
 }
 
 extension Operation {
-    /// Whether its answer waits for the mirror: asked for, or because an end that only the nodes knew would be undone should all of them end too.
-    var isWrittenThrough: Bool {
-        switch body {
+    /// Whether its answer waits for the mirror: asked for by the request or by the operator, or because an end that only the nodes knew would be undone
+    /// should all of them end too.
+    func isWrittenThrough(under mode: MirrorMode?) -> Bool {
+        let isAsked = acknowledgement == .mirrored || (acknowledgement == .replicated && mode == .through)
+        return switch body {
         case .destroy, .move: true
-        case .create(_, _, let moved): moved != nil || acknowledgement == .mirrored
-        case .open, .read, .commit, .publish: acknowledgement == .mirrored
+        case .create(_, _, let moved): moved != nil || isAsked
+        case .commit: isAsked
+        case .open, .read, .publish: false
         }
     }
 

@@ -37,6 +37,7 @@ extension AgentCore {
         let isOlder = visits.last.map { visit.last ?? 0 < $0 } ?? false
         guard isOther || isOlder else { return }
         mirror?.visits.stale = .all
+        mirror?.counters.stale += 1
         directives.append(.event(.mirrorStale))
     }
 

@@ -148,7 +148,7 @@ public struct AgentCore: Sendable {
             remembered: configuration.remembered, seed: generator.next(), configuration: configuration.swim, ring: keys.gossip,
             cookies: keys.cookie, label: configuration.label, sid: sid)
         slots = configuration.role == .node ? Array(repeating: SlotState(), count: Slot.count) : []
-        mirror = configuration.mirrors ? MirrorQueue(generator: SeededGenerator(seed: generator.next())) : nil
+        mirror = configuration.mirrorMode == nil ? nil : MirrorQueue(generator: SeededGenerator(seed: generator.next()))
         self.generator = generator
         lastStepAt = now.uptime
     }
@@ -218,8 +218,7 @@ public struct AgentCore: Sendable {
             stage: stage, isReady: stage == .serving && inquiries.afterPause == nil, sessions: 0, sessionsDiscarded: sessionsDiscarded,
             memoryBytes: memory.bytes, primarySlots: 0, backupSlots: 0, underReplicatedSlots: 0, leftoverSlots: leftoverSlots.count,
             handOffSlots: 0, doubtedSlots: 0, staleCopies: antiEntropy.staleCopies, isPlanned: !reachIsStale, isAlone: isAlone,
-            mirror: mirror.map { $0.isLost ? .lost : .connected } ?? .none, mirrorDirty: mirror?.queue.count ?? 0,
-            mirrorRefused: mirror?.refused ?? 0,
+            mirror: mirror?.status(at: now),
             packetsDropped: membership.packetsDropped.merging(linkMessagesDropped, uniquingKeysWith: +), membership: swim.counters,
             counters: counters)
         for (slot, state) in zip(Slot.all, slots) {

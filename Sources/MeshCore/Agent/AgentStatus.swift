@@ -25,18 +25,11 @@ public struct AgentStatus: Hashable, Sendable {
     public var isPlanned: Bool
     /// Whether the second copy can't be had at all, because no other node is alive.
     public var isAlone: Bool
-    public var mirror: MirrorState
-    /// Sessions whose last change the mirror doesn't have yet.
-    public var mirrorDirty: Int
-    /// Sessions that the mirror would not take, because what stands under their key is another program's.
-    public var mirrorRefused: UInt64
+    /// Nil without a mirror.
+    public var mirror: MirrorStatus?
     public var packetsDropped: [String: UInt64]
     /// Of probes and suspicions, since the start.
     public var membership: SWIM.Counters
     /// Of sessions and requests, since the start.
     public var counters = AgentCounters()
-
-    public enum MirrorState: String, Hashable, Sendable {
-        case none, connected, lost
-    }
 }

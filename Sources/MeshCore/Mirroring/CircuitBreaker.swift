@@ -43,7 +43,7 @@ public struct CircuitBreaker: Sendable {
     /// Leave to make one call.
     public struct Permit: Hashable, Sendable {
         fileprivate let period: UInt64
-        fileprivate let startedAt: Moment
+        public let startedAt: Moment
     }
 
     public private(set) var state = State.closed(failuresInARow: 0)

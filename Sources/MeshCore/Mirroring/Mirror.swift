@@ -2,7 +2,7 @@
 ///
 /// A mirror holds copies and decides nothing. Each ``MirrorEntry`` merges by itself: the greater version stays. So writes may come late,
 /// twice or in any order, and from two agents at once, and the mirror still ends with what the mesh has. ``MirrorRecord/merge(_:)`` is the
-/// law that every mirror keeps.
+/// law that every mirror keeps; the library `MirrorConformance` finds out whether one does.
 ///
 /// Every call may throw ``MirrorError`` and nothing else; each is safe to repeat. Calls may run at the same time. None waits for its answer
 /// longer than the mirror's command timeout, which a long batch counts anew for each part of it that is sent.
@@ -42,6 +42,9 @@ public protocol Mirror: Sendable {
     ///
     /// Whatever was lost in between is told: ``ChannelTail/isGapped``.
     func tail(_ slot: Slot, after mark: ChannelMark?, waiting patience: Duration) async throws(MirrorError) -> ChannelTail
+
+    /// What the server says of itself. No agent asks; it is for people, and as slow as several calls.
+    func inspect() async throws(MirrorError) -> MirrorInspection
 
     /// Runs the mirror's connections until the task is cancelled; they are closed when this returns.
     func run() async

@@ -13,6 +13,7 @@ public struct MongoAddress: Hashable, Sendable, CustomStringConvertible {
     /// The servers, or the one name to look up, for messages.
     public let place: String
     public let database: String
+    let hasPassword: Bool
     private let isLookedUp: Bool
     /// What may not be repeated: passwords, and the values of options, of which some are passwords.
     private let secrets: [MirrorURI.Secret]
@@ -37,6 +38,7 @@ public struct MongoAddress: Hashable, Sendable, CustomStringConvertible {
         let options = try Self.values(tail.count == 2 ? tail[1] : "")
         let password: String?
         (user, password) = try Self.login(login)
+        hasPassword = password != nil
         place = names.joined(separator: ",")
         uri = MirrorURI.Secret(text: "\(scheme)://\(text)")
         let written = login.flatMap { login in login.firstIndex(of: ":").map { String(login[login.index(after: $0)...]) } }

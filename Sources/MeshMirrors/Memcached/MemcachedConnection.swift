@@ -138,6 +138,38 @@
             guard code == MEMCACHED_SUCCESS || code == MEMCACHED_NOTFOUND else { throw failure(code) }
         }
 
+        /// What the server says of itself, by names and values of its own: counts, or with `settings` how it was started.
+        func statistics(_ kind: String? = nil) throws(Failure) -> [String: String] {
+            let notes = Notes()
+            let code = memcached_stat_execute(
+                handle, kind,
+                { _, name, nameCount, value, valueCount, notes in
+                    guard let notes, let name, let value else { return MEMCACHED_SUCCESS }
+                    let texts = (
+                        UnsafeRawBufferPointer(start: name, count: nameCount), UnsafeRawBufferPointer(start: value, count: valueCount)
+                    )
+                    Unmanaged<Notes>.fromOpaque(notes).takeUnretainedValue().take(texts.0, texts.1)
+                    return MEMCACHED_SUCCESS
+                }, Unmanaged.passUnretained(notes).toOpaque())
+            let values = withExtendedLifetime(notes) { notes.values }
+            guard code == MEMCACHED_SUCCESS else { throw failure(code) }
+            return values
+        }
+
+        private final class Notes {
+            private(set) var values: [String: String] = [:]
+
+            /// Far more than a server has, and longer.
+            private static let valuesMax = 1024
+            private static let bytesMax = 256
+
+            func take(_ name: UnsafeRawBufferPointer, _ value: UnsafeRawBufferPointer) {
+                guard values.count < Self.valuesMax, name.count <= Self.bytesMax, value.count <= Self.bytesMax else { return }
+                let text = String(decoding: value, as: UTF8.self).unicodeScalars.filter { $0.value >= 32 && $0.value != 127 }
+                values[String(decoding: name, as: UTF8.self)] = String(String.UnicodeScalarView(text))
+            }
+        }
+
         private func stored(_ code: memcached_return_t) throws(Failure) -> Stored {
             switch code {
             case MEMCACHED_SUCCESS: return .stored

@@ -89,7 +89,9 @@
                     case .overtaken: overtaken.append(index)
                     case .tooLarge: tooLarge.append(index)
                     case .full:
-                        throw MirrorError(.refused, "memcached has no memory left and evicts nothing; raise its option -m or take -M away")
+                        let place = configuration.address.servers[server]
+                        throw MirrorError(
+                            .refused, "memcached at \(place) has no memory left and evicts nothing; raise its option -m or take -M away")
                     }
                 }
                 waiting = overtaken
@@ -116,7 +118,7 @@
         }
 
         /// What isn't a `get` and is never tried again on another connection.
-        private func tell<Answer>(
+        func tell<Answer>(
             _ server: Int, _ body: (MemcachedConnection) throws(MemcachedConnection.Failure) -> Answer
         ) throws(MirrorError) -> Answer {
             guard let connection = connections[server] else {

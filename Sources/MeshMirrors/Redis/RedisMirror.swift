@@ -169,7 +169,7 @@
             return replies
         }
 
-        private func exchange(_ commands: [RedisCommand]) async throws(MirrorError) -> [RedisReply] {
+        func exchange(_ commands: [RedisCommand]) async throws(MirrorError) -> [RedisReply] {
             var request = ByteBuffer()
             for command in commands {
                 guard command.write(to: &request) else { throw MirrorError(.unreachable, "there is no memory for a request to redis") }

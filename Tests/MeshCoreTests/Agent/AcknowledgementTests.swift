@@ -43,7 +43,7 @@ import Testing
     }
 
     @Test func aMirroredCommitIsAnsweredWhenTheMirrorHasItToo() throws {
-        var play = try Dialogue(mirrors: true)
+        var play = try Dialogue(mirrorMode: .behind)
         try play.join()
         let key = try play.made()
         play.pass(.milliseconds(100))
@@ -59,7 +59,7 @@ import Testing
     }
 
     @Test func aMirrorThatSaysNothingCostsAMirroredCommitASecondAndNotTheCommit() throws {
-        var play = try Dialogue(mirrors: true)
+        var play = try Dialogue(mirrorMode: .behind)
         try play.join()
         let key = try play.made()
         let number = play.ask(Self.commit(key, 1, [.set("a", [1])], to: .mirrored))

@@ -30,10 +30,10 @@ struct Dialogue {
 
     var events: [AgentEvent] = []
 
-    init(role: Role = .node, mirrors: Bool = false, memoryMax: Int = 1 << 30, drainTimeout: Duration = .seconds(30)) throws {
+    init(role: Role = .node, mirrorMode: MirrorMode? = nil, memoryMax: Int = 1 << 30, drainTimeout: Duration = .seconds(30)) throws {
         var generator = SeededGenerator(seed: 1)
         let configuration = AgentConfiguration(
-            name: try NodeName("n1"), endpoint: Self.endpoint, role: role, mirrors: mirrors, memoryMax: memoryMax,
+            name: try NodeName("n1"), endpoint: Self.endpoint, role: role, mirrorMode: mirrorMode, memoryMax: memoryMax,
             drainTimeout: drainTimeout)
         peer = MemberID(name: try NodeName("n2"), life: Life(rawValue: 1 << 40))
         core = try AgentCore(
