@@ -16,7 +16,7 @@ package final class Overseer {
         var doubted: Int
         /// Held there, in either rank.
         package var sessions: Int
-        /// That the mirror doesn't have yet as they are.
+        /// That the mirror doesn't have yet as they are; 0 without one.
         package var mirrorDirty: Int
         /// Of the view that it has of the mesh.
         var digest: String
@@ -93,10 +93,10 @@ extension Pages {
         }
         guard let ready = figures["ready"], let primary = figures["slots{rank=\"primary\"}"], let under = figures["under_replicated_slots"],
             let leftover = figures["leftover_slots"], let handOff = figures["hand_off_slots"], let doubted = figures["doubted_slots"],
-            let sessions = figures["sessions"], let dirty = figures["mirror_dirty"]
+            let sessions = figures["sessions"]
         else { return nil }
         return Overseer.Standing(
             asked: asked, isReady: ready == 1, primarySlots: primary, underReplicated: under, leftover: leftover, handOff: handOff,
-            doubted: doubted, sessions: sessions, mirrorDirty: dirty, digest: digest)
+            doubted: doubted, sessions: sessions, mirrorDirty: figures["mirror_dirty"] ?? 0, digest: digest)
     }
 }
