@@ -117,21 +117,37 @@ final class Load: Asker {
 
     /// Asks at a rate for so long, or until it is so.
     func ask(_ rate: Int, _ part: Part, for time: Duration, until isSo: () throws -> Bool = { false }, _ wait: () throws -> Void) throws {
-        let start = loop.now
-        let interval = Duration.seconds(1) / rate
-        var count = 0
-        while loop.now < start + time, try !isSo() {
-            while case let due = start + interval * count, due <= loop.now, due < start + time {
-                askOne(at: due, part)
-                count += 1
-            }
+        var pace = Pace(rate: rate, start: loop.now, time: time)
+        while loop.now < pace.end, try !isSo() {
+            ask(&pace, part)
             try wait()
+        }
+    }
+
+    /// When requests are due.
+    struct Pace {
+        fileprivate var next: Duration
+        fileprivate let interval: Duration
+        let end: Duration
+
+        init(rate: Int, start: Duration, time: Duration) {
+            next = start
+            interval = .seconds(1) / rate
+            end = start + time
+        }
+    }
+
+    /// Asks what is due now.
+    func ask(_ pace: inout Pace, _ part: Part) {
+        while pace.next <= loop.now, pace.next < pace.end {
+            askOne(at: pace.next, part)
+            pace.next += pace.interval
         }
     }
 
     /// Every session, in the order of ``sessions``, as fast as they are answered; nil for what was not found.
     func readAll(within patience: Duration, _ wait: () throws -> Void) throws -> [SessionSnapshot?] {
-        let all = AllReader(sessions.map(\.key), over: mesh.agents.map { mesh.clientSocket(of: $0) }, in: loop)
+        let all = MeshReader(sessions.map(\.key), over: mesh.agents.map { mesh.clientSocket(of: $0) }, in: loop)
         let end = loop.now + patience
         while !all.isDone {
             guard loop.now < end else { throw LabFailure("not every session could be read within \(patience): \(all.complaints)") }
@@ -238,58 +254,4 @@ final class Load: Asker {
     }
 
     private func fail(_ what: String) { failures[what, default: 0] += 1 }
-}
-
-/// Asks for every session until each is there or is known not to be.
-private final class AllReader: Asker {
-    private let keys: [SessionKey]
-    private let sockets: [String]
-    private let loop: Loop
-    private var connections: [Connection] = []
-    private var waiting: [Int]
-    private var isKnown: [Bool]
-    private var known = 0
-    private(set) var found: [SessionSnapshot?]
-    private(set) var complaints: [String: Int] = [:]
-
-    private static let depth = 64
-
-    init(_ keys: [SessionKey], over sockets: [String], in loop: Loop) {
-        self.keys = keys
-        self.sockets = sockets
-        self.loop = loop
-        waiting = Array(keys.indices)
-        isKnown = Array(repeating: false, count: keys.count)
-        found = Array(repeating: nil, count: keys.count)
-    }
-
-    var isDone: Bool { known == keys.count }
-
-    func ask() throws {
-        if connections.isEmpty {
-            connections = try sockets.map { try Connection(to: $0, for: self) }
-            for connection in connections { loop.add(connection) }
-        }
-        for connection in connections {
-            while connection.unanswered < Self.depth, let index = waiting.popLast() { connection.ask(index, .read(keys[index])) }
-        }
-    }
-
-    func close() {
-        for connection in connections { connection.close() }
-        connections.removeAll()
-    }
-
-    func answered(_ ticket: Int, _ response: ClientResponse) {
-        guard case .session(let snapshot) = response else {
-            if case .failure(let failure) = response { complaints[failure.code.rawValue, default: 0] += 1 }
-            return waiting.insert(ticket, at: 0)
-        }
-        guard !isKnown[ticket] else { return }
-        isKnown[ticket] = true
-        known += 1
-        found[ticket] = snapshot
-    }
-
-    func lost(_ ticket: Int) { if !isKnown[ticket] { waiting.insert(ticket, at: 0) } }
 }

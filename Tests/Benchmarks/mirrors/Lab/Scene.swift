@@ -4,14 +4,17 @@ import MeshCore
 
 /// Agents with a load on them, and what a row needs of both.
 final class Scene {
-    let loop = Loop()
+    let loop: Loop
     let mesh: Mesh
     let overseer: Overseer
     let load: Load
 
     /// Starts the agents, and waits until they are one mesh.
-    /// - Parameter mirror: the URI of their mirror; nil: they have none.
-    init(_ agents: Int, with toolbox: Toolbox, mirror: String?, _ shape: Load.Shape, seed: UInt64) throws {
+    /// - Parameters:
+    ///   - mirror: the URI of their mirror; nil: they have none.
+    ///   - loop: of another scene that goes on at the same time.
+    init(_ agents: Int, with toolbox: Toolbox, mirror: String?, _ shape: Load.Shape, seed: UInt64, in loop: Loop = Loop()) throws {
+        self.loop = loop
         let options = ["--idle-timeout", "24h", "--log-level", "warning"] + (mirror.map { ["--mirror", $0] } ?? [])
         mesh = try Mesh(agents, on: .loopback, with: toolbox, options: options, in: loop)
         overseer = Overseer(mesh)
