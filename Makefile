@@ -1,5 +1,5 @@
 # The commands of this project. `make` alone lists them.
-.PHONY: help demo test check format bench bench-membership bench-sessions fuzz clean
+.PHONY: help demo test check format bench bench-membership bench-mirrors bench-sessions fuzz clean
 
 help:
 	@echo "make demo     build, then run a whole mesh on this machine; open the printed address"
@@ -8,6 +8,7 @@ help:
 	@echo "make format   bring all Swift files into shape"
 	@echo "make bench    the balancer beside HAProxy; prints a table"
 	@echo "make bench-membership   agents beside serf; needs root, an hour; ARGS=\"kill-10 idle-32\" for some of it"
+	@echo "make bench-mirrors   stores harmed behind agents, drains, what mirroring costs; half an hour; ARGS=\"drain cpu-redis\" for some of it"
 	@echo "make bench-sessions   an agent's sessions beside Redis, and what they cost; ARGS=\"read-50 memory\" for some of it, kills-200 when named"
 	@echo "make fuzz     a million made-up inputs for the decoders; RUNS=10000000 for more"
 	@echo "make clean    remove what was built"
@@ -36,6 +37,10 @@ bench:
 bench-membership:
 	@.ci/setup bench
 	Tests/Benchmarks/membership/run.sh $(ARGS)
+
+bench-mirrors:
+	@.ci/setup bench
+	Tests/Benchmarks/mirrors/run.sh $(ARGS)
 
 bench-sessions:
 	@.ci/setup bench

@@ -192,12 +192,18 @@ let package = Package(
         ),
         // Labs start real agents and harm them. They are here and not with the other benchmarks because tests run one of them for a minute.
         .target(name: "LabTools", path: "Tests/Benchmarks/LabTools", swiftSettings: settings),
+        .target(
+            name: "AgentTools", dependencies: ["LabTools", "MeshCore", "TemporaryDirectory"], path: "Tests/Benchmarks/AgentTools",
+            swiftSettings: settings),
         // On purpose without the product's libraries: it starts programs and reads what they print.
         .executableTarget(
             name: "membership-lab", dependencies: ["LabTools"], path: "Tests/Benchmarks/membership/Driver", swiftSettings: settings),
         .executableTarget(
-            name: "session-lab", dependencies: ["LabTools", "MeshCore", "MeshSimulator", "TemporaryDirectory"],
+            name: "session-lab", dependencies: ["AgentTools", "LabTools", "MeshCore", "MeshSimulator"],
             path: "Tests/Benchmarks/sessions/Lab", swiftSettings: settings),
+        .executableTarget(
+            name: "mirror-lab", dependencies: ["AgentTools", "LabTools", "MeshCore", "MeshMirrors", logging],
+            path: "Tests/Benchmarks/mirrors/Lab", swiftSettings: settings),
         // Starts the executables, so it depends on them being built.
         .testTarget(
             name: "EndToEndTests",

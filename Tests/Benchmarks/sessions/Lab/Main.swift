@@ -1,3 +1,4 @@
+import AgentTools
 import LabTools
 
 @main
@@ -17,7 +18,7 @@ enum SessionLab {
     private static func run(_ settings: Settings) throws -> Bool {
         let toolbox = try settings.makeToolbox()
         var isKept = !settings.isTemporary
-        defer { if !isKept { _ = try? Child.run(["rm", "-r", toolbox.directory]) } }
+        defer { if !isKept { toolbox.remove() } }
         switch settings.task {
         case .ordeal(let ordeal):
             isKept = true

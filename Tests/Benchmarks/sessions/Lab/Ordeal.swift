@@ -1,3 +1,4 @@
+import AgentTools
 import Glibc
 import LabTools
 import MeshCore

@@ -1,8 +1,7 @@
-import Glibc
+import AgentTools
 import LabTools
 import MeshCore
 import MeshSimulator
-import TemporaryDirectory
 
 /// What the person who runs the lab wants.
 struct Settings {
@@ -140,24 +139,6 @@ struct Settings {
     var isTemporary: Bool { directory == nil }
 
     func makeToolbox() throws -> Toolbox {
-        umask(0o077)
-        let toolbox = Toolbox(
-            sessionmesh: try sessionmesh ?? Self.programBesideThis, directory: try makeDirectory(), clockShift: clockShift)
-        try Files.write(try Child.run([toolbox.sessionmesh, "keygen"]), to: toolbox.keyFile)
-        _ = chmod(toolbox.keyFile, 0o600)
-        return toolbox
-    }
-
-    private func makeDirectory() throws -> String {
-        guard let directory else { return try TemporaryDirectory.kept() }
-        try Files.makeDirectory(directory)
-        return directory
-    }
-
-    private static var programBesideThis: String {
-        get throws {
-            let own = try Child.run(["readlink", "/proc/\(getpid())/exe"])
-            return own.lastIndex(of: "/").map { own[...$0] + "sessionmesh" } ?? "sessionmesh"
-        }
+        try Toolbox(sessionmesh: sessionmesh, directory: directory, clockShift: clockShift)
     }
 }

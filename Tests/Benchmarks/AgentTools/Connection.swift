@@ -1,17 +1,17 @@
 import Glibc
 import LabTools
-import MeshCore
+package import MeshCore
 
 /// Whoever asked is told here.
-protocol Asker: AnyObject {
+package protocol Asker: AnyObject {
     func answered(_ ticket: Int, _ response: ClientResponse)
     /// The connection closed before an answer came.
     func lost(_ ticket: Int)
 }
 
 /// A connection to an agent's Unix socket, as an application has it: requests in, answers in their order.
-final class Connection: Source {
-    private(set) var descriptor: Int32
+package final class Connection: Source {
+    package private(set) var descriptor: Int32
     private unowned let asker: any Asker
     private var parser = RESPParser(limits: .replies)
     private var pending: [UInt8] = []
@@ -20,7 +20,7 @@ final class Connection: Source {
     private var asked: [(ticket: Int, kind: ClientRequest.Kind)] = []
     private var oldest = 0
 
-    init(to socket: String, for asker: any Asker) throws {
+    package init(to socket: String, for asker: any Asker) throws {
         self.asker = asker
         descriptor = try UnixSocket.connect(socket)
         _ = fcntl(descriptor, F_SETFL, O_NONBLOCK)
@@ -28,16 +28,16 @@ final class Connection: Source {
 
     deinit { if descriptor >= 0 { Glibc.close(descriptor) } }
 
-    var unanswered: Int { asked.count - oldest }
-    var wantsWrite: Bool { sent < pending.count }
+    package var unanswered: Int { asked.count - oldest }
+    package var wantsWrite: Bool { sent < pending.count }
 
-    func ask(_ ticket: Int, _ request: ClientRequest) {
+    package func ask(_ ticket: Int, _ request: ClientRequest) {
         asked.append((ticket, request.kind))
         ClientProtocol.encode(.request(request)).append(to: &pending)
         write()
     }
 
-    func isReady(toRead: Bool, toWrite: Bool) {
+    package func isReady(toRead: Bool, toWrite: Bool) {
         if toWrite { write() }
         if toRead { read() }
     }
@@ -82,7 +82,7 @@ final class Connection: Source {
     }
 
     /// Hangs up. Whatever is not answered is lost.
-    func close() {
+    package func close() {
         guard descriptor >= 0 else { return }
         Glibc.close(descriptor)
         descriptor = -1

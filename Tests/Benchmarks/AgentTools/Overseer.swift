@@ -3,9 +3,9 @@ import LabTools
 import MeshCore
 
 /// Asks every agent's admin listener again and again how it stands, without ever waiting for one of them.
-final class Overseer {
+package final class Overseer {
     /// What one agent said of itself.
-    struct Standing {
+    package struct Standing {
         /// When it was asked.
         var asked: Duration
         var isReady: Bool
@@ -15,7 +15,9 @@ final class Overseer {
         var handOff: Int
         var doubted: Int
         /// Held there, in either rank.
-        var sessions: Int
+        package var sessions: Int
+        /// That the mirror doesn't have yet as they are; 0 without one.
+        package var mirrorDirty: Int
         /// Of the view that it has of the mesh.
         var digest: String
     }
@@ -25,12 +27,12 @@ final class Overseer {
     private var inquiries: [NodeName: Pages] = [:]
     private var nextAt: Duration = .zero
 
-    init(_ mesh: Mesh) { self.mesh = mesh }
+    package init(_ mesh: Mesh) { self.mesh = mesh }
 
     private static let interval = Duration.milliseconds(100)
     private static let patience = Duration.seconds(2)
 
-    func look() {
+    package func look() {
         let now = mesh.loop.now
         guard now >= nextAt else { return }
         nextAt = now + Self.interval
@@ -50,7 +52,7 @@ final class Overseer {
     }
 
     /// Whether all that run, asked after `instant`, have one view, one owner for each slot, and a second copy of each.
-    func isWhole(since instant: Duration) -> Bool {
+    package func isWhole(since instant: Duration) -> Bool {
         let running = mesh.running
         let answers = running.compactMap { standings[$0.name] }
         guard answers.count == running.count, let first = answers.first else { return false }
@@ -60,10 +62,17 @@ final class Overseer {
         } && answers.reduce(0) { $0 + $1.primarySlots } == Slot.count
     }
 
-    func sessions(of agent: Agent) -> Int? { standings[agent.name]?.sessions }
+    package func sessions(of agent: Agent) -> Int? { standings[agent.name]?.sessions }
+
+    /// Sessions whose last change the mirror doesn't have, over all that run; nil when not all of them have said so since `instant`.
+    package func mirrorDirty(since instant: Duration) -> Int? {
+        let answers = mesh.running.map { standings[$0.name] }
+        guard answers.allSatisfy({ $0.map { $0.asked >= instant } ?? false }) else { return nil }
+        return answers.reduce(0) { $0 + ($1?.mirrorDirty ?? 0) }
+    }
 
     /// What is to be said of a mesh that should be whole and is not.
-    var disorder: String {
+    package var disorder: String {
         mesh.running.map { agent in
             guard let standing = standings[agent.name] else { return "\(agent.name) doesn't say" }
             return "\(agent.name)\(standing.isReady ? "" : ", not ready"), owns \(standing.primarySlots), "
@@ -88,6 +97,6 @@ extension Pages {
         else { return nil }
         return Overseer.Standing(
             asked: asked, isReady: ready == 1, primarySlots: primary, underReplicated: under, leftover: leftover, handOff: handOff,
-            doubted: doubted, sessions: sessions, digest: digest)
+            doubted: doubted, sessions: sessions, mirrorDirty: figures["mirror_dirty"] ?? 0, digest: digest)
     }
 }

@@ -2,16 +2,16 @@ import Glibc
 import LabTools
 
 /// Pages of an agent's admin listener, asked for on one connection without waiting for it.
-final class Pages: Source {
-    private(set) var descriptor: Int32
-    let asked: Duration
+package final class Pages: Source {
+    package private(set) var descriptor: Int32
+    package let asked: Duration
     private var bytes: [UInt8] = []
     private var hasEnded = false
 
     /// A page of all slots has half of it; more is not what was asked for.
     private static let bytesMax = 1 << 20
 
-    init(_ paths: [String], of socket: String, in loop: Loop) {
+    package init(_ paths: [String], of socket: String, in loop: Loop) {
         asked = loop.now
         descriptor = (try? UnixSocket.connect(socket)) ?? -1
         guard descriptor >= 0 else { return }
@@ -25,13 +25,13 @@ final class Pages: Source {
 
     deinit { close() }
 
-    var wantsWrite: Bool { false }
-    var isOver: Bool { descriptor < 0 }
+    package var wantsWrite: Bool { false }
+    package var isOver: Bool { descriptor < 0 }
 
     /// The answers, heads included; nil until all of them are there.
-    var text: String? { hasEnded ? String(decoding: bytes, as: UTF8.self) : nil }
+    package var text: String? { hasEnded ? String(decoding: bytes, as: UTF8.self) : nil }
 
-    func isReady(toRead: Bool, toWrite: Bool) {
+    package func isReady(toRead: Bool, toWrite: Bool) {
         let count = withUnsafeTemporaryAllocation(byteCount: 64 * 1024, alignment: 1) { buffer in
             let count = recv(descriptor, buffer.baseAddress, buffer.count, 0)
             if count > 0 { bytes.append(contentsOf: buffer[..<count]) }
@@ -41,7 +41,7 @@ final class Pages: Source {
         if (count <= 0 && errno != EAGAIN) || hasEnded || bytes.count > Self.bytesMax { close() }
     }
 
-    func close() {
+    package func close() {
         guard descriptor >= 0 else { return }
         Glibc.close(descriptor)
         descriptor = -1

@@ -1,8 +1,8 @@
 import Glibc
-import LabTools
+package import LabTools
 
 /// A socket or pipe that the lab waits for.
-protocol Source: AnyObject {
+package protocol Source: AnyObject {
     /// Negative once it is closed; then it is forgotten.
     var descriptor: Int32 { get }
     /// Whether it has bytes to send that the kernel would not take yet.
@@ -11,18 +11,20 @@ protocol Source: AnyObject {
 }
 
 /// Everything that the lab waits for, in one thread: what was answered when is then never in doubt.
-final class Loop {
+package final class Loop {
     private let start = Instant.now
     private var sources: [any Source] = []
     private var descriptors: [pollfd] = []
 
     /// Since the lab began.
-    var now: Duration { Instant.now - start }
+    package var now: Duration { Instant.now - start }
 
-    func add(_ source: any Source) { sources.append(source) }
+    package init() {}
+
+    package func add(_ source: any Source) { sources.append(source) }
 
     /// Waits until something comes, for so long at most, and hands it on.
-    func turn(_ patience: Duration) throws {
+    package func turn(_ patience: Duration) throws {
         try Interruption.check()
         sources.removeAll { $0.descriptor < 0 }
         descriptors.removeAll(keepingCapacity: true)
@@ -43,22 +45,22 @@ final class Loop {
 }
 
 /// A pipe that a program of the lab writes lines to.
-final class LineSource: Source {
+package final class LineSource: Source {
     /// Held until its last line is read.
     private let child: Child
     private let reader: ReferenceWritableKeyPath<Child, LineReader>
     private let take: (ArraySlice<UInt8>) -> Void
 
-    init(_ child: Child, _ reader: ReferenceWritableKeyPath<Child, LineReader>, _ take: @escaping (ArraySlice<UInt8>) -> Void) {
+    package init(_ child: Child, _ reader: ReferenceWritableKeyPath<Child, LineReader>, _ take: @escaping (ArraySlice<UInt8>) -> Void) {
         self.child = child
         self.reader = reader
         self.take = take
     }
 
-    var descriptor: Int32 { child[keyPath: reader].isAtEnd ? -1 : child[keyPath: reader].descriptor }
-    var wantsWrite: Bool { false }
+    package var descriptor: Int32 { child[keyPath: reader].isAtEnd ? -1 : child[keyPath: reader].descriptor }
+    package var wantsWrite: Bool { false }
 
-    func isReady(toRead: Bool, toWrite: Bool) {
+    package func isReady(toRead: Bool, toWrite: Bool) {
         var lines: [ArraySlice<UInt8>] = []
         child[keyPath: reader].read { lines.append($0) }
         lines.forEach(take)
