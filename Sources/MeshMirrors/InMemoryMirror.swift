@@ -152,6 +152,7 @@ public final class InMemoryMirror: MeshCore.Mirror {
         }
         var record = record
         record.user = nil
+        record.isNew = false
         state.records.removeExpired(key, at: now)
         guard var merged = state.records[key] else {
             // Stores keep entries, so a record without any leaves nothing behind.

@@ -20,6 +20,23 @@ extension MirrorClaim.NonDestructive {
                 }
             }
         },
+        Self("a record that is said to be new is merged all the same where there is one") { store in
+            try await withMirror(on: store) { mirror in
+                let later = inHalfAnHour()
+                var records = (0..<3).map { _ in MirrorRecord(key: .random(), entries: [.entry("a", 5)], expiresAt: later, isNew: true) }
+                let tombstone = MirrorRecord(key: records[2].key, entries: [.entry("gone", 3)], expiresAt: later, isTombstone: true)
+                try await mirror.merge([records[0], tombstone])
+                try await mirror.merge(records)
+                for index in records.indices { records[index].isNew = false }
+                try expect(await mirror.load(records[0].key), is: records[0])
+                try expect(await mirror.load(records[1].key), is: records[1])
+                try expect(await mirror.load(tombstone.key), is: tombstone)
+                let newer = MirrorRecord(key: records[1].key, entries: [.entry("a", 6), .entry("b", 1)], expiresAt: later, isNew: true)
+                try await mirror.merge([newer])
+                try expect(
+                    await mirror.load(newer.key), is: MirrorRecord(key: newer.key, entries: newer.entries, expiresAt: later))
+            }
+        },
         Self("a tombstone buries what is there and what comes late, and stays as long as that would have") { store in
             try await withMirror(on: store) { mirror in
                 let (key, later) = (SessionKey.random(), inHalfAnHour())

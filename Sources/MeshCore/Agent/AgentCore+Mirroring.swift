@@ -84,7 +84,9 @@ extension AgentCore {
                     gone.append(key)
                     continue
                 }
-                records.append(entry.state.mirrorRecord(of: key, policy: configuration.expiry))
+                var record = entry.state.mirrorRecord(of: key, policy: configuration.expiry)
+                record.isNew = entry.mirrored == .zero
+                records.append(record)
                 sessions.append(MirroredSession(key: key, stamp: entry.state.latest))
             }
             mirror?.queue.succeeded(gone)

@@ -7,6 +7,9 @@ public struct MirrorRecord: Hashable, Sendable {
     public var expiresAt: Int64
     /// The session was destroyed: drop every other entry, now and whenever a late merge comes.
     public var isTombstone: Bool
+    /// A hint: the writer knows of no merge of this session before. Some stores make a record sooner than they look for one and merge. Nothing is wrong
+    /// when there is one. It is not kept in the record.
+    public var isNew: Bool
     /// Whose it is. Goes into the index of ``Mirror/sessions(of:)`` when the record is merged; it is not kept in the record, so a loaded one has nil.
     public var user: UserKey?
 
@@ -18,11 +21,14 @@ public struct MirrorRecord: Hashable, Sendable {
     /// Sessions of one user in the index; of more those that expire first are not found.
     public static let sessionsOfUserMax = 1024
 
-    public init(key: SessionKey, entries: [MirrorEntry], expiresAt: Int64, isTombstone: Bool = false, user: UserKey? = nil) {
+    public init(
+        key: SessionKey, entries: [MirrorEntry], expiresAt: Int64, isTombstone: Bool = false, isNew: Bool = false, user: UserKey? = nil
+    ) {
         self.key = key
         self.entries = entries
         self.expiresAt = expiresAt
         self.isTombstone = isTombstone
+        self.isNew = isNew
         self.user = user
     }
 }

@@ -39,6 +39,16 @@
             ]
         }
 
+        /// What a merge makes of `record`, no tombstone, where there is nothing.
+        static func document(of record: MirrorRecord) -> BSON {
+            let entries = record.entries.map { entry in
+                (name: hex(entry.name), value: ["t": .binary(entry.version), "p": .binary(entry.payload)] as BSON)
+            }
+            let user = record.user.map { [(name: "u", value: BSON.binary($0.bytes))] } ?? []
+            return .document(
+                [("_id", .binary(record.key.bytes)), ("v", format), ("exp", .date(record.expiresAt)), ("c", .document(entries))] + user)
+        }
+
         /// The statement of a `delete` command that removes what is ours under `key`.
         static func statement(removing key: SessionKey) -> BSON {
             ["q": ["_id": .binary(key.bytes), "v": format, "$expr": isOurs], "limit": 1]

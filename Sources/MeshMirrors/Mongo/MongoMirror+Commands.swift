@@ -40,6 +40,14 @@
             return try writeErrors(reply, of: statements.count)
         }
 
+        /// The documents that were not inserted; all others were.
+        func insert(_ collection: String, _ documents: [BSON]) async throws(MirrorError) -> [MongoWriteError] {
+            if documents.isEmpty { return [] }
+            let reply = try await command(
+                ["insert": .string(collection), "documents": .array(documents), "ordered": false], writes: true)
+            return try writeErrors(reply, of: documents.count)
+        }
+
         /// What of a batch of `count` was not done, as the answer to it tells.
         func writeErrors(_ reply: BSONDocument, of count: Int) throws(MirrorError) -> [MongoWriteError] {
             // Without a number of documents nobody has acknowledged anything.

@@ -88,7 +88,14 @@
 
         private func merge(_ records: [MirrorRecord], noting rejections: inout Rejections) async throws(MirrorError) {
             var faults: [Int: MirrorError] = [:]
-            var pending = Array(records.indices)
+            // An insert costs MongoDB a fifteenth of a merge, and a failed one less than half.
+            func isInserted(_ record: MirrorRecord) -> Bool { record.isNew && !record.isTombstone && !record.entries.isEmpty }
+            let new = records.indices.filter { isInserted(records[$0]) }
+            var pending = records.indices.filter { !isInserted(records[$0]) }
+            for error in try await insert(MongoLaw.collection, new.map { MongoLaw.document(of: records[$0]) }) {
+                let index = new[error.index]
+                if error.isDuplicateKey { pending.append(index) } else { faults[index] = mirrorError(error, for: records[index].key) }
+            }
             for attempt in 1...Self.attemptsMax where !pending.isEmpty {
                 let updates = pending.map { MongoLaw.statement(merging: records[$0]) }
                 let errors = try await update(MongoLaw.collection, updates)
