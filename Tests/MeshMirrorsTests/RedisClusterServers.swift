@@ -68,6 +68,11 @@
             return try #require(nodes.first { Int($0.port) == master?.port })
         }
 
+        /// - Parameter index: of a node without slots.
+        @inline(never) func makeReplica(_ index: Int, of master: Int) throws {
+            try nodes[index].raw().command("CLUSTER", "REPLICATE", try id(of: nodes[master]))
+        }
+
         func id(of node: RedisServer) throws -> String {
             guard case .bytes(let id) = try node.raw().command("CLUSTER", "MYID") else {
                 throw ServerFailure(description: "a node has no id")
@@ -81,7 +86,7 @@
     }
 
     extension RedisClusterServers: MirrorBackend {
-        func makeMirror(commandTimeout: Duration) throws -> any MeshCore.Mirror {
+        @inline(never) func makeMirror(commandTimeout: Duration) throws -> any MeshCore.Mirror {
             try RedisMirror(try configuration(commandTimeout: commandTimeout), logger: .quiet)
         }
 

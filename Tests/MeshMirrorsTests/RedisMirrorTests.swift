@@ -208,7 +208,8 @@
     }
 
     extension RedisServer {
-        func mirror(_ configuration: RedisMirror.Configuration) throws -> RedisMirror {
+        // Swift 6.3.1 crashes when it optimises this together with what runs the mirror.
+        @inline(never) func mirror(_ configuration: RedisMirror.Configuration) throws -> RedisMirror {
             try RedisMirror(configuration, logger: .quiet)
         }
     }
