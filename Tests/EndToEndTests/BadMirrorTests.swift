@@ -106,7 +106,8 @@ import Testing
 
 /// A memcached of our own, on a port that the system chose.
 private final class Memcached {
-    let address: String
+    /// Empty until it is known; so whatever fails before that, the server is stopped.
+    private(set) var address = ""
     private let directory: TemporaryDirectory
     private let program: Program
 

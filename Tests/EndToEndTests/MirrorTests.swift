@@ -22,6 +22,24 @@ import Testing
         #expect(count.user == "ann")
     }
 
+    @Test func whatWasAnsweredOutlivesAllAgentsWhereChangesAreWrittenThrough() throws {
+        let redis = try RedisServer()
+        let keys = try Keys()
+        func mesh() throws -> DemoMesh {
+            try DemoMesh("--mirror", redis.uri, "--mirror-mode", "through", "--key-file", keys.path)
+        }
+        let first = try mesh()
+        var browser = Browser(first.address)
+        for expected in 1...5 { #expect(try Count(browser.post("/counter")).count == expected) }
+        for node in first.nodes { Glibc.kill(node.agent_pid, SIGKILL) }
+        try first.stop()
+
+        let second = try mesh()
+        defer { try? second.stop() }
+        var later = Browser(second.address, cookie: browser.cookie)
+        #expect(try Count(later.post("/counter")).count == 6)
+    }
+
     @Test func redisMayDieForTenSecondsUnderLoadAndMissesNothing() throws {
         let redis = try RedisServer()
         let keys = try Keys()

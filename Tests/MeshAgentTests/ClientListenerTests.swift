@@ -187,14 +187,23 @@ import Testing
 
     @Test func anApplicationWithAHeartbeatStays() async throws {
         try await withClients(script: Self.answerAll) { agent, address in
-            let application = try await TestConnection.connect(to: address)
-            application.send(Self.command(.register(service: "shop", address: "127.0.0.1:8080", weight: 1, cookieName: "sid")))
-            let until = ContinuousClock.now + .seconds(5)
-            while ContinuousClock.now < until {
-                application.send(Self.command(.ping))
-                try await Task.sleep(for: .milliseconds(250))
+            // On a loaded machine it may well be this process that falls silent: that is another attempt, and says nothing.
+            for _ in 0..<5 {
+                let application = try await TestConnection.connect(to: address)
+                application.send(Self.command(.register(service: "shop", address: "127.0.0.1:8080", weight: 1, cookieName: "sid")))
+                let until = ContinuousClock.now + .seconds(5)
+                var (last, longest) = (ContinuousClock.now, Duration.zero)
+                while last < until {
+                    application.send(Self.command(.ping))
+                    try await Task.sleep(for: .milliseconds(250))
+                    longest = max(longest, ContinuousClock.now - last)
+                    last = .now
+                }
+                if longest > .seconds(1) { continue }
+                #expect(!application.isClosed)
+                return
             }
-            #expect(!application.isClosed)
+            Issue.record("this process stood still for more than a second in each of five attempts")
         }
     }
 

@@ -64,7 +64,7 @@
         @Test func aCommandIsWrittenWithItsLengths() {
             var command = RedisCommand("HSET")
             command.append([0, 1, 255, 10, 13])
-            command.append(joining: [1], [], [2, 3])
+            command.append([1], then: [2, 3])
             command.append([])
             var buffer = ByteBuffer()
             #expect(command.write(to: &buffer))

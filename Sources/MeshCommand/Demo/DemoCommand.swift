@@ -30,6 +30,9 @@ struct DemoCommand: AsyncParsableCommand {
             """)
     var mirror: String?
 
+    @Option(help: "When a change is answered: behind, when two nodes hold it; through, when the mirror holds it too.")
+    var mirrorMode: MirrorMode = .behind
+
     @Option(help: "A key file to use, so that cookies of an earlier demo stay good; otherwise one is made for this demo alone.")
     var keyFile: String?
 
@@ -62,7 +65,7 @@ struct DemoCommand: AsyncParsableCommand {
         }
         let mesh = DemoMesh(
             DemoMesh.Configuration(
-                nodes: (1...nodes).map { "n\($0)" }, port: port, mirror: mirror, logLevel: logLevel.rawValue,
+                nodes: (1...nodes).map { "n\($0)" }, port: port, mirror: mirror, mirrorMode: mirrorMode, logLevel: logLevel.rawValue,
                 // What is set for the demo isn't meant for each of its processes.
                 environment: environment.filter { !$0.key.hasPrefix("SESSIONMESH_") && $0.key != "PORT" }, directory: directory),
             announce: announce)

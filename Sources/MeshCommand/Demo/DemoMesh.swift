@@ -1,5 +1,6 @@
 import Foundation
 import MeshAgent
+import MeshCore
 
 /// The processes of a demo: started in order, started again when they die, and stopped together.
 ///
@@ -10,6 +11,7 @@ actor DemoMesh {
         var nodes: [String]
         var port: UInt16
         var mirror: String?
+        var mirrorMode: MirrorMode
         var logLevel: String
         /// What the processes get, beside what they are told.
         var environment: [String: String]
@@ -195,6 +197,7 @@ actor DemoMesh {
         switch role {
         case .agent(let node):
             environment["SESSIONMESH_MIRROR"] = configuration.mirror
+            environment["SESSIONMESH_MIRROR_MODE"] = configuration.mirrorMode.rawValue
             // An address of the node's own, so that nobody else takes the port while the node is away.
             let bind = states[role]?.address ?? "127.0.1.\(node + 1):0"
             return ChildProcess.Program(

@@ -80,19 +80,28 @@ extension AgentCore {
             records.reserveCapacity(keys.count)
             sessions.reserveCapacity(keys.count)
             for key in keys {
-                guard slots[Int(key.slot.rawValue)].isOwner, let entry = slots[Int(key.slot.rawValue)].sessions[key] else {
+                guard slots[Int(key.slot.rawValue)].isOwner, let (record, stamp) = mirrorRecord(of: key) else {
                     gone.append(key)
                     continue
                 }
-                var record = entry.state.mirrorRecord(of: key, policy: configuration.expiry)
-                record.isNew = entry.mirrored == .zero
                 records.append(record)
-                sessions.append(MirroredSession(key: key, stamp: entry.state.latest))
+                sessions.append(MirroredSession(key: key, stamp: stamp))
             }
             mirror?.queue.succeeded(gone)
             let ticket = nextNumber()
             mirror?.batches[ticket] = .init(sessions: sessions, permit: permit)
             directives.append(.mirror(.merge(records, ticket: ticket)))
+        }
+    }
+
+    /// With the stamp up to which it tells.
+    private mutating func mirrorRecord(of key: SessionKey) -> (MirrorRecord, Stamp)? {
+        let policy = configuration.expiry
+        // Where it lies: a copy of the session would be one of all its marks.
+        return slots[Int(key.slot.rawValue)].update(key) { entry in
+            var record = entry.state.mirrorRecord(of: key, policy: policy)
+            record.isNew = entry.mirrored == .zero
+            return (record, entry.state.latest)
         }
     }
 

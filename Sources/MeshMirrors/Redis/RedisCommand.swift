@@ -9,6 +9,9 @@
         private var lengths: [Int] = []
 
         init(_ name: String) {
+            // A session of a few fields.
+            bytes.reserveCapacity(512)
+            lengths.reserveCapacity(24)
             append(name.utf8)
         }
 
@@ -17,10 +20,11 @@
             lengths.append(argument.count)
         }
 
-        /// One argument made of parts.
-        mutating func append(joining parts: [UInt8]...) {
-            for part in parts { bytes.append(contentsOf: part) }
-            lengths.append(parts.reduce(0) { $0 + $1.count })
+        /// One argument made of two parts.
+        mutating func append(_ first: [UInt8], then second: [UInt8]) {
+            bytes.append(contentsOf: first)
+            bytes.append(contentsOf: second)
+            lengths.append(first.count + second.count)
         }
 
         /// Writes the command as hiredis formats it. False when hiredis has no memory for it.

@@ -1,4 +1,5 @@
 #if Redis
+    import Glibc
     import MeshCore
     import NIOCore
     import NIOPosix
@@ -56,7 +57,7 @@
             case let error as ChannelError:
                 if case .connectTimeout(let timeout) = error { return "no connection within \(timeout.nanoseconds / 1_000_000) ms" }
                 return RedisErrorReply.oneLine("\(error)")
-            case let error as IOError: return RedisErrorReply.oneLine(error.description)
+            case let error as IOError: return String(cString: strerror(error.errnoCode))
             default: return RedisErrorReply.oneLine("\(error)")
             }
         }

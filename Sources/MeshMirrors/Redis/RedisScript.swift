@@ -232,10 +232,10 @@
             for entry in record.entries {
                 if record.isTombstone {
                     append("".utf8)
-                    append(joining: entry.version, [UInt8(entry.name.count)], entry.name, entry.payload)
+                    append(entry.version, then: [UInt8(entry.name.count)] + entry.name + entry.payload)
                 } else {
                     append(entry.name)
-                    append(joining: entry.version, entry.payload)
+                    append(entry.version, then: entry.payload)
                 }
             }
         }
@@ -246,7 +246,7 @@
     }
 
     extension MirrorRecord {
-        static func redisKey(_ key: SessionKey) -> [UInt8] { Array("sm:\(key)".utf8) }
+        static func redisKey(_ key: SessionKey) -> [UInt8] { Array("sm:".utf8) + key.description.utf8 }
 
         /// A record out of the answer of ``RedisScript/load``; nil when that isn't a record of ours.
         init?(key: SessionKey, expiry: [UInt8], fields: [RedisReply]) {
