@@ -12,7 +12,8 @@ struct MirrorCheckCommand: AsyncParsableCommand {
         commandName: "check",
         abstract: "Tries a store as agents would use it: how fast it is, what it does and what it lacks.",
         discussion: """
-            Sessions of its own are written, read and removed again; those of a mesh that uses the store are left alone. Of a URI with a \
+            Some thousands of sessions of its own are written, read and removed again, and their users stay in the index for an hour at most; \
+            sessions of a mesh are not touched, but a store that is full may throw some away for them. Of a URI with a \
             password, other users of this machine see nothing when it is in SESSIONMESH_MIRROR instead of an argument. Ends with 1 when the \
             store can't be used as a mirror.
 

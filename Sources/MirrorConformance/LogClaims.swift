@@ -26,8 +26,8 @@ extension MirrorClaim.NonDestructive {
 extension MirrorClaim {
     /// What is appended, and who reads it.
     static let ofLogs = [
-        Self("what is appended to a slot's log is read once and in order, by whoever reads it") { backend in
-            try await withMirror(on: backend) { mirror in
+        Self("what is appended to a slot's log is read once and in order, by whoever reads it") { store in
+            try await withMirror(on: store) { mirror in
                 let (slot, other) = (Slot(masking: 7), Slot(masking: 4095))
                 let empty = try await mirror.tail(slot, after: nil, waiting: .zero)
                 try expect(empty.items.isEmpty && !empty.isGapped, "an empty log", saw: empty)
@@ -46,9 +46,9 @@ extension MirrorClaim {
                 try expect(await mirror.tail(slot, after: mark, waiting: .milliseconds(20)), is: end)
             }
         },
-        Self("a reader that waits is given what two writers append, each item once") { backend in
-            try await withMirror(on: backend) { left in
-                try await withMirror(on: backend) { right in
+        Self("a reader that waits is given what two writers append, each item once") { store in
+            try await withMirror(on: store) { left in
+                try await withMirror(on: store) { right in
                     let slot = Slot(masking: 99)
                     let start = try await left.append([[0, 0]], to: slot)
                     async let read = {
@@ -72,8 +72,8 @@ extension MirrorClaim {
                 }
             }
         },
-        Self("a reader that comes too late, or whose log was emptied, is told that something is lost") { backend in
-            try await withMirror(on: backend) { mirror in
+        Self("a reader that comes too late, or whose log was emptied, is told that something is lost") { store in
+            try await withMirror(on: store) { mirror in
                 let slot = Slot(masking: 3)
                 let start = try await mirror.append([[1]], to: slot)
                 for _ in 0..<40 { try await mirror.append(Array(repeating: [2], count: 256), to: slot) }
@@ -82,7 +82,7 @@ extension MirrorClaim {
                 let (mark, count) = try await readToTheEnd(slot, after: late.mark, on: mirror)
                 try expect(count + late.items.count >= ChannelTail.keptMin, "\(ChannelTail.keptMin) items at least", saw: count)
                 try expect(mark.offset, is: 1 + 40 * 256)
-                try await backend.flush()
+                try await store.flush()
                 let emptied = try await mirror.tail(slot, after: mark, waiting: .seconds(60))
                 try expect(emptied.isGapped && emptied.items.isEmpty, "a gap and nothing else", saw: emptied)
                 try await mirror.append([[3]], to: slot)
@@ -92,8 +92,8 @@ extension MirrorClaim {
                     "one item of another generation than \(mark.generation)", saw: anew)
             }
         },
-        Self("an item of a log may be 64 KiB and not a byte more") { backend in
-            try await withMirror(on: backend) { mirror in
+        Self("an item of a log may be 64 KiB and not a byte more") { store in
+            try await withMirror(on: store) { mirror in
                 let slot = Slot(masking: 0)
                 let payload = (0..<ChannelItem.payloadMax).map { UInt8(truncatingIfNeeded: $0 * 7) }
                 try await mirror.append([payload], to: slot)

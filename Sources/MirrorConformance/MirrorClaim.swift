@@ -2,13 +2,13 @@ public import MeshCore
 
 /// One sentence that holds on every mirror, whatever store it is made on, and how to find out whether it does.
 ///
-/// All of them together are the law of ``/MeshCore/Mirror``. Whoever writes a mirror makes its store a ``MirrorBackend`` and checks ``all``, each
+/// All of them together are the law of ``/MeshCore/Mirror``. Whoever writes a mirror makes its store a ``DisposableStore`` and checks ``all``, each
 /// on a new store. Whoever wants to know whether a store that is in use keeps the law checks ``nonDestructive``.
 public struct MirrorClaim: Sendable, CustomStringConvertible {
     /// The sentence.
     public let text: String
     private let location: Location
-    private let body: @Sendable (any MirrorBackend) async throws -> Void
+    private let body: @Sendable (any DisposableStore) async throws -> Void
 
     /// The whole suite: the claims that do no harm, and those that need a store of their own.
     public static let all = nonDestructive.map { claim in MirrorClaim(claim) } + ofRecords + ofLogs + ofFaults
@@ -18,7 +18,7 @@ public struct MirrorClaim: Sendable, CustomStringConvertible {
 
     init(
         _ text: String, file: String = #fileID, line: Int = #line,
-        _ body: @escaping @Sendable (any MirrorBackend) async throws -> Void
+        _ body: @escaping @Sendable (any DisposableStore) async throws -> Void
     ) {
         self.text = text
         location = Location(file: file, line: line)
@@ -28,15 +28,15 @@ public struct MirrorClaim: Sendable, CustomStringConvertible {
     private init(_ claim: NonDestructive) {
         text = claim.text
         location = claim.location
-        body = { backend in try await claim.check(on: backend) }
+        body = { store in try await claim.check(on: store) }
     }
 
     public var description: String { text }
 
     /// Finds out. Most claims take less than a second, some a few; one of a store that doesn't come back is given up after a minute.
-    /// - Throws: ``Broken``, or what `backend` throws when it can't do what is asked of it.
-    public func check(on backend: any MirrorBackend) async throws {
-        try await judge(text, location) { try await body(backend) }
+    /// - Throws: ``Broken``, or what `store` throws when it can't do what is asked of it.
+    public func check(on store: any DisposableStore) async throws {
+        try await judge(text, location) { try await body(store) }
     }
 
     /// A claim that needs nothing but mirrors, and may be checked on a store in use.

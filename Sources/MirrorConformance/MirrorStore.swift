@@ -14,7 +14,7 @@ public protocol MirrorStore: Sendable {
 /// A store that is there for the claims alone, with a hand on its power switch.
 ///
 /// Each claim is to have a new and empty one: it is stopped, emptied, and left as the claim left it.
-public protocol MirrorBackend: MirrorStore {
+public protocol DisposableStore: MirrorStore {
     /// From now on calls are taken and not answered, as by a process after SIGSTOP.
     func stall() async throws
     /// Ends a stall. Calls that came meanwhile are answered.
@@ -42,7 +42,7 @@ extension MirrorStore {
     public var callsAtOnce: Int { 400 }
 }
 
-extension MirrorBackend {
+extension DisposableStore {
     public var needsRunning: Bool { true }
 
     public func whileSlow(by delay: Duration, _ calls: @Sendable () async throws -> Void) async throws {

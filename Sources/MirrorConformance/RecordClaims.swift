@@ -121,8 +121,8 @@ extension MirrorClaim {
     /// What of records can't be asked of a store in use: a foreign record would be in its way, and one that is kept for long would stay there if
     /// it could not be removed.
     static let ofRecords = [
-        Self("an expiry more than 30 days ahead is kept") { backend in
-            try await withMirror(on: backend) { mirror in
+        Self("an expiry more than 30 days ahead is kept") { store in
+            try await withMirror(on: store) { mirror in
                 let day: Int64 = 86_400_000
                 for days: Int64 in [29, 31, 400] {
                     let record = MirrorRecord(key: .random(), entries: [.entry("a", 1)], expiresAt: now() + days * day)
@@ -140,10 +140,10 @@ extension MirrorClaim {
                 }
             }
         },
-        Self("what isn't ours is reported, left alone, and doesn't hold up the rest of its batch") { backend in
-            try await withMirror(on: backend) { mirror in
+        Self("what isn't ours is reported, left alone, and doesn't hold up the rest of its batch") { store in
+            try await withMirror(on: store) { mirror in
                 let (foreign, later) = (SessionKey.random(), inHalfAnHour())
-                try await backend.plantForeignData(under: foreign)
+                try await store.plantForeignData(under: foreign)
                 let before = MirrorRecord(key: .random(), entries: [.entry("a", 1)], expiresAt: later)
                 let bad = MirrorRecord(key: foreign, entries: [.entry("a", 1)], expiresAt: later)
                 let grave = MirrorRecord(key: foreign, entries: [.entry("a", 1)], expiresAt: later, isTombstone: true)
@@ -153,18 +153,18 @@ extension MirrorClaim {
                 try expect(await mirror.load(before.key), is: before)
                 try expect(await mirror.load(after.key), is: after)
                 try await expect(.foreignData) { _ = try await mirror.load(foreign) }
-                try await backend.checkForeignDataIsUntouched(under: foreign)
+                try await store.checkForeignDataIsUntouched(under: foreign)
             }
         },
-        Self("what isn't ours is not removed, and doesn't hold up what is") { backend in
-            try await withMirror(on: backend) { mirror in
+        Self("what isn't ours is not removed, and doesn't hold up what is") { store in
+            try await withMirror(on: store) { mirror in
                 let foreign = SessionKey.random()
-                try await backend.plantForeignData(under: foreign)
+                try await store.plantForeignData(under: foreign)
                 let records = (0..<2).map { _ in MirrorRecord(key: .random(), entries: [.entry("a", 5)], expiresAt: inHalfAnHour()) }
                 try await mirror.merge(records)
                 let error = try await expect(.foreignData) { try await mirror.remove([records[0].key, foreign, records[1].key]) }
                 try expect(error.keys, is: [foreign])
-                try await backend.checkForeignDataIsUntouched(under: foreign)
+                try await store.checkForeignDataIsUntouched(under: foreign)
                 for record in records { try expect(await mirror.load(record.key), is: nil) }
             }
         },

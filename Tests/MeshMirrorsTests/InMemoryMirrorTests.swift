@@ -5,7 +5,7 @@ import Testing
 
 @Suite struct InMemoryMirrorTests {
     @Test(arguments: MirrorClaim.all) func keeps(_ claim: MirrorClaim) async throws {
-        try await claim.check(on: InMemoryBackend())
+        try await claim.check(on: InMemoryStore())
     }
 
     @Test func aFullMirrorRefusesANewSessionAndStillTakesChangesOfAnOldOne() async throws {
@@ -29,7 +29,7 @@ import Testing
     }
 }
 
-struct InMemoryBackend: MirrorBackend {
+struct InMemoryStore: DisposableStore {
     let mirror = InMemoryMirror(wall: { now() })
     /// What stands between the mirror and whoever asks for one.
     var client: @Sendable (InMemoryMirror) -> any MeshCore.Mirror = { $0 }

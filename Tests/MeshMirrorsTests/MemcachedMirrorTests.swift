@@ -8,11 +8,11 @@
 
     @Suite struct MemcachedMirrorTests {
         @Test(arguments: MirrorClaim.all) func keeps(_ claim: MirrorClaim) async throws {
-            try await MemcachedServer.with { try await claim.check(on: MemcachedBackend(servers: [$0])) }
+            try await MemcachedServer.with { try await claim.check(on: MemcachedStore(servers: [$0])) }
         }
 
         @Test(arguments: MirrorClaim.all) func keepsOnThreeServers(_ claim: MirrorClaim) async throws {
-            try await MemcachedServer.with(3) { try await claim.check(on: MemcachedBackend(servers: $0)) }
+            try await MemcachedServer.with(3) { try await claim.check(on: MemcachedStore(servers: $0)) }
         }
 
         @Test func aServerThatIsNotThereIsNamedInTheErrorAndCostsNoWaiting() async throws {
@@ -456,7 +456,7 @@
         }
     }
 
-    struct MemcachedBackend: MirrorBackend {
+    struct MemcachedStore: DisposableStore {
         let servers: [MemcachedServer]
 
         func makeMirror(commandTimeout: Duration) throws -> any MeshCore.Mirror {

@@ -8,8 +8,8 @@ import Testing
 @Suite struct MirrorClaimTests {
     @Test(arguments: BrokenMirror.Flaw.allCases) func aMirrorThatBreaksTheLawIsFoundOut(_ flaw: BrokenMirror.Flaw) async throws {
         let claim = try #require(MirrorClaim.all.first { $0.text == flaw.claim })
-        let backend = InMemoryBackend { BrokenMirror(mirror: $0, flaw: flaw) }
-        let broken = await #expect(throws: MirrorClaim.Broken.self) { try await claim.check(on: backend) }
+        let store = InMemoryStore { BrokenMirror(mirror: $0, flaw: flaw) }
+        let broken = await #expect(throws: MirrorClaim.Broken.self) { try await claim.check(on: store) }
         #expect(broken?.claim == claim.text)
         #expect(broken?.expected.contains(flaw.expected) == true, "\(String(describing: broken))")
         #expect(broken?.seen.contains(flaw.seen) == true, "\(String(describing: broken))")
@@ -18,9 +18,9 @@ import Testing
 
     @Test func whatIsBrokenIsOneLineThatSaysWhatWasSeenAndWhere() async throws {
         let claim = try #require(MirrorClaim.nonDestructive.first { $0.text == "nothing to merge is merged at once" })
-        let backend = InMemoryBackend()
-        backend.stop()
-        let broken = await #expect(throws: MirrorClaim.Broken.self) { try await claim.check(on: backend) }
+        let store = InMemoryStore()
+        store.stop()
+        let broken = await #expect(throws: MirrorClaim.Broken.self) { try await claim.check(on: store) }
         #expect(broken?.error?.code == .unreachable)
         let line =
             "\"nothing to merge is merged at once\" doesn't hold: expected no error, "
@@ -36,18 +36,18 @@ import Testing
     @Test(arguments: MirrorClaim.nonDestructive)
     func whatIsCheckedOnAStoreInUseLeavesNothingBehind(_ claim: MirrorClaim.NonDestructive) async throws {
         let diary = Diary()
-        let backend = InMemoryBackend { WatchedMirror(mirror: $0, diary: diary) }
-        try await claim.check(on: backend)
-        try await diary.expectNothingLeft(on: backend.mirror)
+        let store = InMemoryStore { WatchedMirror(mirror: $0, diary: diary) }
+        try await claim.check(on: store)
+        try await diary.expectNothingLeft(on: store.mirror)
     }
 
     @Test func aClaimThatIsBrokenLeavesNothingBehindEither() async throws {
         let diary = Diary()
-        let backend = InMemoryBackend { WatchedMirror(mirror: BrokenMirror(mirror: $0, flaw: .forgetsTombstones), diary: diary) }
+        let store = InMemoryStore { WatchedMirror(mirror: BrokenMirror(mirror: $0, flaw: .forgetsTombstones), diary: diary) }
         let claim = try #require(MirrorClaim.nonDestructive.first { $0.text == BrokenMirror.Flaw.forgetsTombstones.claim })
-        await #expect(throws: MirrorClaim.Broken.self) { try await claim.check(on: backend) }
+        await #expect(throws: MirrorClaim.Broken.self) { try await claim.check(on: store) }
         #expect(!diary.merged.isEmpty)
-        try await diary.expectNothingLeft(on: backend.mirror)
+        try await diary.expectNothingLeft(on: store.mirror)
     }
 }
 

@@ -26,14 +26,14 @@
                     try await running(try server.mirror(configuration)) { mirror in
                         for error in [
                             await errorOf { _ = try await mirror.load(.random()) },
-                            await errorOf { try await mirror.merge([MongoBackend.record]) },
+                            await errorOf { try await mirror.merge([MongoStore.record]) },
                             await errorOf { try await mirror.append([[1]], to: Slot(masking: 1)) },
                             await errorOf { _ = try await mirror.tail(Slot(masking: 1), after: nil, waiting: .zero) },
                         ] { expectRefusal(error, hints: [hint, "mirror URI"], secret: "horse") }
                     }
                 }
-                let backend = MongoBackend(server: server, login: "ann:right%20horse@", options: "&authSource=admin")
-                for claim in MirrorClaim.thatMatter { try await claim.check(on: backend) }
+                let store = MongoStore(server: server, login: "ann:right%20horse@", options: "&authSource=admin")
+                for claim in MirrorClaim.thatMatter { try await claim.check(on: store) }
                 let other = try server.configuration(login: "ann:right%20horse@", database: "other", options: "&authSource=admin")
                 try await running(try server.mirror(other)) { mirror in
                     expectRefusal(await errorOf { _ = try await mirror.load(.random()) }, hints: ["readWrite"], secret: "horse")
@@ -44,8 +44,8 @@
         @Test func aServerThatWantsTLSServesWhatMattersAndOneOfAnUnknownAuthorityIsRefusedInOneClearLine() async throws {
             let certificates = try TestCertificates()
             try await MongoServer.with(options: ["--tlsMode", "requireTLS", "--tlsCertificateKeyFile", certificates.server]) { server in
-                let backend = MongoBackend(server: server, options: "&tls=true&tlsCAFile=\(certificates.authority)")
-                for claim in MirrorClaim.thatMatter { try await claim.check(on: backend) }
+                let store = MongoStore(server: server, options: "&tls=true&tlsCAFile=\(certificates.authority)")
+                for claim in MirrorClaim.thatMatter { try await claim.check(on: store) }
                 for (file, hint) in [(certificates.stranger, "is not trusted"), ("/nowhere/authority.pem", "can't read the certificates")] {
                     try await running(try server.mirror(try server.configuration(options: "&tls=true&tlsCAFile=\(file)"))) { mirror in
                         let error = await errorOf { _ = try await mirror.load(.random()) }

@@ -12,7 +12,7 @@
     /// One after the other, as in the other suites: a mongod weighs more than a test.
     @Suite(.serialized) struct MongoMirrorTests {
         @Test(arguments: MirrorClaim.all) func keeps(_ claim: MirrorClaim) async throws {
-            try await MongoServer.with { try await claim.check(on: MongoBackend(server: $0)) }
+            try await MongoServer.with { try await claim.check(on: MongoStore(server: $0)) }
         }
 
         @Test func aServerThatIsNotThereIsNamedInTheErrorAndCostsTheSelectionTimeoutAlone() async throws {
@@ -73,7 +73,7 @@
                         #expect(await errorOf { _ = try await mirror.load(key) }?.code == .foreignData, "\(index)")
                         for isTombstone in [false, true] {
                             let change = MirrorRecord(key: key, entries: [.entry("b", 9)], expiresAt: later + 1, isTombstone: isTombstone)
-                            let error = await errorOf { try await mirror.merge([MongoBackend.record, change]) }
+                            let error = await errorOf { try await mirror.merge([MongoStore.record, change]) }
                             #expect(error?.code == .foreignData && error?.keys == [key], "\(index): \(String(describing: error))")
                         }
                         #expect(
@@ -108,12 +108,12 @@
                 try server.raw { try $0.insert(["_id": "another's", "exp": .date(0)]) }
                 try await running(try server.mirror(try server.configuration())) { mirror in
                     let past = MirrorRecord(key: .random(), entries: [.entry("a", 1)], expiresAt: now() - 1000)
-                    try await mirror.merge([past, MongoBackend.record])
+                    try await mirror.merge([past, MongoStore.record])
                     #expect(try await mirror.load(past.key) == nil)
                     try await eventually("it is taken away") {
                         try server.raw { try $0.documents(["_id": .binary(past.key.bytes)]) }.isEmpty
                     }
-                    expect(try await mirror.load(MongoBackend.record.key), is: MongoBackend.record)
+                    expect(try await mirror.load(MongoStore.record.key), is: MongoStore.record)
                     #expect(try server.raw { try $0.documents(["_id": "another's"]) }.count == 1)
                 }
             }

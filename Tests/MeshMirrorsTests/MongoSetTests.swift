@@ -10,22 +10,22 @@
     @Suite(.serialized) struct MongoSetTests {
         @Test(arguments: MirrorClaim.all.filter { MirrorClaim.onSets.contains($0.text) })
         func keeps(_ claim: MirrorClaim) async throws {
-            try await MongoServer.with(set: true) { try await claim.check(on: MongoBackend(server: $0)) }
+            try await MongoServer.with(set: true) { try await claim.check(on: MongoStore(server: $0)) }
         }
 
         @Test func aReadOnlySecondaryIsRefusedForMergesAndStillLoads() async throws {
             try await MongoServer.with(set: true) { server in
-                try await running(try server.mirror(try server.configuration())) { try await $0.merge([MongoBackend.record]) }
+                try await running(try server.mirror(try server.configuration())) { try await $0.merge([MongoStore.record]) }
                 try server.raw(database: "admin", direct: true) { raw in
                     try raw.answer(["replSetStepDown": 600, "force": true])
                 }
                 try await running(try server.mirror(try server.configuration(direct: true))) { mirror in
-                    let error = await errorOf { try await mirror.merge([MongoBackend.record]) }
+                    let error = await errorOf { try await mirror.merge([MongoStore.record]) }
                     expectRefusal(error, hints: ["read-only secondary", "?replicaSet="], secret: "horse")
-                    expect(try await mirror.load(MongoBackend.record.key), is: MongoBackend.record)
+                    expect(try await mirror.load(MongoStore.record.key), is: MongoStore.record)
                 }
                 try await running(try server.mirror(try server.configuration())) { mirror in
-                    let error = await errorOf { try await mirror.merge([MongoBackend.record]) }
+                    let error = await errorOf { try await mirror.merge([MongoStore.record]) }
                     #expect(error?.code == .unreachable, "\(String(describing: error))")
                 }
             }

@@ -85,7 +85,7 @@
         }
     }
 
-    extension RedisClusterServers: MirrorBackend {
+    extension RedisClusterServers: DisposableStore {
         @inline(never) func makeMirror(commandTimeout: Duration) throws -> any MeshCore.Mirror {
             try RedisMirror(try configuration(commandTimeout: commandTimeout), logger: .quiet)
         }
@@ -100,11 +100,11 @@
         func flush() throws { for node in nodes { try node.raw().command("FLUSHALL") } }
 
         func plantForeignData(under key: SessionKey) throws {
-            try RedisBackend(server: try node(of: MirrorRecord.redisKey(key))).plantForeignData(under: key)
+            try RedisStore(server: try node(of: MirrorRecord.redisKey(key))).plantForeignData(under: key)
         }
 
         func checkForeignDataIsUntouched(under key: SessionKey) throws {
-            try RedisBackend(server: try node(of: MirrorRecord.redisKey(key))).checkForeignDataIsUntouched(under: key)
+            try RedisStore(server: try node(of: MirrorRecord.redisKey(key))).checkForeignDataIsUntouched(under: key)
         }
     }
 #endif

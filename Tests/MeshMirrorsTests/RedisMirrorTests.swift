@@ -8,7 +8,7 @@
 
     @Suite struct RedisMirrorTests {
         @Test(arguments: MirrorClaim.all) func keeps(_ claim: MirrorClaim) async throws {
-            try await RedisServer.with { try await claim.check(on: RedisBackend(server: $0)) }
+            try await RedisServer.with { try await claim.check(on: RedisStore(server: $0)) }
         }
 
         @Test func itWorksOverTCPAndComesBackByItselfThere() async throws {
@@ -180,7 +180,7 @@
         static let record = MirrorRecord(key: .random(), entries: [.entry("a", 1, "one"), .entry("b", 2, "two")], expiresAt: later)
     }
 
-    struct RedisBackend: MirrorBackend {
+    struct RedisStore: DisposableStore {
         let server: RedisServer
         /// Where it is mirrored to; its Unix socket when nil.
         var uri: String?

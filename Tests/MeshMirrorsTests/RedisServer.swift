@@ -38,7 +38,7 @@
                     port: port, portOption: portOption, options: ["--sentinel"] + options,
                     configuration: """
                         sentinel monitor sessions 127.0.0.1 \(master.port) 1
-                        sentinel down-after-milliseconds sessions 500
+                        sentinel down-after-milliseconds sessions 3000
                         sentinel failover-timeout sessions 2000
 
                         """)

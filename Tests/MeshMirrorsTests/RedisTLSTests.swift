@@ -24,7 +24,7 @@
         @Test(arguments: claims) func keepsOverTLS(_ claim: MirrorClaim) async throws {
             try await withServer(for: "DNS:localhost,IP:127.0.0.1") { server in
                 try await claim.check(
-                    on: RedisBackend(server: server, uri: "rediss://127.0.0.1:\(server.port)?ca=\(authority.certificate)"))
+                    on: RedisStore(server: server, uri: "rediss://127.0.0.1:\(server.port)?ca=\(authority.certificate)"))
             }
         }
 
@@ -56,7 +56,7 @@
 
         @Test func whereNoTLSIsSpokenOrOnlyTLSThatIsSaid() async throws {
             try await RedisServer.with(tcp: true) { server in
-                try await expectError("redis://", from: server, at: "rediss://127.0.0.1:\(server.port)", connectTimeout: .milliseconds(500))
+                try await expectError("redis://", from: server, at: "rediss://127.0.0.1:\(server.port)", connectTimeout: .seconds(3))
             }
             try await withServer(for: "IP:127.0.0.1") { server in
                 try await expectError("rediss://", from: server, at: "redis://127.0.0.1:\(server.port)")

@@ -159,7 +159,7 @@ extension PrometheusText {
         add("mirror_lag_seconds", .gauge, "How long the oldest of those changes has waited.", mirror.lag)
         add("mirror_merged_total", .counter, "Sessions written to the mirror.", mirror.counters.merged)
         add(
-            "mirror_refused_total", .counter, "Sessions the mirror would not take: what stands under their key is not ours.",
+            "mirror_refused_total", .counter, "Sessions the mirror would not take or give: what stands under their key is not ours.",
             mirror.counters.refused)
         add(
             "mirror_failures_total", .counter, "Calls that the mirror could not be reached for, refused, or answered too late.",

@@ -121,10 +121,15 @@ extension AgentCore {
         mirror?.counters.merges.record(now.since(batch.permit.startedAt))
         record(.succeeded, of: batch.permit)
         mirror?.queue.succeeded(batch.sessions.map(\.key))
-        mirror?.counters.merged += UInt64(batch.sessions.count - refused.count)
-        mirror?.counters.refused += UInt64(refused.count)
         var told: [NodeName: [MirroredSession]] = [:]
-        for session in batch.sessions where !refused.contains(session.key) {
+        for session in batch.sessions {
+            guard !refused.contains(session.key) else {
+                mirror?.counters.refused += 1
+                // It won't be there in a second either.
+                for wait in mirror?.waits.removeValue(forKey: session.key) ?? [] { finish(wait.number, wait.result) }
+                continue
+            }
+            mirror?.counters.merged += 1
             noteMirrored(session)
             for replica in slots[Int(session.key.slot.rawValue)].ownership?.synced ?? [] {
                 told[replica.name, default: []].append(session)
@@ -162,7 +167,7 @@ extension AgentCore {
     }
 
     private mutating func mirrorFailed(_ ticket: UInt64, _ error: MirrorError) {
-        if !error.keys.isEmpty {
+        if !error.keys.isEmpty, mirror?.batches[ticket] != nil {
             merged(ticket, but: error.keys)
         } else if let batch = mirror?.batches.removeValue(forKey: ticket) {
             mirror?.counters.merges.record(now.since(batch.permit.startedAt))
@@ -172,6 +177,7 @@ extension AgentCore {
             mirror?.loads[key] = nil
             mirror?.counters.loads.record(now.since(load.permit.startedAt))
             record(error.isFailureOfTheMirror ? .failed : .succeeded, of: load.permit, error: error)
+            if !error.isFailureOfTheMirror { mirror?.counters.refused += 1 }
             for number in load.operations { mirrorIsAway(for: number) }
         } else {
             visitFailed(ticket, error)

@@ -26,7 +26,7 @@ public struct MirrorStatus: Hashable, Sendable {
 public struct MirrorCounters: Hashable, Sendable {
     /// Sessions written.
     public var merged: UInt64 = 0
-    /// Sessions that the mirror would not take, because what stands under their key is another program's.
+    /// Sessions that the mirror would not take or give, because what stands under their key is another program's.
     public var refused: UInt64 = 0
     /// Calls that failed for the mirror's part: it could not be reached, was late, or refused.
     public var failures: UInt64 = 0

@@ -30,9 +30,11 @@
 
         init(counts: [String: String], settings: [String: String]) {
             version = counts["version"] ?? "of an unknown version"
-            bytesMax = Int(counts["limit_maxbytes"] ?? "") ?? 0
-            evictions = Int(counts["evictions"] ?? "") ?? 0
-            itemBytesMax = Int(settings["item_size_max"] ?? "") ?? 1 << 20
+            // Whatever a server says, sums of a few don't overflow.
+            func number(_ text: String?) -> Int? { text.flatMap { Int($0) }.map { min(max(0, $0), 1 << 50) } }
+            bytesMax = number(counts["limit_maxbytes"]) ?? 0
+            evictions = number(counts["evictions"]) ?? 0
+            itemBytesMax = number(settings["item_size_max"]) ?? 1 << 20
             evicts = settings["evictions"] != "off"
         }
 

@@ -200,11 +200,19 @@
         /// True while a thread finds out whether the outage is over.
         private let isTried = ConditionLock(value: false)
 
-        /// Returns when the server may be tried. During an outage one thread tries, and the others wait for what it finds.
+        /// Long enough to hear of a server that is back, and short beside a command timeout: calls for other servers wait behind this one.
+        private static let patienceMax = TimeAmount.milliseconds(50)
+
+        /// Returns when the server may be tried. During an outage one thread tries, and the others wait a moment for what it finds.
         /// - Throws: the error of the last attempt until it is time for another.
         func admit(within patience: TimeAmount) throws(MirrorError) {
-            guard isTried.lock(whenValue: false, timeoutSeconds: Double(patience.nanoseconds) / 1e9) else {
-                throw MirrorError(.timedOut, "memcached is still being looked for")
+            let seconds = Double(min(patience, Self.patienceMax).nanoseconds) / 1e9
+            guard isTried.lock(whenValue: false, timeoutSeconds: seconds) else {
+                isTried.lock()
+                let error = failure?.error
+                isTried.unlock()
+                if let error { throw error }
+                return
             }
             guard let failure else { return isTried.unlock() }
             let isDue = NIODeadline.now() >= failure.retryAt

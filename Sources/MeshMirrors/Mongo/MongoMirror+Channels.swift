@@ -20,9 +20,6 @@
         private static let partItemBytesMax = 4 << 20
         /// After so many items those that are too old are cut off, so that it isn't done at every append.
         private static let cutInterval: UInt64 = 1024
-        /// How often a place is tried for that others keep taking.
-        private static let placeAttemptsMax = 32
-
         @discardableResult
         public func append(_ items: [[UInt8]], to slot: Slot) async throws(MirrorError) -> ChannelMark {
             if let error = MirrorError(tooLongIn: items) { throw error }
@@ -49,10 +46,12 @@
                 if let known, known.generation == generation { known } else { try await self.end(of: slot, in: generation) }
             let start = end
             var rest = part
-            for _ in 0..<Self.placeAttemptsMax {
+            var looksNext = false
+            let until = ContinuousClock.now + configuration.commandTimeout
+            repeat {
                 var place = end
                 let documents = rest.map { payload -> BSON in
-                    place.offset += 1
+                    place.offset &+= 1
                     return ["_id": .binary(place.key(in: slot)), "p": .binary(payload)]
                 }
                 let reply = try await command(
@@ -65,10 +64,15 @@
                 guard error.isDuplicateKey else { throw mirrorError(error) }
                 // Those before the one that failed are there.
                 rest = rest.dropFirst(error.index)
-                end = try await self.end(of: slot, in: generation)
-            }
-            throw MirrorError(
-                .timedOut, "others took the same place in the log of slot \(slot) at each of \(Self.placeAttemptsMax) attempts")
+                // Behind the place that is taken first, without a look: who looks each time is always later than who doesn't have to.
+                if looksNext {
+                    end = try await self.end(of: slot, in: generation)
+                } else {
+                    end.offset &+= UInt64(error.index) &+ 1
+                }
+                looksNext.toggle()
+            } while ContinuousClock.now < until
+            throw MirrorError(.timedOut, "others were first at every place in the log of slot \(slot)")
         }
 
         /// The generation of a slot's log, drawn now when it has none.

@@ -104,10 +104,13 @@
             var generator = SeededGenerator(seed: .random(in: .min ... .max))
             var delay = reconnectDelays.lowerBound
             while !Task.isCancelled {
+                let start = ContinuousClock.now
                 if await connection() {
                     delay = reconnectDelays.lowerBound
                     continue
                 }
+                // One that stood for a while was of use too, though it may have served nobody.
+                if ContinuousClock.now - start > reconnectDelays.upperBound { delay = reconnectDelays.lowerBound }
                 try? await Task.sleep(for: generator.jittered(delay, share: 0.5))
                 delay = min(delay * 2, reconnectDelays.upperBound)
             }

@@ -62,6 +62,24 @@ import Testing
         #expect(play.replies[local] != nil, "who asks for less waits for less")
     }
 
+    @Test mutating func whatIsAnothersUnderASessionsKeyIsAnsweredAtOnceAndSaysNothingAgainstTheMirror() throws {
+        _ = try mirrored()
+        let slot = try #require(Slot.all.first { play.core.slots[Int($0.rawValue)].isOwner })
+        let key = try Dialogue.key(in: slot)
+        for count in 1...5 {
+            play.mirrorTakesAll()
+            let number = play.ask(.read(key))
+            let ticket = try #require(play.mirrorRequests.last?.ticket)
+            #expect(play.mirrorRequests == [.load(key, ticket: ticket)], "each is asked anew")
+            play.mirrorRequests = []
+            play.step(.mirror(.failed(ticket: ticket, MirrorError(.foreignData, "not ours", keys: [key]))))
+            guard case .failure(let failure) = play.replies[number] else { return #expect(Bool(false)) }
+            #expect(failure.code == .unavailable)
+            let mirror = try #require(play.core.status.mirror)
+            #expect(!mirror.isLost && mirror.breaker.isClosed && mirror.counters.refused == count)
+        }
+    }
+
     @Test mutating func itsStatusSaysHowFarBehindTheMirrorIsAndWhy() throws {
         let key = try mirrored()
         let quiet = try #require(play.core.status.mirror)

@@ -78,6 +78,8 @@
 
         func call(_ calls: [RedisCall]) async throws(MirrorError) -> [RedisReply] {
             let deadline = configuration.commandDeadline()
+            // What the guide has under way when it is renewed is lost, so nothing is asked of it that others can be asked.
+            _ = try await map(until: deadline)
             var rounds = RedisRounds(slots: calls.map { RedisSlotMap.slot(of: $0.key) })
             var patience = Self.patienceMin
             while true {
@@ -105,18 +107,19 @@
 
         func answers(to command: RedisCommand) async throws(MirrorError) -> [RedisReply] {
             var replies: [RedisReply] = []
-            for master in try await map().masters { replies += try await node(master).answers(to: command) }
+            let masters = try await map(until: configuration.commandDeadline()).masters
+            for master in masters { replies += try await node(master).answers(to: command) }
             return replies
         }
 
         func visitedKeys() async throws(MirrorError) -> [[UInt8]] {
-            try await map().tags().map { Array("\(RedisScript.visitsKey):{\($0)}".utf8) }
+            try await map(until: configuration.commandDeadline()).tags().map { Array("\(RedisScript.visitsKey):{\($0)}".utf8) }
         }
 
-        private func map() async throws(MirrorError) -> RedisSlotMap {
+        private func map(until deadline: NIODeadline) async throws(MirrorError) -> RedisSlotMap {
             if shared.state.withLock({ $0.map == nil }) {
                 // As soon as the guide answers there is a map.
-                _ = try await guide.exchange([RedisCommand("PING")], until: configuration.commandDeadline())
+                _ = try await guide.exchange([RedisCommand("PING")], until: deadline)
             }
             guard let map = shared.state.withLock({ $0.map }) else { throw RedisSlotMap.Unusable.empty.error }
             return map

@@ -5,7 +5,7 @@
 
     @testable import MeshMirrors
 
-    struct MongoBackend: MirrorBackend {
+    struct MongoStore: DisposableStore {
         /// Fewer than the threads let wait.
         var callsAtOnce: Int { 200 }
         static let record = MirrorRecord(key: .random(), entries: [.entry("a", 1, "one"), .entry("b", 2, "two")], expiresAt: later)
