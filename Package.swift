@@ -41,6 +41,7 @@ let package = Package(
     products: [
         .library(name: "MeshBalancer", targets: ["MeshBalancer"]),
         .library(name: "MeshCore", targets: ["MeshCore"]),
+        .library(name: "MeshSupervisor", targets: ["MeshSupervisor"]),
         .library(name: "MirrorConformance", targets: ["MirrorConformance"]),
         .library(name: "SessionMesh", targets: ["SessionMesh"]),
         .library(name: "SessionMeshHummingbird", targets: ["SessionMeshHummingbird"]),
@@ -106,6 +107,14 @@ let package = Package(
             ],
             swiftSettings: settings
         ),
+        // Registers its workers as any application registers itself.
+        .target(
+            name: "MeshSupervisor",
+            dependencies: [
+                "CMeshSystem", "MeshCore", "MeshLoop", "SessionMesh", logging, nioCore, nioHTTP1, nioPosix, serviceLifecycle,
+            ],
+            swiftSettings: settings
+        ),
         .target(
             name: "SessionMeshHummingbird",
             dependencies: [
@@ -117,8 +126,8 @@ let package = Package(
         .executableTarget(
             name: "MeshCommand",
             dependencies: [
-                "CMeshSystem", "MeshAgent", "MeshBalancer", "MeshCore", "MeshMirrors", "MeshSimulator", "MirrorConformance",
-                "SessionMesh", argumentParser, logging, serviceLifecycle, unixSignals,
+                "CMeshSystem", "MeshAgent", "MeshBalancer", "MeshCore", "MeshMirrors", "MeshSimulator", "MeshSupervisor",
+                "MirrorConformance", "SessionMesh", argumentParser, logging, serviceLifecycle, unixSignals,
             ],
             swiftSettings: settings
         ),
@@ -153,6 +162,10 @@ let package = Package(
         .testTarget(
             name: "MeshMirrorsTests",
             dependencies: ["LogCapture", "MeshCore", "MeshMirrors", "MirrorConformance", "TemporaryDirectory", logging, nioCore, nioPosix],
+            swiftSettings: settings),
+        .testTarget(
+            name: "MeshSupervisorTests",
+            dependencies: ["MeshCommand", "MeshCore", "MeshSupervisor", "TemporaryDirectory", logging, serviceLifecycle],
             swiftSettings: settings),
         .testTarget(name: "MeshBalancerTests", dependencies: ["MeshBalancer", "MeshCore"], swiftSettings: settings),
         .testTarget(
