@@ -75,16 +75,6 @@ import Testing
         }
     }
 
-    // MARK: Metrics
-
-    @Test func theLibrarysMetricsAreListed() throws {
-        func names(_ text: String) -> Set<String> { Set(text.matches(of: /\bsessionmesh_client_[a-z_]+/).map { String($0.0) }) }
-        let meter = Document.root.appending(path: "Sources/SessionMesh/SessionMeter.swift")
-        let architecture = try Document(url: Document.root.appending(path: "Docs/ARCHITECTURE.md"))
-        let counted = names(try String(contentsOf: meter, encoding: .utf8))
-        #expect(!counted.isEmpty && names(architecture.text) == counted)
-    }
-
     // MARK: Flags
 
     /// Switched on by the command's folder, so that from then on a program that is not there is a failure.
