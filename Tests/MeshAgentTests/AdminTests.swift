@@ -4,6 +4,7 @@ import Testing
 @testable import MeshCore
 
 @Suite(.timeLimit(.minutes(1))) struct AdminTests {
+    // Ancestors' scenario 14.
     @Test func everyRouteAnswers() async throws {
         try await withAdmin { agent, address in
             let pages = [
