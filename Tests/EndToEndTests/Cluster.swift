@@ -54,6 +54,7 @@ final class Cluster {
             while ($head !~ /\r\n\r\n/) { sysread($client, $head, 4096, length $head) or last }
             my ($path) = $head =~ m{^\S+ (\S+)} or next;
             if ($path eq '/crash') { print STDERR "asked to crash\n"; kill 'SEGV', $$; sleep 1 }
+            next if $path eq '/hang-up';
             if ($path eq '/slow') { my $end = time + 3; select(undef, undef, undef, 0.1) while time < $end }
             my $body = "$ENV{SESSIONMESH_WORKER} $$\n";
             print $client "HTTP/1.1 200 OK\r\nContent-Length: ", length $body, "\r\nConnection: close\r\n\r\n$body";
@@ -61,19 +62,25 @@ final class Cluster {
         }
         """#
 
+    /// What a test needs to know of it, and a port of its own.
+    static let quiet = ["--events", "json", "--name", "n1", "--bind", "127.0.0.1:0"]
+
     /// - Parameter command: the program and its arguments; the server above when nil.
-    init(
+    convenience init(
         workers: Int, balanced: Bool = true, _ flags: [String] = [], command: [String]? = nil, environment: [String: String] = [:],
         prefix: [String] = []
     ) throws {
-        directory = try TemporaryDirectory()
-        let script = "\(directory.path)/server.pl"
+        let directory = try TemporaryDirectory()
+        let script = directory.file("server.pl")
         try Self.server.write(toFile: script, atomically: false, encoding: .utf8)
-        let words =
-            prefix + [
-                try Program.path(of: "sessionmesh"), "run", "-n", "\(workers)", "--events", "json", "--name", "n1", "--bind", "127.0.0.1:0",
-            ]
-            + (balanced ? ["--balance", "127.0.0.1:0"] : []) + flags + ["--"] + (command ?? ["perl", script])
+        let run = [try Program.path(of: "sessionmesh"), "run", "-n", "\(workers)"] + (balanced ? ["--balance", "127.0.0.1:0"] : [])
+        try self.init(
+            words: prefix + run + Self.quiet + flags + ["--"] + (command ?? ["perl", script]), environment: environment, in: directory)
+    }
+
+    init(words: [String], environment: [String: String] = [:], in directory: TemporaryDirectory? = nil) throws {
+        let directory = try directory ?? TemporaryDirectory()
+        self.directory = directory
         // What workers print is worth reading only when something went wrong.
         program = try Program(
             "/bin/sh", ["-c", "exec \"$@\" 2>'\(directory.file("errors"))'", "sh"] + words,
