@@ -37,7 +37,7 @@ import Testing
     /// Tests/Snippets is built with everything else, so an example that is the same text compiles.
     @Test func theReadmesExamplesAreThoseThatCompile() throws {
         let readme = try Document(url: Document.root.appending(path: "README.md"))
-        let sources = try ["ReadmeExample", "WithoutFramework"].map {
+        let sources = try ["ReadmeExample", "WithoutFramework", "ComputeExample"].map {
             try String(contentsOf: Document.root.appending(path: "Tests/Snippets/\($0).swift"), encoding: .utf8)
         }
         #expect(readme.blocks(of: "swift") == sources)
@@ -77,11 +77,12 @@ import Testing
     // MARK: Metrics
 
     @Test func theLibrarysMetricsAreListed() throws {
-        func names(_ text: String) -> Set<String> { Set(text.matches(of: /\bsessionmesh_client_[a-z_]+/).map { String($0.0) }) }
-        let meter = Document.root.appending(path: "Sources/SessionMesh/SessionMeter.swift")
+        func names(_ text: String) -> Set<String> { Set(text.matches(of: /\bsessionmesh_(client|compute)_[a-z_]+/).map { String($0.0) }) }
         let architecture = try Document(url: Document.root.appending(path: "Docs/ARCHITECTURE.md"))
-        let counted = names(try String(contentsOf: meter, encoding: .utf8))
-        #expect(!counted.isEmpty && names(architecture.text) == counted)
+        let counted = try ["SessionMeter", "Compute/ComputeMeter"].map { meter in
+            names(try String(contentsOf: Document.root.appending(path: "Sources/SessionMesh/\(meter).swift"), encoding: .utf8))
+        }
+        #expect(counted.allSatisfy { !$0.isEmpty } && names(architecture.text) == counted[0].union(counted[1]))
     }
 
     // MARK: Flags
