@@ -189,13 +189,17 @@ let package = Package(
                 "SessionMesh", "SessionMeshHummingbird", hummingbird,
             ],
             path: "Tests/Snippets",
-            exclude: ["WithoutFramework.swift"],
+            exclude: ["ComputeExample.swift", "WithoutFramework.swift"],
             swiftSettings: settings
         ),
         .executableTarget(
-            name: "WithoutFramework", dependencies: ["SessionMesh"], path: "Tests/Snippets", exclude: ["ReadmeExample.swift"],
-            swiftSettings: settings),
-        .testTarget(name: "DocumentTests", dependencies: ["ReadmeExample", "WithoutFramework"], swiftSettings: settings),
+            name: "WithoutFramework", dependencies: ["SessionMesh"], path: "Tests/Snippets",
+            exclude: ["ComputeExample.swift", "ReadmeExample.swift"], swiftSettings: settings),
+        .executableTarget(
+            name: "ComputeExample", dependencies: ["SessionMesh", "SessionMeshHummingbird", hummingbird], path: "Tests/Snippets",
+            exclude: ["ReadmeExample.swift", "WithoutFramework.swift"], swiftSettings: settings),
+        .testTarget(
+            name: "DocumentTests", dependencies: ["ComputeExample", "ReadmeExample", "WithoutFramework"], swiftSettings: settings),
         .testTarget(
             name: "DemoTests",
             dependencies: [
@@ -217,12 +221,15 @@ let package = Package(
         .executableTarget(
             name: "mirror-lab", dependencies: ["AgentTools", "LabTools", "MeshCore", "MeshMirrors", logging],
             path: "Tests/Benchmarks/mirrors/Lab", swiftSettings: settings),
+        .executableTarget(
+            name: "pool-lab", dependencies: ["LabTools", "SessionMesh", hummingbird, nioCore, nioPosix],
+            path: "Tests/Benchmarks/pool/Lab", swiftSettings: settings),
         // Starts the executables, so it depends on them being built.
         .testTarget(
             name: "EndToEndTests",
             dependencies: [
-                "Demo", "MeshCommand", "SessionMesh", "SessionMeshHummingbird", "TemporaryDirectory", "WithoutFramework", "session-lab",
-                hummingbird, logging, metricsTestKit, serviceLifecycle,
+                "ComputeExample", "Demo", "MeshCommand", "SessionMesh", "SessionMeshHummingbird", "TemporaryDirectory", "WithoutFramework",
+                "session-lab", hummingbird, logging, metricsTestKit, serviceLifecycle,
             ],
             swiftSettings: settings
         ),

@@ -3,9 +3,6 @@ import Testing
 
 /// Holds Docs/ANCESTORS.md to the tests that it names, and to the numbers of the faults and scenarios that it is about.
 @Suite struct AncestorsTests {
-    /// Where tests will be that are named before they are written, with the remark that a line has until then.
-    private static let pending = ["(hybrid mode)": ["ComputePoolTests", "ComputePoolServerTests"]]
-
     private static var page: Document {
         get throws { try Document(url: Document.root.appending(path: "Docs/ANCESTORS.md")) }
     }
@@ -19,8 +16,7 @@ import Testing
         var sources: [String: String] = [:]
         var count = 0
         for (number, line) in try Self.page.numberedLines {
-            let later = Self.pending.filter { line.contains($0.key) }.values.joined()
-            for test in Self.tests(in: line) where !later.contains(test.suite) {
+            for test in Self.tests(in: line) {
                 let path = Document.root.appending(path: "Tests/\(test.file).swift")
                 let source = try sources[test.file] ?? String(contentsOf: path, encoding: .utf8)
                 sources[test.file] = source

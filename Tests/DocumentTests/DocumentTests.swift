@@ -37,7 +37,7 @@ import Testing
     /// Tests/Snippets is built with everything else, so an example that is the same text compiles.
     @Test func theReadmesExamplesAreThoseThatCompile() throws {
         let readme = try Document(url: Document.root.appending(path: "README.md"))
-        let sources = try ["ReadmeExample", "WithoutFramework"].map {
+        let sources = try ["ReadmeExample", "WithoutFramework", "ComputeExample"].map {
             try String(contentsOf: Document.root.appending(path: "Tests/Snippets/\($0).swift"), encoding: .utf8)
         }
         #expect(readme.blocks(of: "swift") == sources)

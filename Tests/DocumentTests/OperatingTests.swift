@@ -28,7 +28,7 @@ import Testing
             while let url = files?.nextObject() as? URL {
                 guard url.pathExtension == "swift" else { continue }
                 let source = try String(contentsOf: url, encoding: .utf8)
-                let isPage = url.lastPathComponent == "PrometheusText.swift"
+                let isPage = ["PrometheusText.swift", "SupervisorAdmin.swift"].contains(url.lastPathComponent)
                 // Each piece begins behind an opening parenthesis, and so with what is handed over there.
                 for piece in source.split(separator: isPage ? "add(" : ".init(").dropFirst() {
                     guard let match = piece.prefixMatch(of: /\s*"([a-z_]+)",\s*([."])/), isPage || isFigure(piece) else { continue }
