@@ -28,7 +28,7 @@ public final class SessionMesh: Service, Sendable {
     ///   - eventLoopGroup: one of its loops carries the connection.
     ///   - logger: an outage of the agent is a warning when it begins, at the start of this process too, and a notice when it is over.
     ///     The rest is thrown, or logged at lower levels.
-    ///   - metrics: where `sessionmesh_client_*` are counted; `Docs/ARCHITECTURE.md` lists them. Default: what `MetricsSystem` was
+    ///   - metrics: where `sessionmesh_client_*` are counted; `Docs/OPERATING.md` lists them. Default: what `MetricsSystem` was
     ///     bootstrapped with before this service ran, and nothing otherwise.
     public init(
         configuration: SessionMeshConfiguration, eventLoopGroup: any EventLoopGroup = MultiThreadedEventLoopGroup.singleton,

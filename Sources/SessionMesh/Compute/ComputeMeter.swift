@@ -1,7 +1,7 @@
 import CoreMetrics
 import Synchronization
 
-/// What a pool counts of itself, for whatever metrics system the application has. `Docs/ARCHITECTURE.md` says what each metric means, and a
+/// What a pool counts of itself, for whatever metrics system the application has. `Docs/OPERATING.md` says what each metric means, and a
 /// test holds the two together.
 final class ComputeMeter: Sendable {
     private let pool: String
