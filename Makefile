@@ -1,5 +1,5 @@
 # The commands of this project. `make` alone lists them.
-.PHONY: help demo test check format bench bench-membership bench-mirrors bench-pool bench-sessions fuzz clean
+.PHONY: help demo test check format bench bench-cluster bench-membership bench-mirrors bench-pool bench-sessions fuzz clean
 
 help:
 	@echo "make demo     build, then run a whole mesh on this machine; open the printed address"
@@ -7,6 +7,7 @@ help:
 	@echo "make check    format, warnings as errors, purity of the core"
 	@echo "make format   bring all Swift files into shape"
 	@echo "make bench    the balancer beside HAProxy; prints a table"
+	@echo "make bench-cluster   workers killed under a supervisor: how soon the mesh knows, how soon there is another; two minutes"
 	@echo "make bench-membership   agents beside serf; needs root, an hour; ARGS=\"kill-10 idle-32\" for some of it"
 	@echo "make bench-mirrors   stores harmed behind agents, drains, what mirroring costs; half an hour; ARGS=\"drain cpu-redis\" for some of it"
 	@echo "make bench-pool   what a page waits for while the server computes; ARGS=\"--rounds 2\" for less of it"
@@ -34,6 +35,10 @@ format:
 bench:
 	@.ci/setup bench
 	Tests/Benchmarks/balancer/run.sh
+
+bench-cluster:
+	@.ci/setup build
+	Tests/Benchmarks/cluster/run.sh $(ARGS)
 
 bench-membership:
 	@.ci/setup bench

@@ -219,6 +219,9 @@ let package = Package(
             name: "session-lab", dependencies: ["AgentTools", "LabTools", "MeshCore", "MeshSimulator"],
             path: "Tests/Benchmarks/sessions/Lab", swiftSettings: settings),
         .executableTarget(
+            name: "cluster-lab", dependencies: ["LabTools", "TemporaryDirectory"], path: "Tests/Benchmarks/cluster/Lab",
+            swiftSettings: settings),
+        .executableTarget(
             name: "mirror-lab", dependencies: ["AgentTools", "LabTools", "MeshCore", "MeshMirrors", logging],
             path: "Tests/Benchmarks/mirrors/Lab", swiftSettings: settings),
         .executableTarget(

@@ -31,6 +31,8 @@ package final class ChildProcess: Sendable {
         case line(Stream, String)
         /// What it says of itself by sd_notify(3).
         case notified([String: String])
+        /// It is no more. What it has left behind is looked for, which takes some milliseconds.
+        case exited
         /// Comes last. `leftBehind` counts processes that it started and that outlived it; they are killed by now.
         case ended(ProcessEnding, leftBehind: Int, lastLines: [String])
     }
@@ -158,6 +160,7 @@ package final class ChildProcess: Sendable {
             }
             if polled[0].revents != 0 { break }
         }
+        heed(.exited)
         let ending = reap()
         // What it said before, and as last words; its children may hold the pipes open.
         if sources.notices >= 0, let notice = Notice.receive(from: sources.notices) { heed(.notified(notice)) }

@@ -169,7 +169,7 @@ actor SupervisorShell {
             case .started(let child):
                 warden.watch(child.pid)
                 inbox.yield(.child(launch, event))
-            case .notStarted, .notified, .ended: inbox.yield(.child(launch, event))
+            case .notStarted, .notified, .exited, .ended: inbox.yield(.child(launch, event))
             }
         }
     }
@@ -185,6 +185,7 @@ actor SupervisorShell {
             forget(launch)
             feed(.notSpawned(launch, reason: reason))
         case .notified(let fields): heed(fields, of: launch)
+        case .exited: feed(.exited(launch))
         case .ended(let ending, let leftBehind, let lines):
             if let pid = workers[launch]?.child?.pid { warden.forget(pid) }
             feed(.ended(launch, ending, leftBehind: leftBehind, lastLines: lines))

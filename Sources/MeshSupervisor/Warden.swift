@@ -49,7 +49,7 @@ package final class Warden: Sendable {
             case .started(let child): started(child)
             case .ended, .notStarted: ended()
             case .line(_, let line): write(STDERR_FILENO, line + "\n", line.utf8.count + 1)
-            case .notified: break
+            case .notified, .exited: break
             }
         }
     }

@@ -146,7 +146,7 @@ actor DemoMesh {
                     failure = failure ?? .failed("\(name(of: role))'s \(role.process) can't be started: \(reason)")
                 case .line(_, let line): heed(line, of: role)
                 case .ended(let ending, _, _): ended(ending, role)
-                case .notified: break
+                case .notified, .exited: break
                 }
             }
             guard !isStopping, failure == nil else { return }
@@ -164,7 +164,7 @@ actor DemoMesh {
             continuation.yield(event)
             switch event {
             case .ended, .notStarted: continuation.finish()
-            case .started, .line, .notified: break
+            case .started, .line, .notified, .exited: break
             }
         }
         return events

@@ -5,7 +5,7 @@ import MeshCore
 import MeshSupervisor
 import SessionMesh
 
-/// Tells who started `sessionmesh run` how it goes: events as JSON, and systemd when everything is ready.
+/// Tells who started `sessionmesh run` how it goes: events as JSON, and systemd when everything has started, and that it lives.
 struct RunAnnouncer: Sendable {
     let workers: Int
     let balance: Endpoint?
@@ -13,27 +13,46 @@ struct RunAnnouncer: Sendable {
     let systemd: NotifySocket?
 
     func follow(_ events: SupervisorEvents, _ logger: Logger) async {
-        var readyPosts: Set<Post> = []
-        var isReady = false
+        // A worker that crashes again and again doesn't keep the others from being announced.
+        var (ready, looping): (Set<Post>, Set<Post>) = ([], [])
+        var isUp = false
         let wanted = workers + 1 + (balance == nil ? 0 : 1)
         for await event in events {
             if printsEvents { Output.line(JSON(event)) }
-            guard !isReady, case .ready = event.kind else { continue }
-            readyPosts.insert(event.post)
-            guard readyPosts.count == wanted else { continue }
-            isReady = true
-            systemd?.send(["READY": "1", "STATUS": "\(workers) workers are ready"])
-            let place = balance.map { "; open http://\($0)/" } ?? ""
-            logger.info("\(workers == 1 ? "the worker is" : "\(workers) workers are") ready\(place)")
-            if printsEvents {
-                Output.line(
-                    JSON.object([
-                        ("time", .number(event.time)), ("event", .text("up")), ("workers", .number(workers)),
-                        ("listen", balance.map { .text($0.description) }),
-                    ]))
+            switch event.kind {
+            case .ready:
+                ready.insert(event.post)
+                looping.remove(event.post)
+            case .crashLooping: looping.insert(event.post)
+            case .spawned, .restarted, .hung, .crashed, .replacing, .notReplaced, .stopped: continue
             }
+            guard !isUp, ready.union(looping).count == wanted else { continue }
+            isUp = true
+            announce(ready: ready.count { $0.worker != nil }, at: event.time, logger)
         }
         systemd?.send(["STOPPING": "1"])
+    }
+
+    private func announce(ready: Int, at time: Int64, _ logger: Logger) {
+        let line = "\(ready) of \(workers) workers are ready"
+        systemd?.send(["READY": "1", "STATUS": line])
+        logger.info("\(line)\(balance.map { "; open http://\($0)/" } ?? "")")
+        guard printsEvents else { return }
+        Output.line(
+            JSON.object([
+                ("time", .number(time)), ("event", .text("up")), ("workers", .number(workers)), ("ready", .number(ready)),
+                ("listen", balance.map { .text($0.description) }),
+            ]))
+    }
+
+    /// Until the task is cancelled. The supervisor is asked each time, so that one which stands still says nothing.
+    func beat(_ supervisor: ClusterSupervisor) async {
+        guard let systemd, let heartbeat = systemd.heartbeat else { return }
+        while !Task.isCancelled {
+            _ = await supervisor.status
+            systemd.send(["WATCHDOG": "1"])
+            try? await Task.sleep(for: heartbeat)
+        }
     }
 }
 

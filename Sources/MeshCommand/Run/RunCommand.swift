@@ -110,6 +110,8 @@ struct RunCommand: AsyncParsableCommand {
             workers: configuration.workers, balance: plan.balance, printsEvents: printsEvents,
             systemd: NotifySocket(environment: environment))
         let announcing = Task { [events = supervisor.events] in await announcer.follow(events, logger) }
+        let beating = Task { await announcer.beat(supervisor) }
+        defer { beating.cancel() }
         do {
             try await Services.run([supervisor]) { supervisor.restart() }
         } catch {

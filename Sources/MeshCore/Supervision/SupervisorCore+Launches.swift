@@ -26,7 +26,9 @@ extension SupervisorCore {
     }
 
     mutating func becameReady(_ launch: Launch) {
-        guard let process = processes[launch], process.phase == .starting, let index = index(of: process.post) else { return }
+        guard let process = processes[launch], process.phase == .starting, !process.hasExited, let index = index(of: process.post) else {
+            return
+        }
         processes[launch]?.phase = .ready
         processes[launch]?.readyAt = now
         if process.post.worker != nil { register(launch) }
@@ -50,7 +52,7 @@ extension SupervisorCore {
     mutating func heard(_ launch: Launch) {
         guard let process = processes[launch] else { return }
         processes[launch]?.heartbeatAt = now
-        if process.phase == .ready, process.post.worker != nil, !process.isRegistered { register(launch) }
+        if process.phase == .ready, process.post.worker != nil, !process.isRegistered, !process.hasExited { register(launch) }
     }
 
     private mutating func register(_ launch: Launch) {
@@ -161,6 +163,12 @@ extension SupervisorCore {
     }
 
     // MARK: Ending
+
+    /// Nobody is to be sent there for a moment longer.
+    mutating func exited(_ launch: Launch) {
+        processes[launch]?.hasExited = true
+        withdraw(launch)
+    }
 
     mutating func notSpawned(_ launch: Launch, _ reason: String) {
         guard processes[launch] != nil else { return }

@@ -58,6 +58,8 @@ public struct SupervisorCore: Sendable {
         var readyAt: Moment?
         var heartbeatAt: Moment?
         var isRegistered = false
+        /// It ends as soon as what it left behind has.
+        var hasExited = false
         var memory: UInt64?
         var requests: UInt64?
         /// What it may use until it is replaced.
@@ -112,6 +114,7 @@ public struct SupervisorCore: Sendable {
         case .ready(let launch): becameReady(launch)
         case .heartbeat(let launch): heard(launch)
         case .usage(let launch, let memory, let requests): uses(launch, memory, requests)
+        case .exited(let launch): exited(launch)
         case .ended(let launch, let ending, let leftBehind, let lines): ended(launch, ending, leftBehind, lines)
         case .diagnosed(let launch, let hint): diagnosed(launch, hint)
         case .scale(let count): scale(to: count)

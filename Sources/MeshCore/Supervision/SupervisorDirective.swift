@@ -8,7 +8,9 @@ public enum SupervisorInput: Hashable, Sendable {
     case heartbeat(Launch)
     /// How much it uses, as far as that is known.
     case usage(Launch, memory: UInt64?, requests: UInt64?)
-    /// Its process is no more. `leftBehind` counts processes that it started and that still run.
+    /// Its process is no more; what it has left behind is being looked for.
+    case exited(Launch)
+    /// Its process is no more, nor anything that it started. `leftBehind` counts processes that outlived it.
     case ended(Launch, ProcessEnding, leftBehind: Int, lastLines: [String])
     /// What is known of a process that was to be killed for not being ready.
     case diagnosed(Launch, hint: String?)

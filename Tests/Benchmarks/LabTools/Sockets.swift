@@ -25,13 +25,23 @@ package enum UnixSocket {
 /// The admin listener of a member of ours.
 package enum Admin {
     /// By name with labels, as the page has them. Empty when it can't be had within a second.
-    package static func metrics(socket path: String) -> [String: Int] {
-        guard let descriptor = try? UnixSocket.connect(path) else { return [:] }
+    package static func metrics(socket: String) -> [String: Int] {
+        var figures: [String: Int] = [:]
+        for line in page("/metrics", socket: socket).split(separator: "\n") where line.first != "#" {
+            let words = line.split(whereSeparator: \.isWhitespace)
+            if words.count == 2, let value = Int(words[1]) { figures[String(words[0])] = value }
+        }
+        return figures
+    }
+
+    /// An answer with its head; empty when it can't be had within a second.
+    package static func page(_ path: String, socket: String) -> String {
+        guard let descriptor = try? UnixSocket.connect(socket) else { return "" }
         defer { close(descriptor) }
         var patience = timeval(tv_sec: 1, tv_usec: 0)
         setsockopt(descriptor, SOL_SOCKET, SO_RCVTIMEO, &patience, socklen_t(MemoryLayout<timeval>.size))
-        let request = Array("GET /metrics HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n".utf8)
-        guard send(descriptor, request, request.count, Int32(MSG_NOSIGNAL)) == request.count else { return [:] }
+        let request = Array("GET \(path) HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n".utf8)
+        guard send(descriptor, request, request.count, Int32(MSG_NOSIGNAL)) == request.count else { return "" }
         var page: [UInt8] = []
         // A page has some kilobytes; more than that is not one.
         while page.count < 1 << 20 {
@@ -42,11 +52,6 @@ package enum Admin {
             }
             guard count > 0 else { break }
         }
-        var figures: [String: Int] = [:]
-        for line in page.split(separator: UInt8(ascii: "\n")) where line.first != UInt8(ascii: "#") {
-            let words = String(decoding: line, as: UTF8.self).split(whereSeparator: \.isWhitespace)
-            if words.count == 2, let value = Int(words[1]) { figures[String(words[0])] = value }
-        }
-        return figures
+        return String(decoding: page, as: UTF8.self)
     }
 }

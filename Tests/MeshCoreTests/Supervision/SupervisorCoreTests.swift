@@ -33,6 +33,15 @@ import Testing
             play.step(.ready(Launch(3))) == ["register #3", "worker 1 #3: ready after 80 ms", "worker 1 #3: restarted after 80 ms"])
     }
 
+    @Test func whoHasExitedGetsNoRequestsWhileItsChildrenAreLookedForAndIsNotHeardAnyMore() {
+        var play = SupervisorPlay(workers: 1)
+        play.comeUp()
+        #expect(play.step(.exited(Launch(1))) == ["withdraw #1"])
+        #expect(play.step(.heartbeat(Launch(1))) == [])
+        #expect(
+            play.end(1, .killed(signal: 9), leftBehind: 2) == ["worker 1 #1: crashed, was killed by signal 9", "spawn #2 for worker 1"])
+    }
+
     /// Ancestors' fault U10: a clean exit was restarted for ever.
     @Test func anEndWithCode0IsNoCrashAndWhenAllHaveEndedSoItIsOver() {
         var play = SupervisorPlay(workers: 2, before: ["agent"])
