@@ -18,7 +18,7 @@ struct SessionMeshCommand: AsyncParsableCommand {
         version: MeshAgent.version,
         subcommands: [
             AgentCommand.self, BalanceCommand.self, DemoCommand.self, KeygenCommand.self, KeysCommand.self, MembersCommand.self,
-            SessionCommand.self, PublishCommand.self, SubscribeCommand.self, ExplainCommand.self, MirrorCommand.self,
+            HealthCommand.self, SessionCommand.self, PublishCommand.self, SubscribeCommand.self, ExplainCommand.self, MirrorCommand.self,
             SimulateCommand.self, ExecChildCommand.self,
         ])
 }
