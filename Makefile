@@ -1,5 +1,5 @@
 # The commands of this project. `make` alone lists them.
-.PHONY: help demo test check lab-test format bench bench-membership bench-mirrors bench-sessions fuzz clean
+.PHONY: help demo test check lab-test format bench bench-membership bench-mirrors bench-pool bench-sessions fuzz clean
 
 help:
 	@echo "make demo     build, then run a whole mesh on this machine; open the printed address"
@@ -10,6 +10,7 @@ help:
 	@echo "make bench    the balancer beside HAProxy; prints a table"
 	@echo "make bench-membership   agents beside serf; needs root, an hour; ARGS=\"kill-10 idle-32\" for some of it"
 	@echo "make bench-mirrors   stores harmed behind agents, drains, what mirroring costs; half an hour; ARGS=\"drain cpu-redis\" for some of it"
+	@echo "make bench-pool   what a page waits for while the server computes; ARGS=\"--rounds 2\" for less of it"
 	@echo "make bench-sessions   an agent's sessions beside Redis, and what they cost; ARGS=\"read-50 memory\" for some of it, kills-200 when named"
 	@echo "make fuzz     a million made-up inputs for the decoders; RUNS=10000000 for more"
 	@echo "make clean    remove what was built"
@@ -45,6 +46,10 @@ bench-membership:
 bench-mirrors:
 	@.ci/setup bench
 	Tests/Benchmarks/mirrors/run.sh $(ARGS)
+
+bench-pool:
+	@.ci/setup build
+	Tests/Benchmarks/pool/run.sh $(ARGS)
 
 bench-sessions:
 	@.ci/setup bench

@@ -41,6 +41,7 @@ let package = Package(
     products: [
         .library(name: "MeshBalancer", targets: ["MeshBalancer"]),
         .library(name: "MeshCore", targets: ["MeshCore"]),
+        .library(name: "MeshSupervisor", targets: ["MeshSupervisor"]),
         .library(name: "MirrorConformance", targets: ["MirrorConformance"]),
         .library(name: "SessionMesh", targets: ["SessionMesh"]),
         .library(name: "SessionMeshHummingbird", targets: ["SessionMeshHummingbird"]),
@@ -106,6 +107,14 @@ let package = Package(
             ],
             swiftSettings: settings
         ),
+        // Registers its workers as any application registers itself.
+        .target(
+            name: "MeshSupervisor",
+            dependencies: [
+                "CMeshSystem", "MeshCore", "MeshLoop", "SessionMesh", logging, nioCore, nioHTTP1, nioPosix, serviceLifecycle,
+            ],
+            swiftSettings: settings
+        ),
         .target(
             name: "SessionMeshHummingbird",
             dependencies: [
@@ -117,8 +126,8 @@ let package = Package(
         .executableTarget(
             name: "MeshCommand",
             dependencies: [
-                "CMeshSystem", "MeshAgent", "MeshBalancer", "MeshCore", "MeshMirrors", "MeshSimulator", "MirrorConformance",
-                "SessionMesh", argumentParser, logging, serviceLifecycle, unixSignals,
+                "CMeshSystem", "MeshAgent", "MeshBalancer", "MeshCore", "MeshMirrors", "MeshSimulator", "MeshSupervisor",
+                "MirrorConformance", "SessionMesh", argumentParser, logging, serviceLifecycle, unixSignals,
             ],
             swiftSettings: settings
         ),
@@ -154,6 +163,10 @@ let package = Package(
             name: "MeshMirrorsTests",
             dependencies: ["LogCapture", "MeshCore", "MeshMirrors", "MirrorConformance", "TemporaryDirectory", logging, nioCore, nioPosix],
             swiftSettings: settings),
+        .testTarget(
+            name: "MeshSupervisorTests",
+            dependencies: ["MeshCommand", "MeshCore", "MeshSupervisor", "TemporaryDirectory", logging, serviceLifecycle],
+            swiftSettings: settings),
         .testTarget(name: "MeshBalancerTests", dependencies: ["MeshBalancer", "MeshCore"], swiftSettings: settings),
         .testTarget(
             name: "MeshCommandTests", dependencies: ["MeshAgent", "MeshCommand", "MeshCore", "MeshSimulator", argumentParser],
@@ -176,13 +189,17 @@ let package = Package(
                 "SessionMesh", "SessionMeshHummingbird", hummingbird,
             ],
             path: "Tests/Snippets",
-            exclude: ["WithoutFramework.swift"],
+            exclude: ["ComputeExample.swift", "WithoutFramework.swift"],
             swiftSettings: settings
         ),
         .executableTarget(
-            name: "WithoutFramework", dependencies: ["SessionMesh"], path: "Tests/Snippets", exclude: ["ReadmeExample.swift"],
-            swiftSettings: settings),
-        .testTarget(name: "DocumentTests", dependencies: ["ReadmeExample", "WithoutFramework"], swiftSettings: settings),
+            name: "WithoutFramework", dependencies: ["SessionMesh"], path: "Tests/Snippets",
+            exclude: ["ComputeExample.swift", "ReadmeExample.swift"], swiftSettings: settings),
+        .executableTarget(
+            name: "ComputeExample", dependencies: ["SessionMesh", "SessionMeshHummingbird", hummingbird], path: "Tests/Snippets",
+            exclude: ["ReadmeExample.swift", "WithoutFramework.swift"], swiftSettings: settings),
+        .testTarget(
+            name: "DocumentTests", dependencies: ["ComputeExample", "ReadmeExample", "WithoutFramework"], swiftSettings: settings),
         .testTarget(
             name: "DemoTests",
             dependencies: [
@@ -204,12 +221,15 @@ let package = Package(
         .executableTarget(
             name: "mirror-lab", dependencies: ["AgentTools", "LabTools", "MeshCore", "MeshMirrors", logging],
             path: "Tests/Benchmarks/mirrors/Lab", swiftSettings: settings),
+        .executableTarget(
+            name: "pool-lab", dependencies: ["LabTools", "SessionMesh", hummingbird, nioCore, nioPosix],
+            path: "Tests/Benchmarks/pool/Lab", swiftSettings: settings),
         // Starts the executables, so it depends on them being built.
         .testTarget(
             name: "EndToEndTests",
             dependencies: [
-                "Demo", "MeshCommand", "SessionMesh", "SessionMeshHummingbird", "TemporaryDirectory", "WithoutFramework", "session-lab",
-                hummingbird, logging, metricsTestKit, serviceLifecycle,
+                "ComputeExample", "Demo", "MeshCommand", "SessionMesh", "SessionMeshHummingbird", "TemporaryDirectory", "WithoutFramework",
+                "session-lab", hummingbird, logging, metricsTestKit, serviceLifecycle,
             ],
             swiftSettings: settings
         ),

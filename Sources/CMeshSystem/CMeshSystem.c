@@ -8,6 +8,7 @@
 #include <netinet/tcp.h>
 #include <netdb.h>
 #include <resolv.h>
+#include <sched.h>
 #include <signal.h>
 #include <spawn.h>
 #include <stdlib.h>
@@ -20,6 +21,7 @@
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/un.h>
+#include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -168,18 +170,18 @@ int mesh_bind(const struct mesh_address *address, int backlog) {
     return fd;
 }
 
-static int mesh_path_socket(const char *path, struct sockaddr_un *address) {
+static int mesh_path_socket(const char *path, int type, struct sockaddr_un *address) {
     memset(address, 0, sizeof *address);
     address->sun_family = AF_UNIX;
     if (strlen(path) >= sizeof address->sun_path) return -ENAMETOOLONG;
     strcpy(address->sun_path, path);
-    int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+    int fd = socket(AF_UNIX, type | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
     return fd < 0 ? -errno : fd;
 }
 
 int mesh_bind_path(const char *path, unsigned int mode, int backlog) {
     struct sockaddr_un address;
-    int fd = mesh_path_socket(path, &address);
+    int fd = mesh_path_socket(path, SOCK_STREAM, &address);
     if (fd < 0) return fd;
     // Nobody can connect between bind and listen, so the mode is in force before the first connection.
     if (bind(fd, (struct sockaddr *)&address, sizeof address) < 0 || chmod(path, mode) < 0 || listen(fd, backlog) < 0) {
@@ -192,7 +194,7 @@ int mesh_bind_path(const char *path, unsigned int mode, int backlog) {
 
 int mesh_probe_path(const char *path) {
     struct sockaddr_un address;
-    int fd = mesh_path_socket(path, &address);
+    int fd = mesh_path_socket(path, SOCK_STREAM, &address);
     if (fd < 0) return fd;
     int result = connect(fd, (struct sockaddr *)&address, sizeof address) < 0 ? -errno : 0;
     close(fd);
@@ -311,6 +313,12 @@ uint64_t mesh_descriptor_limit(void) {
     return getrlimit(RLIMIT_NOFILE, &limit) < 0 ? 1024 : (uint64_t)limit.rlim_cur;
 }
 
+int mesh_core_count(void) {
+    cpu_set_t set;
+    if (sched_getaffinity(0, sizeof set, &set) < 0) return 1;
+    return CPU_COUNT(&set);
+}
+
 int mesh_pipe(int *reading, int *writing) {
     int ends[2];
     if (pipe2(ends, O_CLOEXEC) < 0) return -errno;
@@ -319,7 +327,7 @@ int mesh_pipe(int *reading, int *writing) {
     return 0;
 }
 
-int mesh_spawn(const char *path, char *const arguments[], char *const environment[], int output, int *pid) {
+int mesh_spawn(const char *path, char *const arguments[], char *const environment[], int input, int output, int errors, int *pid) {
     posix_spawn_file_actions_t actions;
     posix_spawnattr_t attributes;
     sigset_t signals;
@@ -330,8 +338,10 @@ int mesh_spawn(const char *path, char *const arguments[], char *const environmen
         posix_spawn_file_actions_destroy(&actions);
         return -error;
     }
-    error = posix_spawn_file_actions_addopen(&actions, STDIN_FILENO, "/dev/null", O_RDONLY, 0);
-    if (!error) error = posix_spawn_file_actions_adddup2(&actions, output, STDOUT_FILENO);
+    if (input < 0) error = posix_spawn_file_actions_addopen(&actions, STDIN_FILENO, "/dev/null", O_RDONLY, 0);
+    else error = posix_spawn_file_actions_adddup2(&actions, input, STDIN_FILENO);
+    if (!error && output >= 0) error = posix_spawn_file_actions_adddup2(&actions, output, STDOUT_FILENO);
+    if (!error && errors >= 0) error = posix_spawn_file_actions_adddup2(&actions, errors, STDERR_FILENO);
     if (!error) error = posix_spawn_file_actions_addclosefrom_np(&actions, STDERR_FILENO + 1);
     sigemptyset(&signals);
     if (!error) error = posix_spawnattr_setsigmask(&attributes, &signals);
@@ -385,4 +395,32 @@ int mesh_services(const char *name, const struct mesh_address *server, struct me
 
 int mesh_die_with_parent(void) {
     return prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0) < 0 ? -errno : 0;
+}
+
+int mesh_pidfd(int pid) {
+    // Closed on exec by itself.
+    int fd = (int)syscall(SYS_pidfd_open, pid, 0);
+    return fd < 0 ? -errno : fd;
+}
+
+int mesh_adopt_orphans(void) {
+    return prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) < 0 ? -errno : 0;
+}
+
+int mesh_ended_child(void) {
+    siginfo_t info;
+    memset(&info, 0, sizeof info);
+    return waitid(P_ALL, 0, &info, WEXITED | WNOHANG | WNOWAIT) < 0 ? 0 : info.si_pid;
+}
+
+int mesh_datagrams_at(const char *path) {
+    struct sockaddr_un address;
+    int fd = mesh_path_socket(path, SOCK_DGRAM, &address);
+    if (fd < 0) return fd;
+    if (bind(fd, (struct sockaddr *)&address, sizeof address) < 0 || chmod(path, 0600) < 0) {
+        int error = errno;
+        close(fd);
+        return -error;
+    }
+    return fd;
 }

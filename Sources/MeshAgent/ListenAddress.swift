@@ -95,14 +95,4 @@ extension Endpoint {
         guard local.address.count == 16, local.isUnspecified else { return nil }
         return Endpoint(address: Self.mappedPrefix + address, port: port).map { mesh_address($0) }
     }
-
-    /// Reached from this machine alone.
-    public var isLoopback: Bool {
-        address.count == 4 ? address[0] == 127 : address.dropLast().allSatisfy { $0 == 0 } && address.last == 1
-    }
-
-    /// Bound to every address of the machine.
-    public var isUnspecified: Bool { address.allSatisfy { $0 == 0 } }
-
-    func with(port: UInt16) -> Endpoint { Endpoint(address: address, port: port) ?? self }
 }

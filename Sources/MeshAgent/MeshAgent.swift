@@ -186,7 +186,8 @@ public final class MeshAgent: Service {
         guard let socket = listeners.admin, let address = configuration.admin else { return nil }
         do {
             return try await AdminTable.open(
-                socket, handle: handle, isLocalSocket: address.isLocalSocket, companion: configuration.companion)
+                socket, service: AgentAdmin(handle: handle, companion: configuration.companion), isLocalSocket: address.isLocalSocket,
+                troubles: handle.troubles)
         } catch {
             listeners.close(exceptAdmin: true)
             throw error

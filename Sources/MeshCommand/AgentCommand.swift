@@ -122,6 +122,8 @@ struct AgentCommand: AsyncParsableCommand {
             logger.warning("everybody on this machine can read the password in --mirror; set SESSIONMESH_MIRROR instead")
         }
         if let mirror { Task { await Self.tryMirror(mirror, logger) } }
+        let notices = ServiceNotices.follow(agent)
+        defer { notices?.cancel() }
         try await Services.run([agent]) { agent.reloadKeys() }
         await printer.value
     }

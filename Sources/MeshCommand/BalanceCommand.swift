@@ -98,6 +98,8 @@ struct BalanceCommand: AsyncParsableCommand {
         let usesCookies = sticky == .mesh
         let cookies = Task { for await keys in agent.keyFiles where usesCookies { await follower.accept(cookies: keys.cookie) } }
         let printing = Task { await events.print(agent.notices) }
+        let notices = ServiceNotices.follow(agent)
+        defer { notices?.cancel() }
         try await Services.run([agent, service]) { agent.reloadKeys() }
         following.cancel()
         cookies.cancel()

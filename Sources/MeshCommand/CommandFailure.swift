@@ -2,6 +2,7 @@ import MeshAgent
 import MeshBalancer
 import MeshCore
 import MeshMirrors
+import MeshSupervisor
 import SessionMesh
 
 /// Why a command ends: one line for a person, and a code for a program.
@@ -30,6 +31,7 @@ struct CommandFailure: Error, Hashable, CustomStringConvertible {
         case let error as BalancerError: self = .configuration(error.description)
         case let error as MirrorURI.Invalid: self = .configuration(error.description)
         case let error as KeyFileError: self = .configuration(error.description)
+        case let error as SupervisorError: self = error.code == .sidecar ? .failed(error.message) : .configuration(error.message)
         case let error as SessionError: self = .failed(error.message)
         default: return nil
         }

@@ -8,6 +8,8 @@ import Synchronization
 /// When ``linesMax`` lines wait, more are dropped; how many is said as soon as there is room.
 final class LogStream: TextOutputStream, Sendable {
     static let standardError = LogStream(to: STDERR_FILENO)
+    /// For what other processes print.
+    static let standardOutput = LogStream(to: STDOUT_FILENO)
 
     /// About 200 KB.
     static let linesMax = 1024

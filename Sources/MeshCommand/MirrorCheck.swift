@@ -10,6 +10,12 @@ struct CheckedStore: MirrorStore {
     let uri: MirrorURI
     let logger: Logger
 
+    private static let callsMax = 400
+    /// Room for what a mirror asks of its store by itself.
+    private static let callsSpared = 16
+
+    var callsAtOnce: Int { min(Self.callsMax, uri.callsWaitingMax - Self.callsSpared) }
+
     func makeMirror(commandTimeout: Duration) throws -> any MeshCore.Mirror {
         try uri.makeMirror(commandTimeout: commandTimeout, logger: logger)
     }

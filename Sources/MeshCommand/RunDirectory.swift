@@ -41,13 +41,17 @@ struct RunDirectory: Hashable {
     func clientSocket(of name: String) -> String { "\(path)/\(name)\(Self.clientSuffix)" }
     func adminSocket(of name: String) -> String { "\(path)/\(name)\(Self.adminSuffix)" }
 
+    func supervisorSocket(of name: String) -> String { "\(path)/\(name)\(Self.supervisorSuffix)" }
+
     private static let clientSuffix = ".client"
     private static let adminSuffix = ".admin"
+    private static let supervisorSuffix = ".supervisor"
 
     /// The client sockets that stand here, of agents that run or were killed.
     var clientSockets: [String] { sockets(Self.clientSuffix) }
     /// The admin sockets, those of balancers among them.
     var adminSockets: [String] { sockets(Self.adminSuffix) }
+    var supervisorSockets: [String] { sockets(Self.supervisorSuffix) }
 
     private func sockets(_ suffix: String) -> [String] {
         let names = (try? FileManager.default.contentsOfDirectory(atPath: path)) ?? []

@@ -17,9 +17,11 @@ struct SessionMeshCommand: AsyncParsableCommand {
             """,
         version: MeshAgent.version,
         subcommands: [
-            AgentCommand.self, BalanceCommand.self, DemoCommand.self, KeygenCommand.self, KeysCommand.self, MembersCommand.self,
-            HealthCommand.self, SessionCommand.self, PublishCommand.self, SubscribeCommand.self, ExplainCommand.self, MirrorCommand.self,
-            SimulateCommand.self, ExecChildCommand.self,
+            RunCommand.self, WorkersCommand.self, RestartCommand.self, ScaleCommand.self, AgentCommand.self, BalanceCommand.self,
+            DemoCommand.self, KeygenCommand.self, KeysCommand.self, MembersCommand.self, HealthCommand.self, SessionCommand.self,
+            PublishCommand.self,
+            SubscribeCommand.self, ExplainCommand.self, MirrorCommand.self, SimulateCommand.self, ExecWorkerCommand.self,
+            WardenCommand.self,
         ])
 }
 

@@ -54,3 +54,15 @@ extension Endpoint {
         text.utf8.allSatisfy { (UInt8(ascii: "0")...UInt8(ascii: "9")).contains($0) } ? Integer(text) : nil
     }
 }
+
+extension Endpoint {
+    /// Reached from this machine alone.
+    public var isLoopback: Bool {
+        address.count == 4 ? address[0] == 127 : address.dropLast().allSatisfy { $0 == 0 } && address.last == 1
+    }
+
+    /// Bound to every address of the machine.
+    public var isUnspecified: Bool { address.allSatisfy { $0 == 0 } }
+
+    public func with(port: UInt16) -> Endpoint { Endpoint(address: address, port: port) ?? self }
+}

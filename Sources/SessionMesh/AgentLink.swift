@@ -96,7 +96,7 @@ actor AgentLink {
         self.eventLoop = eventLoop
         self.logger = logger
         self.meter = meter
-        registration = configuration.registration
+        registration = configuration.supervisor == nil ? configuration.registration : nil
         node = .unknown
     }
 
@@ -105,6 +105,15 @@ actor AgentLink {
     }
 
     // MARK: Connecting
+
+    /// Tells the supervisor now and then that this loop turns, and the threads of the pool that tasks run on, until the task is cancelled.
+    func reportToSupervisor(served: @Sendable () -> UInt64) async {
+        guard let supervisor = configuration.supervisor, let pause = supervisor.heartbeat else { return }
+        while !Task.isCancelled {
+            supervisor.send(["WATCHDOG": "1", "X_SESSIONMESH_COOKIE": configuration.cookie.name, "X_SESSIONMESH_REQUESTS": "\(served())"])
+            try? await Task.sleep(for: pause)
+        }
+    }
 
     /// Connects, and connects again, until the task is cancelled.
     func run() async {
@@ -354,6 +363,12 @@ actor AgentLink {
     }
 
     func register(_ registration: SessionMeshConfiguration.Registration) async throws(SessionError) -> ClientResponse {
+        if let supervisor = configuration.supervisor {
+            supervisor.send([
+                "READY": "1", "X_SESSIONMESH_ADDRESS": registration.address, "X_SESSIONMESH_COOKIE": configuration.cookie.name,
+            ])
+            return .done
+        }
         self.registration = registration
         return try await request(request(registering: registration))
     }

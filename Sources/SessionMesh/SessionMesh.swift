@@ -4,6 +4,7 @@ public import MeshCore
 public import NIOCore
 public import NIOPosix
 public import ServiceLifecycle
+import Synchronization
 
 /// An application's link to the mesh: sessions, channels and the view of who is alive, through the agent of its own node.
 ///
@@ -21,12 +22,13 @@ public final class SessionMesh: Service, Sendable {
     public let configuration: SessionMeshConfiguration
     let link: AgentLink
     private let meter: SessionMeter
+    private let served = Atomic<UInt64>(0)
 
     /// - Parameters:
     ///   - eventLoopGroup: one of its loops carries the connection.
     ///   - logger: an outage of the agent is a warning when it begins, at the start of this process too, and a notice when it is over.
     ///     The rest is thrown, or logged at lower levels.
-    ///   - metrics: where `sessionmesh_client_*` are counted; `Docs/ARCHITECTURE.md` lists them. Default: what `MetricsSystem` was
+    ///   - metrics: where `sessionmesh_client_*` are counted; `Docs/OPERATING.md` lists them. Default: what `MetricsSystem` was
     ///     bootstrapped with before this service ran, and nothing otherwise.
     public init(
         configuration: SessionMeshConfiguration, eventLoopGroup: any EventLoopGroup = MultiThreadedEventLoopGroup.singleton,
@@ -39,8 +41,17 @@ public final class SessionMesh: Service, Sendable {
 
     /// Keeps the connection to the agent until the task is cancelled or the service is shut down gracefully.
     public func run() async throws {
-        await cancelWhenGracefulShutdown { [link] in await link.run() }
+        await cancelWhenGracefulShutdown { [self] in
+            async let reports: Void = link.reportToSupervisor { self.served.load(ordering: .relaxed) }
+            await link.run()
+            // Ended by the same cancellation.
+            await reports
+        }
     }
+
+    /// Counts a request that this application has served, so that a supervisor can replace its process after so many. The Hummingbird
+    /// middleware does it by itself.
+    public func requestServed() { served.wrappingAdd(1, ordering: .relaxed) }
 
     // MARK: Sessions
 
@@ -252,7 +263,8 @@ public final class SessionMesh: Service, Sendable {
 
     // MARK: The mesh
 
-    /// Makes this process known to every balancer, now and after each reconnect.
+    /// Makes this process known to every balancer, now and after each reconnect. As a worker of `sessionmesh run` it tells the supervisor that it
+    /// is ready, and where; the supervisor makes it known, under its own name for the service.
     public func register(service: String, address: String, weight: UInt8 = 1) async throws(SessionError) {
         let registration = SessionMeshConfiguration.Registration(service: service, address: address, weight: weight)
         guard case .done = try await link.register(registration) else { throw .unexpectedReply }

@@ -7,6 +7,9 @@ public struct SessionMeshConfiguration: Sendable {
     /// Makes the application known to every balancer as soon as the agent is connected. Nil registers nothing.
     public var registration: Registration?
     public var cookie = SessionCookie()
+    /// The supervisor whose worker this process is. It makes the process known to balancers when it is ready and takes it out when it is to
+    /// stop, so the process registers nothing by itself.
+    var supervisor: NotifySocket?
 
     /// How long a request waits for a connection before it fails as unavailable. Default 0.8 s: a quick restart of the agent is not noticed, and
     /// a longer outage is answered with 503 within a second. A visitor, and the connections of many, wait as long.
@@ -36,7 +39,8 @@ public struct SessionMeshConfiguration: Sendable {
 
     /// Reads `SESSIONMESH_AGENT` (`unix:PATH` or `HOST:PORT`), `SESSIONMESH_TOKEN`, `SESSIONMESH_COOKIE_SECURE` (`auto`, `always`,
     /// `never`), and for the registration `SESSIONMESH_SERVICE`, `SESSIONMESH_ADDRESS` (default `127.0.0.1:$PORT`) and
-    /// `SESSIONMESH_WEIGHT` (default 1). Without a service, or without both address and port, nothing is registered.
+    /// `SESSIONMESH_WEIGHT` (default 1). Without a service, or without both address and port, nothing is registered; nor is it as a worker of
+    /// `sessionmesh run`, which sets `SESSIONMESH_WORKER` and registers its workers itself.
     /// - Throws: `.invalid`, naming the variable and what it should hold.
     public init(environment: [String: String]) throws(SessionError) {
         guard let text = environment["SESSIONMESH_AGENT"], !text.isEmpty else {
@@ -49,6 +53,7 @@ public struct SessionMeshConfiguration: Sendable {
             }
             cookie.secure = secure
         }
+        if environment["SESSIONMESH_WORKER"] != nil { supervisor = NotifySocket(environment: environment) }
         guard let service = environment["SESSIONMESH_SERVICE"] else { return }
         guard let address = environment["SESSIONMESH_ADDRESS"] ?? environment["PORT"].map({ "127.0.0.1:\($0)" }) else { return }
         let weight = environment["SESSIONMESH_WEIGHT"] ?? "1"

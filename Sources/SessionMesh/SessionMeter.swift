@@ -2,7 +2,7 @@ import CoreMetrics
 import Synchronization
 
 /// What the library counts of itself, for whatever metrics system the application has; with none, it costs next to nothing.
-/// `Docs/ARCHITECTURE.md` says what each metric means, and a test holds the two together.
+/// `Docs/OPERATING.md` says what each metric means, and a test holds the two together.
 final class SessionMeter: Sendable {
     private let factory: (any MetricsFactory)?
     private let instruments = Mutex<Instruments?>(nil)

@@ -25,6 +25,7 @@ public struct SessionMiddleware<Context: SessionRequestContext>: RouterMiddlewar
     public func handle(
         _ request: Request, context: Context, next: (Request, Context) async throws -> Response
     ) async throws -> Response {
+        defer { mesh.requestServed() }
         let session = RequestSession(mesh: mesh, request: request.head)
         var context = context
         context.sessionStorage.session = session

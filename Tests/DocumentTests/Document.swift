@@ -92,19 +92,20 @@ enum Program {
         let description: String
     }
 
-    static func help(of subcommand: String) throws -> String {
+    /// - Parameter subcommand: nil for what all of them are.
+    static func help(of subcommand: String?) throws -> String {
         let bundle = CommandLine.arguments.first { $0.hasSuffix(".xctest") } ?? CommandLine.arguments[0]
         let folder = URL(filePath: bundle).resolvingSymlinksInPath().deletingLastPathComponent()
         let process = Process()
         process.executableURL = folder.appending(path: "sessionmesh")
-        process.arguments = [subcommand, "--help"]
+        process.arguments = [subcommand, "--help"].compactMap(\.self)
         let pipe = Pipe()
         process.standardOutput = pipe
         do { try process.run() } catch { throw Failure(description: "sessionmesh is not beside the tests; build it first (\(error))") }
         let output = pipe.fileHandleForReading.readDataToEndOfFile()
         process.waitUntilExit()
         guard process.terminationStatus == 0 else {
-            throw Failure(description: "`sessionmesh \(subcommand) --help` ended with \(process.terminationStatus)")
+            throw Failure(description: "`sessionmesh \(subcommand ?? "") --help` ended with \(process.terminationStatus)")
         }
         return String(decoding: output, as: UTF8.self)
     }

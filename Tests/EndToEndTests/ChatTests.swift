@@ -10,6 +10,7 @@ import Testing
         init(of socket: WebSocket) throws { self = try JSONDecoder().decode(Message.self, from: Data(try socket.receive().utf8)) }
     }
 
+    // Ancestors' scenarios 15, 16 and 49.
     @Test func twoVisitorsOnDifferentNodesHearEachOfTwoThousandMessagesOnce() throws {
         let mesh = try DemoMesh()
         defer { try? mesh.stop() }

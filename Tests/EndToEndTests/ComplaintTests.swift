@@ -10,6 +10,7 @@ import Testing
 @Suite(.serialized) struct ComplaintTests {
     /// "Two requests at once, and one of them forgot what the other saved."
     @Suite(.serialized) struct LostUpdates {
+        // Ancestors' scenario 46.
         @Test func twoParallelRequestsThatChangeDifferentFieldsBothKeepTheirChange() async throws {
             try await ShopMesh.run { shop in
                 var visitor = shop.visitor()
@@ -312,6 +313,7 @@ import Testing
 
     /// "The session ended while I was using it." "After the deploy nobody could read theirs."
     @Suite(.serialized) struct Expiry {
+        // Ancestors' scenario 48.
         @Test func anActiveSessionNeverExpiresAndAnIdleOneDoes() async throws {
             try await ShopMesh.run { shop in
                 var visitor = shop.visitor()

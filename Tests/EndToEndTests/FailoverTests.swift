@@ -4,6 +4,7 @@ import Testing
 
 /// The promise, on real processes.
 @Suite(.serialized) struct FailoverTests {
+    // Ancestors' scenario 26.
     @Test func aVisitorCountsOnWhileEachNodeInTurnIsKilled() throws {
         let mesh = try DemoMesh()
         defer { try? mesh.stop() }

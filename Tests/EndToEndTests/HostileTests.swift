@@ -65,6 +65,7 @@ import Testing
         return line.flatMap { $0.split(separator: " ").dropFirst().first }.flatMap { Int($0) } ?? 0
     }
 
+    // Ancestors' scenario 44.
     @Test func aForgedOrMalformedCookieIsAVisitorWithoutOne() throws {
         let mesh = try DemoMesh()
         defer { try? mesh.stop() }
@@ -111,6 +112,7 @@ import Testing
         #expect(try Count(browser.post("/counter")).count == 2)
     }
 
+    // Ancestors' scenario 28.
     @Test func aMeshWithoutApplicationsAnswersFiveHundredAndThree() throws {
         let sessionmesh = try Program.path(of: "sessionmesh")
         let balancer = try Program(sessionmesh, ["balance", "--listen", "127.0.0.1:0", "--upstream", "127.0.0.1:1", "--events", "json"])

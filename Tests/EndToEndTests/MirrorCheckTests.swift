@@ -22,9 +22,24 @@ import Testing
         #expect(report.findings.contains { $0.kind == "risk" } && report.bulkPerSecond > 0 && report.write.p50Microseconds > 0)
     }
 
+    @Test func aMemcachedKeepsEveryClaim() throws {
+        let memcached = try MemcachedServer()
+        try withExtendedLifetime(memcached) { try Self.keepsEveryClaim("memcached://\(memcached.address)") }
+    }
+
+    @Test func aMongoDBKeepsEveryClaim() throws {
+        let mongo = try MongoServer()
+        try withExtendedLifetime(mongo) { try Self.keepsEveryClaim(mongo.uri) }
+    }
+
     @Test func aStoreThatIsNotThereEndsTheCheckWithOne() throws {
         let report = try Self.check("redis://127.0.0.1:1")
         #expect(report.code == 1 && report.lines == [])
+    }
+
+    private static func keepsEveryClaim(_ uri: String) throws {
+        let report = try check(uri)
+        #expect(report.code == 0 && report.lines.contains("  19 of 19 claims about a mirror hold"), "\(report.lines)")
     }
 
     private struct Report: Decodable {

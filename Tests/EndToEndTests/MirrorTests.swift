@@ -40,6 +40,7 @@ import Testing
         #expect(try Count(later.post("/counter")).count == 6)
     }
 
+    // Ancestors' scenario 45.
     @Test func redisMayDieForTenSecondsUnderLoadAndMissesNothing() throws {
         let redis = try RedisServer()
         let keys = try Keys()

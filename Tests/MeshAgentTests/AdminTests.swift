@@ -4,6 +4,7 @@ import Testing
 @testable import MeshCore
 
 @Suite(.timeLimit(.minutes(1))) struct AdminTests {
+    // Ancestors' scenario 14.
     @Test func everyRouteAnswers() async throws {
         try await withAdmin { agent, address in
             let pages = [
@@ -214,13 +215,17 @@ import Testing
     }
 
     @Test func oneHostHeaderIsNeeded() {
-        #expect(refusal(AdminRoute.route(method: "GET", target: "/", hosts: [], origin: nil, isLocalSocket: false)) == 400)
-        #expect(refusal(AdminRoute.route(method: "GET", target: "/", hosts: ["localhost", "x"], origin: nil, isLocalSocket: false)) == 400)
+        #expect(refusal(AdminRoute.route(AdminRequest(method: "GET", target: "/", hosts: [], origin: nil, isLocalSocket: false))) == 400)
+        #expect(
+            refusal(
+                AdminRoute.route(AdminRequest(method: "GET", target: "/", hosts: ["localhost", "x"], origin: nil, isLocalSocket: false)))
+                == 400)
     }
 
     @Test func aPageOfAnotherOriginChangesNothing() {
         func drain(_ origin: String?) -> Result<AdminRoute, AdminRefusal> {
-            AdminRoute.route(method: "POST", target: "/v1/drain", hosts: ["localhost:1"], origin: origin, isLocalSocket: false)
+            AdminRoute.route(
+                AdminRequest(method: "POST", target: "/v1/drain", hosts: ["localhost:1"], origin: origin, isLocalSocket: false))
         }
         #expect(drain(nil) == .success(.drain))
         #expect(drain("http://localhost:1") == .success(.drain))
@@ -260,7 +265,7 @@ import Testing
     private func route(method: String = "GET", _ target: String = "/v1/members", host: String = "localhost") -> Result<
         AdminRoute, AdminRefusal
     > {
-        AdminRoute.route(method: method, target: target, hosts: [host], origin: nil, isLocalSocket: false)
+        AdminRoute.route(AdminRequest(method: method, target: target, hosts: [host], origin: nil, isLocalSocket: false))
     }
 
     private func refusal(_ result: Result<AdminRoute, AdminRefusal>) -> Int? {

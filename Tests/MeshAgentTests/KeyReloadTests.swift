@@ -53,13 +53,14 @@ import Testing
 
     @Test(arguments: [("GET", "/v1/keys/reload", 405), ("POST", "/v1/keys", 405), ("POST", "/v1/keys/reload?force=1", 400)])
     func otherQuestionsAboutKeysAreRefused(method: String, target: String, status: Int) {
-        let route = AdminRoute.route(method: method, target: target, hosts: ["localhost"], origin: nil, isLocalSocket: false)
+        let route = AdminRoute.route(AdminRequest(method: method, target: target, hosts: ["localhost"], origin: nil, isLocalSocket: false))
         #expect(refusal(route) == status)
     }
 
     @Test func aPageOfAnotherOriginReloadsNothing() {
         let route = AdminRoute.route(
-            method: "POST", target: "/v1/keys/reload", hosts: ["localhost"], origin: "http://evil.example", isLocalSocket: false)
+            AdminRequest(
+                method: "POST", target: "/v1/keys/reload", hosts: ["localhost"], origin: "http://evil.example", isLocalSocket: false))
         #expect(refusal(route) == 403)
     }
 

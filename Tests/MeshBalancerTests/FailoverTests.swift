@@ -12,6 +12,7 @@ import Testing
         }
     }
 
+    // Ancestors' scenarios 26 and 33.
     @Test func aSignedCookieAlwaysGoesToItsPrimary() throws {
         let origins = try ["n1", "n2", "n3"].map { name in try Origin.saying(name) }
         defer { for origin in origins { origin.stop() } }
@@ -44,6 +45,7 @@ import Testing
         #expect(setup.balancer.counters.sticky.hit == 8)
     }
 
+    // Ancestors' scenarios 19 and 34.
     @Test func whenThePrimaryRefusesTheBackupAnswers() throws {
         let backup = try Origin.saying("n2")
         let other = try Origin.saying("n3")
@@ -68,6 +70,39 @@ import Testing
         #expect(setup.balancer.counters.retries.connect <= 2)
     }
 
+    // Ancestors' scenario 36: whoever's turn is next.
+    @Test(arguments: 0..<4) func whicheverOfFourInstancesDiesNobodyIsTold(_ next: Int) throws {
+        let origins = try (0..<4).map { try Origin.saying("\($0)") }
+        defer { for origin in origins { origin.stop() } }
+        let setup = try Setup(RoutingTable(upstreams: origins.map { .loopback(port: $0.port) })) { $0.algorithm = { RoundRobin() } }
+        let client = try setup.client()
+        for asked in 0..<4 + next { #expect(try client.get("/").text == "\(asked % 4)") }
+        origins[next].stop()
+        var seen: Set<String> = []
+        for _ in 0..<12 {
+            let answer = try client.get("/")
+            #expect(answer.status == 200)
+            seen.insert(answer.text)
+        }
+        #expect(seen == Set((0..<4).filter { $0 != next }.map(String.init)))
+    }
+
+    // Ancestors' scenario 37: with nothing in flight, it would be the least loaded for ever.
+    @Test func anInstanceThatFailsAtOnceDrawsNoTraffic() throws {
+        let failing = try Self.breaking()
+        let good = try (0..<2).map { try Origin.saying("\($0)") }
+        defer { for origin in good + [failing] { origin.stop() } }
+        let setup = try Setup(good[0], failing, good[1])
+        let clients = try (0..<6).map { _ in try setup.client() }
+        for _ in 0..<20 {
+            for client in clients { try client.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n") }
+            for client in clients { #expect(try client.readMessage()?.status == 200) }
+        }
+        // Its share would be forty. It is let in again after one second, two, four.
+        #expect((1..<20).contains(failing.requests.count))
+    }
+
+    // Ancestors' scenario 40.
     @Test func aGetMovesOnAfterAResetAndAPostDoesNot() throws {
         let primary = try Self.breaking()
         let backup = try Origin.saying("n2")
@@ -92,6 +127,7 @@ import Testing
         #expect(try post.get("/", fields: "Cookie: sid=\(cookie)\r\n").status == 200)
     }
 
+    // Ancestors' scenario 35.
     @Test func anAnswerCutShortIsSeenToBeCutShort() throws {
         let origin = try Origin { wire, _ in
             while try wire.readMessage() != nil {
@@ -106,8 +142,10 @@ import Testing
         _ = try client.readHead()
         #expect(throws: (any Error).self) { while true { _ = try client.read(1) } }
         #expect(setup.balancer.counters.retries.total == 0)
+        #expect(eventually { setup.balancer.counters.upstreamsOpen == 0 && setup.balancer.counters.clientsOpen == 0 })
     }
 
+    // Ancestors' scenario 28.
     @Test func nobodyThereIs503() throws {
         let closed = try (ClosedPort(), ClosedPort())
         let setup = try Setup(RoutingTable(upstreams: [.loopback(port: closed.0.port), .loopback(port: closed.1.port)]))
@@ -236,6 +274,7 @@ import Testing
         #expect(try clients[1].readMessage()?.text == "n2")
     }
 
+    // Ancestors' scenario 20.
     @Test func tablesChangeUnderLoadWithoutAnError() throws {
         let origins = try ["n1", "n2", "n3"].map { name in try Origin.saying(name) }
         defer { for origin in origins { origin.stop() } }
@@ -272,6 +311,7 @@ import Testing
         let answer = try setup.client().get("/")
         #expect(answer.status == 504)
         #expect(answer.value("Proxy-Status") == "sessionmesh; error=http_response_timeout")
+        #expect(eventually { setup.balancer.counters.upstreamsOpen == 0 })
     }
 
     @Test(arguments: [

@@ -1,3 +1,4 @@
+import Dispatch
 import MeshBalancer
 import MeshCore
 import Testing
@@ -14,6 +15,8 @@ import Testing
             #expect(answer.text == "hello")
         }
         #expect(origin.connections == 1)
+        // And was asked nothing else.
+        #expect(origin.requests.count == 50)
         #expect(setup.balancer.counters.requests == 50)
         #expect(setup.balancer.counters.answers[2] == 50)
     }
@@ -40,6 +43,56 @@ import Testing
         }
     }
 
+    // Ancestors' scenarios 12, 13, 38 and 39.
+    @Test func whatIsSaidEitherWayIsNeitherFollowedNorChanged() throws {
+        let gzip: [UInt8] = [0x1F, 0x8B, 8, 0, 0, 0, 0, 0, 0, 3, 3, 0, 0, 0, 0, 0, 0, 0, 0, 0]
+        let origin = try Origin { wire, origin in
+            while let request = try wire.readMessage() {
+                origin.saw(request)
+                switch request.head.split(separator: " ")[1] {
+                case "/login":
+                    try wire.send(
+                        "HTTP/1.1 302 Found\r\nLocation: http://elsewhere.example/\r\nSet-Cookie: a=1\r\nSet-Cookie: b=2; HttpOnly\r\n"
+                            + "Content-Length: 0\r\n\r\n")
+                case "/gzip":
+                    try wire.send("HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nContent-Length: \(gzip.count)\r\n\r\n")
+                    try wire.send(gzip)
+                default: try wire.send("HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n")
+                }
+            }
+        }
+        defer { origin.stop() }
+        let client = try Setup(origin).client()
+        let found = try client.get("/login")
+        #expect(found.status == 302 && found.value("Location") == "http://elsewhere.example/" && found.body.isEmpty)
+        #expect(found.values("Set-Cookie") == ["a=1", "b=2; HttpOnly"])
+        let packed = try client.get("/gzip")
+        #expect(packed.values("Content-Encoding") == ["gzip"] && packed.body == gzip)
+        let missing = try client.get("/none")
+        #expect(missing.status == 404 && missing.body.isEmpty)
+        #expect(origin.requests.map { $0.head.split(separator: " ")[1] } == ["/login", "/gzip", "/none"])
+        for request in origin.requests {
+            for name in ["If-Modified-Since", "If-None-Match", "Date", "Expires", "Accept-Encoding"] { #expect(request.values(name) == []) }
+        }
+    }
+
+    @Test func anAnswerIsPassedOnAsItComes() throws {
+        let isRead = DispatchSemaphore(value: 0)
+        let origin = try Origin { wire, _ in
+            _ = try wire.readMessage()
+            try wire.send("HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nfirst\r\n")
+            guard isRead.wait(timeout: .now() + 30) == .success else { return }
+            try wire.send("6\r\nsecond\r\n0\r\n\r\n")
+        }
+        defer { origin.stop() }
+        let client = try Setup(origin).client()
+        try client.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+        #expect(try client.readHead()?.contains("text/event-stream") == true)
+        #expect(String(decoding: try client.read(10), as: UTF8.self) == "5\r\nfirst\r\n")
+        isRead.signal()
+        #expect(String(decoding: try client.read(16), as: UTF8.self) == "6\r\nsecond\r\n0\r\n\r\n")
+    }
+
     @Test func pipelinedRequestsAreAnsweredInOrder() throws {
         let origin = try Origin.answering { Origin.ok(String($0.head.split(separator: " ")[1])) }
         defer { origin.stop() }
@@ -57,6 +110,7 @@ import Testing
         #expect(try client.readMessage()?.text == "here")
     }
 
+    // Ancestors' scenario 11.
     @Test func aBodyMayBeSplitWithTheNextRequestBehindIt() throws {
         let origin = try Origin.answering { Origin.ok("\($0.text)|\($0.head.split(separator: " ")[1])") }
         defer { origin.stop() }
@@ -249,6 +303,24 @@ import Testing
         let setup = try Setup(origin) { $0.loops = 3 }
         for _ in 0..<30 { #expect(try setup.client().get("/").status == 200) }
         #expect(setup.balancer.counters.requests == 30)
+    }
+
+    // Ancestors' scenario 55.
+    @Test func twoBalancersInOneProgramShareNothing() async throws {
+        let origins = try ["one", "two"].map { name in try Origin.saying(name) }
+        defer { for origin in origins { origin.stop() } }
+        let (first, second) = (try Setup(origins[0]), try Setup(origins[1]))
+        let (client, other) = (try first.client(), try second.client())
+        for _ in 0..<4 {
+            #expect(try client.get("/").text == "one")
+            #expect(try other.get("/").text == "two")
+        }
+        first.balancer.update(RoutingTable(upstreams: []))
+        #expect(eventually { (try? client.get("/").status) == 503 })
+        #expect(try other.get("/").text == "two")
+        await first.balancer.stop(drain: .milliseconds(50))
+        #expect(try other.get("/").text == "two")
+        #expect(second.balancer.counters.requests == 6 && second.balancer.counters.answers[5] == 0)
     }
 
     @Test func anAddressInUseIsAnErrorThatSaysSo() throws {

@@ -1,4 +1,5 @@
 import Dispatch
+import Glibc
 import MeshBalancer
 import MeshCore
 import Testing
@@ -21,6 +22,7 @@ import Testing
         }
     }
 
+    // Ancestors' scenario 29.
     @Test func bytesPassBothWaysAndEachSideMayFinishFirst() throws {
         let origin = try Self.echoing()
         defer { origin.stop() }
@@ -43,6 +45,44 @@ import Testing
         #expect(request.values("Upgrade") == ["websocket"])
         #expect(request.values("Connection") == ["Upgrade"])
         #expect(request.values("X-Forwarded-For") == ["127.0.0.1"])
+    }
+
+    // Ancestors' scenario 51.
+    @Test func queryProtocolAndCloseCodesPassAsTheyAre() throws {
+        // 4001, and from a client under a mask of zeros.
+        let (close, masked): ([UInt8], [UInt8]) = ([0x88, 2, 0x0F, 0xA1], [0x88, 0x82, 0, 0, 0, 0, 0x0F, 0xA1])
+        let origin = try Origin { wire, origin in
+            guard let request = try wire.readMessage() else { return }
+            origin.saw(request)
+            try wire.send(Self.accepted.replacing("\r\n\r\n", with: "\r\nSec-WebSocket-Protocol: chat.v2\r\n\r\n"))
+            guard try wire.read(masked.count) == masked else { return }
+            try wire.send(close)
+        }
+        defer { origin.stop() }
+        let client = try Setup(origin).client()
+        let offer = "\r\nSec-WebSocket-Protocol: chat.v1, chat.v2\r\nSec-WebSocket-Extensions: permessage-deflate\r\n\r\n"
+        try client.send(Self.handshake.replacing("/chat", with: "/chat?room=a%20b&x=1").replacing("\r\n\r\n", with: offer))
+        #expect(try client.readHead()?.contains("\r\nSec-WebSocket-Protocol: chat.v2\r\n") == true)
+        try client.send(masked)
+        #expect(try client.readToEnd() == close)
+        let request = try #require(origin.requests.first)
+        #expect(request.head.hasPrefix("GET /chat?room=a%20b&x=1 HTTP/1.1\r\n"))
+        #expect(request.values("Sec-WebSocket-Protocol") == ["chat.v1, chat.v2"])
+        #expect(request.values("Sec-WebSocket-Extensions") == ["permessage-deflate"])
+    }
+
+    // Ancestors' scenario 22.
+    @Test func aTunnelMayBeQuietForLongerThanAConnectionMayTake() throws {
+        let origin = try Self.echoing()
+        defer { origin.stop() }
+        let client = try Setup(origin) { $0.timeouts.connect = .milliseconds(200) }.client()
+        try client.send(Self.handshake)
+        _ = try client.readHead()
+        #expect(try client.read(2) == Array("hi".utf8))
+        // Nothing is to happen, so there is nothing to look for.
+        usleep(500_000)
+        try client.send("still here")
+        #expect(try client.read(10) == Array("still here".utf8))
     }
 
     /// As servers do that decide on the protocol of a connection by its first request.

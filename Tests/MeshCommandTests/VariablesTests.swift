@@ -47,8 +47,7 @@ import Testing
         for command in Self.commands(of: SessionMeshCommand.self) {
             let known = Set(Variables.flags(of: command).map(\.name) + ["--help", "--version"])
             let shown = command.helpMessage(includeHidden: true, columns: 200).split(separator: "\n")
-                .filter { $0.hasPrefix("  --") }
-                .compactMap { $0.split(separator: " ").first.map(String.init) }
+                .compactMap { $0.prefixMatch(of: #/  (?:-\w, )?(--[a-z-]+)/#).map { String($0.1) } }
             #expect(Set(shown).subtracting(known).isEmpty, "\(command)")
             #expect(known.subtracting(shown + ["--help", "--version"]).isEmpty, "\(command)")
         }

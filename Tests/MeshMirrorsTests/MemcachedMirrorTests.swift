@@ -48,7 +48,7 @@
             try await MemcachedServer.with { server in
                 let mirror = try mirror([server.port], commandTimeout: .seconds(30))
                 try await withThrowingTaskGroup(of: MirrorError?.self) { group in
-                    for _ in 0...MemcachedMirror.waitingMax {
+                    for _ in 0...WaitingMax.memcached {
                         group.addTask { await errorOf { _ = try await mirror.load(Self.record.key) } }
                     }
                     // Nobody runs the mirror, so the one that is answered is the one too many.

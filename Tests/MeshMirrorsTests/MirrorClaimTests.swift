@@ -7,7 +7,7 @@ import Testing
 /// Whether the suite finds what is broken, and what it leaves behind.
 @Suite struct MirrorClaimTests {
     @Test(arguments: BrokenMirror.Flaw.allCases) func aMirrorThatBreaksTheLawIsFoundOut(_ flaw: BrokenMirror.Flaw) async throws {
-        let claim = try #require(MirrorClaim.all.first { $0.text == flaw.claim })
+        let claim = try MirrorClaim.saying(flaw.claim)
         let store = InMemoryStore { BrokenMirror(mirror: $0, flaw: flaw) }
         let broken = await #expect(throws: MirrorClaim.Broken.self) { try await claim.check(on: store) }
         #expect(broken?.claim == claim.text)

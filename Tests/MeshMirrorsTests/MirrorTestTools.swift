@@ -9,6 +9,13 @@ func running<Answer>(_ mirror: any MeshCore.Mirror, _ body: (any MeshCore.Mirror
     try await mirror.whileRunning(body)
 }
 
+extension MirrorClaim {
+    /// The claim of these words. Throws when there is none, so that one which is put otherwise isn't left out in silence.
+    static func saying(_ text: String) throws -> MirrorClaim {
+        try #require(all.first { $0.text == text }, "no claim says: \(text)")
+    }
+}
+
 /// The error of a mirror's call, nil when there was none. Anything else that is thrown breaks the port's promise.
 func errorOf(sourceLocation: SourceLocation = #_sourceLocation, _ body: () async throws -> Void) async -> MirrorError? {
     do {

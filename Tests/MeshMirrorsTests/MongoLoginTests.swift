@@ -33,7 +33,7 @@
                     }
                 }
                 let store = MongoStore(server: server, login: "ann:right%20horse@", options: "&authSource=admin")
-                for claim in MirrorClaim.thatMatter { try await claim.check(on: store) }
+                for claim in MirrorClaim.thatMatter { try await MirrorClaim.saying(claim).check(on: store) }
                 let other = try server.configuration(login: "ann:right%20horse@", database: "other", options: "&authSource=admin")
                 try await running(try server.mirror(other)) { mirror in
                     expectRefusal(await errorOf { _ = try await mirror.load(.random()) }, hints: ["readWrite"], secret: "horse")
@@ -42,11 +42,12 @@
         }
 
         @Test func aServerThatWantsTLSServesWhatMattersAndOneOfAnUnknownAuthorityIsRefusedInOneClearLine() async throws {
-            let certificates = try TestCertificates()
-            try await MongoServer.with(options: ["--tlsMode", "requireTLS", "--tlsCertificateKeyFile", certificates.server]) { server in
-                let store = MongoStore(server: server, options: "&tls=true&tlsCAFile=\(certificates.authority)")
-                for claim in MirrorClaim.thatMatter { try await claim.check(on: store) }
-                for (file, hint) in [(certificates.stranger, "is not trusted"), ("/nowhere/authority.pem", "can't read the certificates")] {
+            let (authority, stranger) = (try TestAuthority(), try TestAuthority())
+            let identity = try authority.identity(for: "IP:127.0.0.1").inOneFile()
+            try await MongoServer.with(options: ["--tlsMode", "requireTLS", "--tlsCertificateKeyFile", identity]) { server in
+                let store = MongoStore(server: server, options: "&tls=true&tlsCAFile=\(authority.certificate)")
+                for claim in MirrorClaim.thatMatter { try await MirrorClaim.saying(claim).check(on: store) }
+                for (file, hint) in [(stranger.certificate, "is not trusted"), ("/nowhere/authority.pem", "can't read the certificates")] {
                     try await running(try server.mirror(try server.configuration(options: "&tls=true&tlsCAFile=\(file)"))) { mirror in
                         let error = await errorOf { _ = try await mirror.load(.random()) }
                         expectRefusal(error, hints: [hint, "tlsCAFile=", "mirror URI"], secret: file)

@@ -7,6 +7,7 @@
     @testable import MeshMirrors
 
     @Suite struct RedisMirrorTests {
+        // Ancestors' scenario 17.
         @Test(arguments: MirrorClaim.all) func keeps(_ claim: MirrorClaim) async throws {
             try await RedisServer.with { try await claim.check(on: RedisStore(server: $0)) }
         }

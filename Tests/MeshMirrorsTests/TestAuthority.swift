@@ -7,6 +7,13 @@ struct TestAuthority {
     struct Identity {
         let certificate: String
         let key: String
+
+        /// Both in one file, as mongod takes them. It stands where the certificate stood alone.
+        func inOneFile() throws -> String {
+            let both = try [certificate, key].map { try String(contentsOfFile: $0, encoding: .utf8) }
+            try both.joined().write(toFile: certificate, atomically: true, encoding: .utf8)
+            return certificate
+        }
     }
 
     private let directory: TemporaryDirectory
@@ -22,7 +29,9 @@ struct TestAuthority {
         let name = UUID().uuidString
         let identity = Identity(certificate: directory.file("\(name).pem"), key: directory.file("\(name).key"))
         let signer = ["-CA", certificate, "-CAkey", directory.file("authority.key")]
-        try openssl(signer + ["-subj", "/CN=test", "-addext", "subjectAltName=\(names)"], as: identity)
+        // What is an authority itself isn't taken for a server by everybody.
+        let extensions = ["-addext", "subjectAltName=\(names)", "-addext", "basicConstraints=critical,CA:FALSE"]
+        try openssl(signer + ["-subj", "/CN=test"] + extensions, as: identity)
         return identity
     }
 

@@ -69,9 +69,19 @@ void mesh_finish_writing(int fd);
 void mesh_close(int fd);
 int64_t mesh_uptime(void);
 uint64_t mesh_descriptor_limit(void);
-// Starts a program with no more than standard input (empty), output (`output`) and error (ours), no signal blocked or ignored, and a process group of
-// its own: a terminal's Ctrl-C is for the parent.
-int mesh_spawn(const char *path, char *const arguments[], char *const environment[], int output, int *pid);
+// The cores that this process may use, which in a container are often fewer than the machine has.
+int mesh_core_count(void);
+// Starts a program with three descriptors and no more: standard input (`input`, empty if negative), output and error (ours if negative), no signal
+// blocked or ignored, and a process group of its own: a terminal's Ctrl-C is for the parent.
+int mesh_spawn(const char *path, char *const arguments[], char *const environment[], int input, int output, int errors, int *pid);
+// Readable when the process has ended: pidfd_open(2).
+int mesh_pidfd(int pid);
+// From now on, processes whose parent dies become this one's children: PR_SET_CHILD_SUBREAPER of prctl(2).
+int mesh_adopt_orphans(void);
+// A child that has ended and wasn't reaped yet, or 0.
+int mesh_ended_child(void);
+// A socket for datagrams at a path that any process of this user may write to.
+int mesh_datagrams_at(const char *path);
 // A pipe that no program which is started meanwhile inherits.
 int mesh_pipe(int *reading, int *writing);
 // What an SRV record of the name system says (RFC 2782): a host's name and a port.

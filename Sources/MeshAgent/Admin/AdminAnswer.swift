@@ -1,31 +1,31 @@
 import MeshCore
 
 /// The body of an admin answer, before HTTP.
-struct AdminAnswer: Hashable {
-    var status: Int
-    var contentType: ContentType
-    var body: String
-    var allow: String?
+package struct AdminAnswer: Hashable, Sendable {
+    package var status: Int
+    package var contentType: ContentType
+    package var body: String
+    package var allow: String?
 
-    enum ContentType: String {
+    package enum ContentType: String, Sendable {
         case json = "application/json"
         case html = "text/html; charset=utf-8"
         /// Prometheus' text format, version 0.0.4.
         case metrics = "text/plain; version=0.0.4; charset=utf-8"
     }
 
-    init(_ status: Int = 200, json: JSON) {
+    package init(_ status: Int = 200, json: JSON) {
         self.init(status, .json, json.line + "\n")
     }
 
-    init(_ status: Int = 200, _ contentType: ContentType, _ body: String, allow: String? = nil) {
+    package init(_ status: Int = 200, _ contentType: ContentType, _ body: String, allow: String? = nil) {
         self.status = status
         self.contentType = contentType
         self.body = body
         self.allow = allow
     }
 
-    init(_ refusal: AdminRefusal) {
+    package init(_ refusal: AdminRefusal) {
         self.init(refusal.status, .json, JSON.object([("error", .text(refusal.reason))]).line + "\n", allow: refusal.allow)
     }
 }

@@ -45,7 +45,7 @@ final class AdminHandler: ChannelInboundHandler {
         case .body(let bytes):
             bodyBytes += bytes.readableBytes
             guard bodyBytes > Self.bodyBytesMax else { return }
-            admin.handle.troubles.note(.adminProtocol, "an admin connection was closed: no request there has a body")
+            admin.troubles.note(.adminProtocol, "an admin connection was closed: no request there has a body")
             close()
         case .end:
             guard let request else { return }
@@ -55,27 +55,17 @@ final class AdminHandler: ChannelInboundHandler {
 
     /// A malformed request was answered with a bare 400 by NIO's own handler before this.
     func errorCaught(context: ChannelHandlerContext, error: any Error) {
-        admin.handle.troubles.note(.adminProtocol, "an admin connection was closed: \(error)")
+        admin.troubles.note(.adminProtocol, "an admin connection was closed: \(error)")
         context.close(promise: nil)
     }
 
     private func answer(_ request: HTTPRequestHead) {
-        let route = AdminRoute.route(
+        guard let context else { return }
+        let asked = AdminRequest(
             method: request.method.rawValue, target: request.uri, hosts: request.headers["host"], origin: request.headers["origin"].first,
             isLocalSocket: admin.isLocalSocket)
-        switch route {
-        case .failure(let refusal): respond(AdminAnswer(refusal))
-        case .success(let route): ask(route)
-        }
-    }
-
-    /// The agent answers on its own thread.
-    private func ask(_ route: AdminRoute) {
-        guard let context else { return }
         let bound = NIOLoopBound(self, eventLoop: context.eventLoop)
-        let isAsked = admin.handle.execute { [companion = admin.companion] driver in
-            driver.answer(route, companion: companion) { answer in bound.eventLoop.execute { bound.value.respond(answer) } }
-        }
+        let isAsked = admin.service.answer(asked) { answer in bound.eventLoop.execute { bound.value.respond(answer) } }
         if !isAsked { close() }
     }
 
@@ -110,32 +100,11 @@ final class AdminHandler: ChannelInboundHandler {
     }
 }
 
-extension AgentDriver {
-    func answer(_ route: AdminRoute, companion: AgentCompanion?, then respond: @escaping (AdminAnswer) -> Void) {
-        switch route {
-        case .page: respond(.page)
-        case .members: respond(.members(view))
-        case .member(let name): respond(.member(name, in: view, verdicts))
-        case .keys: respond(.keys(keyReport))
-        case .reloadKeys(let force): reloadKeys(force: force) { respond(.reloaded($0)) }
-        case .health: respond(.health(status))
-        case .readiness: respond(.readiness(status, companionIsReady: companion?.isReady() ?? true))
-        case .metrics: respond(.metrics(figures, companion: companion?.metrics() ?? []))
-        case .placement(let slot): ask(.placement(slot)) { respond(.answer($0)) }
-        case .session(let key): ask(.read(key)) { respond(.session(key, $0, end: self.end(of: key))) }
-        case .slots: respond(.slots(slotReports))
-        case .drain:
-            respond(AdminAnswer(202, json: .object([("draining", .bool(true))])))
-            leave()
-        }
-    }
-}
-
 /// The admin listener and its connections, on a thread of NIO's: an operator's HTTP is nothing that a request of an application waits for.
 final class AdminTable {
-    let handle: AgentHandle
+    let service: any AdminService
     let isLocalSocket: Bool
-    let companion: AgentCompanion?
+    let troubles: TroubleLedger
     private var connections: [ObjectIdentifier: AdminHandler] = [:]
 
     /// Operators, a scraper and a few browser tabs. Above it a connection is closed at once.
@@ -152,26 +121,26 @@ final class AdminTable {
         }
     }
 
-    private init(handle: AgentHandle, isLocalSocket: Bool, companion: AgentCompanion?) {
-        self.handle = handle
+    private init(service: any AdminService, isLocalSocket: Bool, troubles: TroubleLedger) {
+        self.service = service
         self.isLocalSocket = isLocalSocket
-        self.companion = companion
+        self.troubles = troubles
     }
 
     /// Takes the socket over.
     static func open(
-        _ socket: BoundSocket, handle: AgentHandle, isLocalSocket: Bool, companion: AgentCompanion?
+        _ socket: BoundSocket, service: any AdminService, isLocalSocket: Bool, troubles: TroubleLedger
     ) async throws -> Opened {
         let loop = MultiThreadedEventLoopGroup.singleton.next()
         let table = try await loop.submit {
-            NIOLoopBound(AdminTable(handle: handle, isLocalSocket: isLocalSocket, companion: companion), eventLoop: loop)
+            NIOLoopBound(AdminTable(service: service, isLocalSocket: isLocalSocket, troubles: troubles), eventLoop: loop)
         }.get()
         let listener = try await ServerBootstrap(group: loop)
             .serverChannelInitializer { channel in
                 channel.eventLoop.makeCompletedFuture {
                     // First in line, so that the backoff sees an accept that failed for want of descriptors.
                     try channel.pipeline.syncOperations.addHandler(AcceptBackoffHandler())
-                    try channel.pipeline.syncOperations.addHandler(AcceptTroubleHandler(troubles: handle.troubles))
+                    try channel.pipeline.syncOperations.addHandler(AcceptTroubleHandler(troubles: troubles))
                 }
             }
             .childChannelInitializer { channel in
@@ -184,7 +153,7 @@ final class AdminTable {
     /// Nil when there are too many.
     func accept() -> AdminHandler? {
         guard connections.count < Self.connectionsMax else {
-            handle.troubles.note(.adminFull, "\(Self.connectionsMax) admin connections are open; another was closed")
+            troubles.note(.adminFull, "\(Self.connectionsMax) admin connections are open; another was closed")
             return nil
         }
         return AdminHandler(admin: self)

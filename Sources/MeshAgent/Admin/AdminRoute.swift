@@ -18,30 +18,14 @@ enum AdminRoute: Hashable {
     /// Longest path looked at; the longest that means anything has 76 bytes.
     static let pathBytesMax = 256
 
-    /// Decides by request line and the headers that guard against browsers.
-    ///
-    /// A page of the internet can make the operator's browser send requests to this machine. It can't choose `Host` (a name that was
-    /// rebound to 127.0.0.1 shows there), and can't hide `Origin` on a `POST`. Neither matters on a Unix socket, which no browser reaches.
-    static func route(
-        method: String, target: String, hosts: [String], origin: String?, isLocalSocket: Bool
-    ) -> Result<AdminRoute, AdminRefusal> {
-        if !isLocalSocket {
-            guard let host = hosts.first, hosts.count == 1 else {
-                return .failure(AdminRefusal(400, "the request must have one Host header"))
-            }
-            guard isLoopback(host) else {
-                return .failure(AdminRefusal(403, "this listener answers on localhost only: ask for 127.0.0.1 or localhost"))
-            }
-            if let origin, method != "GET", method != "HEAD", origin != "http://\(host)" {
-                return .failure(AdminRefusal(403, "changes can't be asked for by a page of another origin"))
-            }
-        }
-        let path = target.prefix { $0 != "?" && $0 != "#" }
+    static func route(_ request: AdminRequest) -> Result<AdminRoute, AdminRefusal> {
+        if let refusal = request.refusalOfBrowsers { return .failure(refusal) }
+        let path = request.target.prefix { $0 != "?" && $0 != "#" }
         guard path.utf8.count <= pathBytesMax else { return .failure(AdminRefusal(414, "the path is longer than \(pathBytesMax) bytes")) }
-        let query = target.dropFirst(path.count).dropFirst().prefix { $0 != "#" }
+        let query = request.target.dropFirst(path.count).dropFirst().prefix { $0 != "#" }
         return find(path, query).flatMap { route in
             let wanted = route.changes ? ["POST"] : ["GET", "HEAD"]
-            return wanted.contains(method)
+            return wanted.contains(request.method)
                 ? .success(route) : .failure(AdminRefusal(405, "use \(wanted[0]) here", allow: wanted.joined(separator: ", ")))
         }
     }
@@ -89,35 +73,15 @@ enum AdminRoute: Hashable {
             return .failure(AdminRefusal(404, "nothing is here: see /v1/members, /v1/keys, /v1/slots, /healthz, /readyz, /metrics or /"))
         }
     }
-
-    /// Whether a `Host` header names this machine by an address or name that only this machine has.
-    private static func isLoopback(_ host: String) -> Bool {
-        var name = Substring(host)
-        if name.hasPrefix("[") {
-            guard let end = name.firstIndex(of: "]") else { return false }
-            guard isPort(name[name.index(after: end)...]) else { return false }
-            name = name[name.index(after: name.startIndex)..<end]
-            return (try? Endpoint(parsing: "[\(name)]:1"))?.isLoopback ?? false
-        }
-        if let colon = name.firstIndex(of: ":") {
-            guard isPort(name[colon...]) else { return false }
-            name = name[..<colon]
-        }
-        return name.lowercased() == "localhost" || (try? Endpoint(parsing: "\(name):1"))?.isLoopback ?? false
-    }
-
-    private static func isPort(_ text: Substring) -> Bool {
-        text.isEmpty || (text.hasPrefix(":") && UInt16(text.dropFirst()) != nil)
-    }
 }
 
 /// A request that is not answered, with the HTTP status and one line that says why.
-struct AdminRefusal: Error, Hashable {
-    var status: Int
-    var reason: String
-    var allow: String?
+package struct AdminRefusal: Error, Hashable, Sendable {
+    package var status: Int
+    package var reason: String
+    package var allow: String?
 
-    init(_ status: Int, _ reason: String, allow: String? = nil) {
+    package init(_ status: Int, _ reason: String, allow: String? = nil) {
         self.status = status
         self.reason = reason
         self.allow = allow

@@ -1,22 +1,24 @@
-import MeshCore
+package import MeshCore
 
 /// Figures in Prometheus' text format (prometheus.io/docs/instrumenting/exposition_formats).
-struct PrometheusText {
-    private(set) var text = ""
+package struct PrometheusText {
+    package private(set) var text = ""
 
-    typealias Kind = AgentCompanion.Metric.Kind
+    package init() {}
 
-    mutating func add(_ name: String, _ kind: Kind, _ help: String, _ value: some BinaryInteger) {
+    package typealias Kind = AgentCompanion.Metric.Kind
+
+    package mutating func add(_ name: String, _ kind: Kind, _ help: String, _ value: some BinaryInteger) {
         add(name, kind, help, label: nil, [("", value)])
     }
 
-    mutating func add(_ name: String, _ kind: Kind, _ help: String, _ value: Duration) {
+    package mutating func add(_ name: String, _ kind: Kind, _ help: String, _ value: Duration) {
         text += "# HELP sessionmesh_\(name) \(help)\n# TYPE sessionmesh_\(name) \(kind.rawValue)\n"
         text += "sessionmesh_\(name) \(Self.seconds(value))\n"
     }
 
     /// One line for each value of `label`.
-    mutating func add(_ name: String, _ kind: Kind, _ help: String, label: String?, _ values: [(String, some BinaryInteger)]) {
+    package mutating func add(_ name: String, _ kind: Kind, _ help: String, label: String?, _ values: [(String, some BinaryInteger)]) {
         text += "# HELP sessionmesh_\(name) \(help)\n# TYPE sessionmesh_\(name) \(kind.rawValue)\n"
         for (word, value) in values {
             let labels = label.map { "{\($0)=\"\(Self.escaped(word))\"}" } ?? ""
@@ -25,7 +27,7 @@ struct PrometheusText {
     }
 
     /// Buckets as Prometheus counts them, each with those below it.
-    mutating func add(_ name: String, _ help: String, _ histogram: DurationHistogram) {
+    package mutating func add(_ name: String, _ help: String, _ histogram: DurationHistogram) {
         text += "# HELP sessionmesh_\(name) \(help)\n# TYPE sessionmesh_\(name) histogram\n"
         var below: UInt64 = 0
         for (bound, count) in zip(DurationHistogram.bounds.map(Self.seconds) + ["+Inf"], histogram.counts) {

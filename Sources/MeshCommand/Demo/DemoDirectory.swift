@@ -1,19 +1,13 @@
 import Foundation
+import MeshSupervisor
 
-/// A fresh directory, this user's alone, for the sockets and the key file of one demo.
+/// Where the sockets and the key file of one demo are.
 struct DemoDirectory: Sendable {
-    let path: String
+    private let directory: PrivateDirectory
+    private var path: String { directory.path }
 
     static func make(environment: [String: String]) throws -> DemoDirectory {
-        // A socket's path has little room, so a long directory is no place for one.
-        let base = environment["XDG_RUNTIME_DIR"].flatMap { $0.hasPrefix("/") && $0.utf8.count <= 48 && access($0, W_OK) == 0 ? $0 : nil }
-        var template = Array("\(base ?? "/tmp")/sessionmesh-demo-XXXXXX".utf8CString)
-        let made = template.withUnsafeMutableBufferPointer { buffer in buffer.baseAddress.flatMap { mkdtemp($0) } != nil }
-        guard made else {
-            throw CommandFailure.configuration(
-                "no directory can be made in \(base ?? "/tmp") (\(String(cString: strerror(errno)))): set XDG_RUNTIME_DIR")
-        }
-        return DemoDirectory(path: String(decoding: template.dropLast().map { UInt8(bitPattern: $0) }, as: UTF8.self))
+        DemoDirectory(directory: try PrivateDirectory.make("sessionmesh-demo", environment: environment))
     }
 
     var keyFile: String { "\(path)/mesh.key" }
@@ -22,7 +16,7 @@ struct DemoDirectory: Sendable {
     func client(_ node: String) -> String { "unix:\(path)/\(node).client" }
     func admin(_ member: String) -> String { "unix:\(path)/\(member).admin" }
 
-    func remove() { try? FileManager.default.removeItem(atPath: path) }
+    func remove() { directory.remove() }
 
     /// Calls `body` with each line that is written into the kill switch, for as long as this process lives.
     func listenAtKillSwitch(_ body: @escaping @Sendable (String) -> Void) throws {

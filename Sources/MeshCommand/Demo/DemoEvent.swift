@@ -1,5 +1,6 @@
 import Foundation
 import MeshAgent
+import MeshCore
 
 /// What runs where.
 struct DemoBoard: Sendable {
@@ -38,16 +39,14 @@ struct DemoBoard: Sendable {
 /// Something that happens in a demo.
 enum DemoEvent: Sendable {
     case ready(DemoBoard)
-    case ended(String, process: String, pid: pid_t, ChildProcess.Ending)
+    case ended(String, process: String, pid: pid_t, ProcessEnding)
     case restarted(String, process: String, pid: pid_t)
     case stopped
 
     var text: String {
         switch self {
         case .ready(let board): board.text
-        case .ended(let name, let process, let pid, .killed(let signal)):
-            "\(Self.who(name, process)) (pid \(pid)) was killed by signal \(signal)\n"
-        case .ended(let name, let process, let pid, .exited(let code)): "\(Self.who(name, process)) (pid \(pid)) exited with code \(code)\n"
+        case .ended(let name, let process, let pid, let ending): "\(Self.who(name, process)) (pid \(pid)) \(ending)\n"
         case .restarted(let name, let process, let pid): "\(Self.who(name, process)) runs again (pid \(pid))\n"
         case .stopped: "All processes have ended.\n"
         }
@@ -88,9 +87,9 @@ enum DemoEvent: Sendable {
                 ),
                 ("balancer", .object([("pid", number(board.balancerPID)), ("admin", .text(board.balancerAdmin))])),
             ]
-        case .ended(let name, let process, let pid, .killed(let signal)):
+        case .ended(let name, let process, let pid, .killed(signal: let signal)):
             return [("name", .text(name)), ("process", .text(process)), ("pid", number(pid)), ("signal", number(signal))]
-        case .ended(let name, let process, let pid, .exited(let code)):
+        case .ended(let name, let process, let pid, .exited(code: let code)):
             return [("name", .text(name)), ("process", .text(process)), ("pid", number(pid)), ("code", number(code))]
         case .restarted(let name, let process, let pid):
             return [("name", .text(name)), ("process", .text(process)), ("pid", number(pid))]

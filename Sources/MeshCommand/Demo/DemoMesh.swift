@@ -1,6 +1,7 @@
 import Foundation
 import MeshAgent
 import MeshCore
+import MeshSupervisor
 
 /// The processes of a demo: started in order, started again when they die, and stopped together.
 ///
@@ -135,18 +136,17 @@ actor DemoMesh {
 
     private func keep(_ role: Role) async {
         while !isStopping {
-            let child: ChildProcess
-            do { child = try await ChildProcess.start(program(of: role)) } catch {
-                failure = failure ?? error as? CommandFailure
-                return
-            }
-            states[role, default: State()].child = child
-            // Stopping may have begun while it was being started.
-            if isStopping { child.send(SIGTERM) }
-            for await event in child.events {
+            for await event in start(role) {
                 switch event {
-                case .line(let line): heed(line, of: role, child)
-                case .ended(let ending): ended(ending, role, child)
+                case .started(let child):
+                    states[role, default: State()].child = child
+                    // Stopping may have begun while it was being started.
+                    if isStopping { child.send(SIGTERM) }
+                case .notStarted(let reason):
+                    failure = failure ?? .failed("\(name(of: role))'s \(role.process) can't be started: \(reason)")
+                case .line(_, let line): heed(line, of: role)
+                case .ended(let ending, _, _): ended(ending, role)
+                case .notified: break
                 }
             }
             guard !isStopping, failure == nil else { return }
@@ -156,7 +156,21 @@ actor DemoMesh {
         }
     }
 
-    private func heed(_ line: String, of role: Role, _ child: ChildProcess) {
+    /// Starts a process, and tells of it until it has ended. What it prints is looked at when there is time; of a flood, the oldest is dropped.
+    private func start(_ role: Role) -> AsyncStream<ChildProcess.Event> {
+        let (events, continuation) = AsyncStream.makeStream(of: ChildProcess.Event.self, bufferingPolicy: .bufferingNewest(256))
+        ChildProcess.start(program(of: role)) { event in
+            if case .line(.errors, let line) = event { return LogStream.standardError.write(line + "\n") }
+            continuation.yield(event)
+            switch event {
+            case .ended, .notStarted: continuation.finish()
+            case .started, .line, .notified: break
+            }
+        }
+        return events
+    }
+
+    private func heed(_ line: String, of role: Role) {
         guard let report = Report(line, from: role) else { return }
         switch report {
         case .ready(let address):
@@ -164,24 +178,25 @@ actor DemoMesh {
             states[role]?.address = address
             states[role]?.isReady = true
             states[role]?.wasReady = true
-            if isAgain { announce(.restarted(name(of: role), process: role.process, pid: child.pid)) }
+            if isAgain { announce(.restarted(name(of: role), process: role.process, pid: states[role]?.child?.pid ?? 0)) }
         case .targets(let count): targets = count
         }
     }
 
-    private func ended(_ ending: ChildProcess.Ending, _ role: Role, _ child: ChildProcess) {
+    private func ended(_ ending: ProcessEnding, _ role: Role) {
+        let pid = states[role]?.child?.pid ?? 0
         let wasReady = states[role]?.wasReady ?? false
         states[role]?.child = nil
         states[role]?.isReady = false
         guard !isStopping else { return }
         guard wasReady else {
             // It has said why; its code says whether trying again could help.
-            let code = if case .exited(78) = ending { 78 as Int32 } else { 1 as Int32 }
+            let code = if case .exited(code: 78) = ending { 78 as Int32 } else { 1 as Int32 }
             let line = "\(name(of: role))'s \(role.process) did not start: see above"
             failure = failure ?? (code == 78 ? .configuration(line) : .failed(line))
             return
         }
-        announce(.ended(name(of: role), process: role.process, pid: child.pid, ending))
+        announce(.ended(name(of: role), process: role.process, pid: pid, ending))
     }
 
     // MARK: Programs
@@ -203,18 +218,19 @@ actor DemoMesh {
             return ChildProcess.Program(
                 path: OwnExecutable.path,
                 arguments: ["agent"] + member + ["--bind", bind, "--client", directory.client(name)] + seeds(for: role),
-                environment: environment)
+                environment: environment, launcher: OwnExecutable.path)
         case .application(let node):
             environment["SESSIONMESH_AGENT"] = directory.client(configuration.nodes[node])
             environment["SESSIONMESH_DEMO_KILL"] = directory.killSwitch
             return ChildProcess.Program(
-                path: DemoMesh.application, arguments: ["--name", name, "--port", "0"], environment: environment)
+                path: DemoMesh.application, arguments: ["--name", name, "--port", "0"], environment: environment,
+                launcher: OwnExecutable.path)
         case .balancer:
             let listen = states[role]?.address ?? "127.0.0.1:\(configuration.port)"
             return ChildProcess.Program(
                 path: OwnExecutable.path,
                 arguments: ["balance"] + member + ["--listen", listen, "--service", "demo", "--drain-timeout", "3s"] + seeds(for: role),
-                environment: environment)
+                environment: environment, launcher: OwnExecutable.path)
         }
     }
 

@@ -8,8 +8,9 @@
 ///
 /// `rediss+sentinel` and `rediss+cluster` are the same over TLS, and take its options too.
 ///
-/// A user with the fewest rights needs keys `sm:*`, the channels of the same names, and what the scripts call; behind Sentinels also
-/// ROLE, in a Redis Cluster CLUSTER SLOTS and ASKING.
+/// A user with the fewest rights needs the keys `sm:*` and the channels of the same names, PING, EVAL and EVALSHA and what the scripts call,
+/// PSUBSCRIBE, and SELECT where the database is not 0; behind Sentinels also ROLE, in a Redis Cluster CLUSTER SLOTS and ASKING. Without INFO
+/// nothing is missed but what an inspection says of the store's memory and persistence.
 public struct RedisAddress: Hashable, Sendable, CustomStringConvertible {
     public enum Server: Hashable, Sendable, CustomStringConvertible {
         case tcp(HostAndPort)

@@ -35,8 +35,6 @@
         private static let partRecordsMax = 64
         private static let partBytesMax = 1 << 20
 
-        static let waitingMax = 1024
-
         let configuration: Configuration
         private let logger: Logger
         private let threads: MirrorThreads<MemcachedServers>
@@ -47,7 +45,7 @@
             self.configuration = configuration
             self.logger = logger
             threads = MirrorThreads(
-                count: configuration.threads, waitingMax: Self.waitingMax, store: "memcached",
+                count: configuration.threads, waitingMax: WaitingMax.memcached, store: "memcached",
                 place: configuration.address.servers.map(\.description).joined(separator: ","))
         }
 

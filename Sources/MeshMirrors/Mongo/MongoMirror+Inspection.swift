@@ -4,18 +4,31 @@
     extension MongoMirror {
         public func inspect() async throws(MirrorError) -> MirrorInspection {
             let build = try await command(["buildInfo": 1], writes: false)
-            let hello = try await command(["hello": 1], writes: false)
             guard let version = build["version"]?.string else { throw unreadable }
-            return MongoTopology(version: version, hello: hello).inspection
+            return try await topology().inspection(ofVersion: version)
+        }
+
+        func topology() async throws(MirrorError) -> MongoTopology {
+            MongoTopology(hello: try await command(["hello": 1], writes: false))
         }
     }
 
     /// What a MongoDB is part of, by its answer to `hello` (mongodb.com/docs/manual/reference/command/hello).
     struct MongoTopology {
-        let version: String
-        let hello: BSONDocument
+        private let hello: BSONDocument
+        private let isRouter: Bool
+        private let setName: String?
 
-        var inspection: MirrorInspection {
+        init(hello: BSONDocument) {
+            self.hello = hello
+            isRouter = hello["msg"]?.string == "isdbgrid"
+            setName = hello["setName"]?.string
+        }
+
+        /// Whether it is a set, or the way into several.
+        var isSet: Bool { setName != nil || isRouter }
+
+        func inspection(ofVersion version: String) -> MirrorInspection {
             var findings = [kind]
             if let major = version.split(separator: ".").first.flatMap({ Int($0) }), major < 5 {
                 findings.append(.init(.risk, "is older than 5, and can't merge sessions in one step"))
@@ -27,8 +40,8 @@
         }
 
         private var kind: MirrorInspection.Finding {
-            if hello["msg"]?.string == "isdbgrid" { return .init(.does, "is a router, mongos, of several sets") }
-            guard let set = hello["setName"]?.string else {
+            if isRouter { return .init(.does, "is a router, mongos, of several sets") }
+            guard let set = setName else {
                 return .init(.lacks, "is a server by itself: no other has its data")
             }
             guard hello["isWritablePrimary"] == .bool(true) else {

@@ -35,8 +35,7 @@
         }
 
         private func asksForSet() async throws(MirrorError) -> Bool {
-            let hello = try await command(["hello": 1], writes: false)
-            let answer = hello["setName"] != nil || hello["msg"]?.string == "isdbgrid"
+            let answer = try await topology().isSet
             isSet.withLock { $0 = answer }
             return answer
         }

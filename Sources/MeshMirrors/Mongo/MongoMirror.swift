@@ -39,9 +39,6 @@
         private static let indexInterval = Duration.seconds(60)
         private static let indexRetryMin = Duration.milliseconds(500)
 
-        /// A mirror is asked by few: two batches under way, and loads of sessions that nobody holds.
-        private static let waitingMax = 256
-
         let configuration: Configuration
         let connections: MongoConnections
         let threads: MirrorThreads<Void>
@@ -63,7 +60,7 @@
             self.logger = logger
             connections = MongoConnections(configuration)
             threads = MirrorThreads(
-                count: configuration.threads, waitingMax: Self.waitingMax, store: "mongodb", place: configuration.address.place)
+                count: configuration.threads, waitingMax: WaitingMax.mongo, store: "mongodb", place: configuration.address.place)
         }
 
         public func load(_ key: SessionKey) async throws(MirrorError) -> MirrorRecord? {

@@ -46,7 +46,7 @@
         /// Bytes on the way at once, unless a single exchange is larger: bounds what NIO keeps for a Redis that doesn't read.
         static var inFlightBytesMax: Int { 4 << 20 }
         /// Exchanges that wait for their turn; one more is refused. At this length they would time out before their turn came.
-        static var waitingMax: Int { 1024 }
+        static var waitingMax: Int { WaitingMax.redis }
 
         private(set) var phase = Phase.connecting
         /// Whether the connection, or the last one when there is none, has answered anything but its greeting.

@@ -150,6 +150,7 @@ extension RequestRouter {
         #expect(router.loads[1].inFlight == 0)
     }
 
+    // Ancestors' scenario 18.
     @Test func smoothRoundRobinFollowsTheWeightsWithoutRuns() {
         var algorithm = RoundRobin()
         let loads = [InstanceLoad(number: 1, weight: 5), InstanceLoad(number: 2, weight: 1), InstanceLoad(number: 3, weight: 1)]
@@ -179,6 +180,7 @@ extension RequestRouter {
         #expect(Set(turns) == [0, 1, 2])
     }
 
+    // Ancestors' scenario 21.
     @Test func aSessionsSlotIsReadFromItsCookieAgainAndAgain() throws {
         let table = Self.table(try Self.view([("a", 1), ("b", 1)]))
         var affinity = try #require(table.affinity)

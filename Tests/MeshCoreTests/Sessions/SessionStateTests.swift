@@ -265,6 +265,7 @@ import Testing
         #expect(state.commits.isEmpty)
     }
 
+    // Ancestors' scenario 47.
     @Test func aDestroyedSessionStaysDestroyedWhateverIsMerged() throws {
         var chance = RandomSessions(seed: 4)
         for _ in 0..<500 {

@@ -51,23 +51,17 @@ struct Settings {
 
     /// Nil when help is asked for.
     init?(_ arguments: [String]) throws {
-        var rest = arguments[...]
-        func value(of flag: String) throws -> String {
-            guard let value = rest.popFirst() else { throw LabFailure("\(flag) needs a value") }
-            return value
-        }
-        while let word = rest.popFirst() {
+        var words = LabArguments(arguments)
+        while let word = words.next() {
             switch word {
             case "--help", "-h": return nil
-            case "--sessionmesh": sessionmesh = try value(of: word)
-            case "--directory": directory = try value(of: word)
+            case "--sessionmesh": sessionmesh = try words.value(of: word)
+            case "--directory": directory = try words.value(of: word)
             case "--full": effort.isFull = true
             case "--json": isJSON = true
-            case "--rounds":
-                guard let rounds = Int(try value(of: word)), (1...1000).contains(rounds) else { throw LabFailure("--rounds is 1 to 1000") }
-                effort.rounds = rounds
+            case "--rounds": effort.rounds = try words.number(of: word, in: 1...1000)
             case "--only":
-                guard let system = System(rawValue: try value(of: word)) else { throw LabFailure("--only is ours or serf") }
+                guard let system = System(rawValue: try words.value(of: word)) else { throw LabFailure("--only is ours or serf") }
                 systems = [system]
             default:
                 guard let scenario = Scenario(word) else { throw LabFailure("\(word) is no scenario; see --help") }

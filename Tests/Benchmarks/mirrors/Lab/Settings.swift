@@ -40,27 +40,17 @@ struct Settings {
 
     /// Nil when help is asked for.
     init?(_ arguments: [String]) throws {
-        var rest = arguments[...]
-        func value(of flag: String) throws -> String {
-            guard let value = rest.popFirst() else { throw LabFailure("\(flag) needs a value") }
-            return value
-        }
-        func number(of flag: String, in range: ClosedRange<Int>) throws -> Int {
-            guard let number = Int(try value(of: flag)), range.contains(number) else {
-                throw LabFailure("\(flag) is a whole number from \(range.lowerBound) to \(range.upperBound)")
-            }
-            return number
-        }
-        while let word = rest.popFirst() {
+        var words = LabArguments(arguments)
+        while let word = words.next() {
             switch word {
             case "--help", "-h": return nil
             case "--json": isJSON = true
-            case "--sessionmesh": sessionmesh = try value(of: word)
-            case "--directory": directory = try value(of: word)
-            case "--seconds": time = .seconds(try number(of: word, in: 5...3600))
-            case "--sessions": sessions = try number(of: word, in: 1000...1_000_000)
-            case "--rounds": rounds = try number(of: word, in: 1...100)
-            case "--seed": seed = UInt64(try number(of: word, in: 0...Int.max))
+            case "--sessionmesh": sessionmesh = try words.value(of: word)
+            case "--directory": directory = try words.value(of: word)
+            case "--seconds": time = .seconds(try words.number(of: word, in: 5...3600))
+            case "--sessions": sessions = try words.number(of: word, in: 1000...1_000_000)
+            case "--rounds": rounds = try words.number(of: word, in: 1...100)
+            case "--seed": seed = UInt64(try words.number(of: word, in: 0...Int.max))
             default:
                 let named = Row.named(word)
                 guard !named.isEmpty else { throw LabFailure("there is no row \(word); --help lists them") }

@@ -58,63 +58,52 @@ struct Settings {
 
     /// Nil when help is asked for.
     init?(_ arguments: [String]) throws {
-        var rest = arguments[...]
+        var words = LabArguments(arguments)
         var ordeal = Ordeal.Settings()
         var join = Join.Settings()
-        let joins = rest.first == "join"
-        if joins { rest.removeFirst() }
+        let joins = words.begins(with: "join")
         var kinds: Set<SessionPlan.Fault.Kind> = [.crash, .pause, .leave]
         var rounds: Int?
         var pairs = false
         var hasSeconds = false
-        func value(of flag: String) throws -> String {
-            guard let value = rest.popFirst() else { throw LabFailure("\(flag) needs a value") }
-            return value
-        }
-        func number(of flag: String, in range: ClosedRange<Int>) throws -> Int {
-            guard let number = Int(try value(of: flag)), range.contains(number) else {
-                throw LabFailure("\(flag) is a whole number from \(range.lowerBound) to \(range.upperBound)")
-            }
-            return number
-        }
-        while let word = rest.popFirst() {
+        while let word = words.next() {
             switch word {
             case "--help", "-h": return nil
             case "--json": isJSON = true
-            case "--sessionmesh": sessionmesh = try value(of: word)
-            case "--directory": directory = try value(of: word)
+            case "--sessionmesh": sessionmesh = try words.value(of: word)
+            case "--directory": directory = try words.value(of: word)
             case "--seed":
-                guard let seed = UInt64(try value(of: word)) else { throw LabFailure("--seed is a whole number") }
+                guard let seed = UInt64(try words.value(of: word)) else { throw LabFailure("--seed is a whole number") }
                 ordeal.seed = seed
                 join.seed = seed
-            case "--sessions" where joins: join.sessions = try number(of: word, in: 1000...1_000_000)
-            case "--rate" where joins: join.rate = try number(of: word, in: 10...20_000)
+            case "--sessions" where joins: join.sessions = try words.number(of: word, in: 1000...1_000_000)
+            case "--rate" where joins: join.rate = try words.number(of: word, in: 10...20_000)
             case "--kills" where !joins:
                 kinds = [.crash]
-                rounds = try number(of: word, in: 1...Self.roundsMax)
+                rounds = try words.number(of: word, in: 1...Self.roundsMax)
             case "--faults" where !joins:
                 kinds = try Set(
-                    value(of: word).split(separator: ",").map { word in
+                    words.value(of: word).split(separator: ",").map { word in
                         guard let kind = Self.faults.first(where: { $0.rawValue == word }) else {
                             throw LabFailure("\(word) is no fault; --faults takes some of \(Self.kinds)")
                         }
                         return kind
                     })
-            case "--rounds" where !joins: rounds = try number(of: word, in: 1...Self.roundsMax)
+            case "--rounds" where !joins: rounds = try words.number(of: word, in: 1...Self.roundsMax)
             case "--pairs" where !joins: pairs = true
             case "--plan" where !joins:
-                let text = try value(of: word)
+                let text = try words.value(of: word)
                 guard let plan = SessionPlan(text), plan.rounds.joined().allSatisfy({ Self.faults.contains($0.kind) }) else {
                     throw LabFailure("\(text) is no plan")
                 }
                 ordeal.plan = plan
             case "--seconds" where !joins:
-                ordeal.time = .seconds(try number(of: word, in: 1...86_400))
+                ordeal.time = .seconds(try words.number(of: word, in: 1...86_400))
                 hasSeconds = true
-            case "--agents" where !joins: ordeal.agents = try number(of: word, in: 2...9)
-            case "--browsers" where !joins: ordeal.browsers = try number(of: word, in: 1...50)
-            case "--clients" where !joins: ordeal.clientsPerBrowser = try number(of: word, in: 1...20)
-            case "--clock-shift" where !joins: clockShift = try value(of: word)
+            case "--agents" where !joins: ordeal.agents = try words.number(of: word, in: 2...9)
+            case "--browsers" where !joins: ordeal.browsers = try words.number(of: word, in: 1...50)
+            case "--clients" where !joins: ordeal.clientsPerBrowser = try words.number(of: word, in: 1...20)
+            case "--clock-shift" where !joins: clockShift = try words.value(of: word)
             default: throw LabFailure("\(word) is nothing that it takes; see --help")
             }
         }
