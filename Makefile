@@ -1,9 +1,10 @@
 # The commands of this project. `make` alone lists them.
-.PHONY: help demo test check format bench bench-cluster bench-membership bench-mirrors bench-pool bench-sessions fuzz clean
+.PHONY: help demo test check lab-test format bench bench-cluster bench-membership bench-mirrors bench-pool bench-sessions fuzz clean
 
 help:
 	@echo "make demo     build, then run a whole mesh on this machine; open the printed address"
 	@echo "make test     build and run every test; ends with the counts"
+	@echo "make lab-test the mesh in containers, harmed and judged; needs docker; ARGS=redis for one store of three"
 	@echo "make check    format, warnings as errors, purity of the core"
 	@echo "make format   bring all Swift files into shape"
 	@echo "make bench    the balancer beside HAProxy; prints a table"
@@ -28,6 +29,9 @@ test:
 check:
 	@.ci/setup build
 	@.ci/check
+
+lab-test:
+	@docker/lab-test $(ARGS)
 
 format:
 	swift format -i -p -r Package.swift Sources Tests
@@ -61,4 +65,4 @@ fuzz:
 	Tests/Fuzz/run.sh $(RUNS)
 
 clean:
-	rm -rf .build Tests/Benchmarks/.build Tests/Fuzz/.build
+	rm -rf .build Tests/Benchmarks/.build Tests/Fuzz/.build Tests/Lab/.build

@@ -238,3 +238,8 @@ let package = Package(
         ),
     ]
 )
+
+// Whoever builds from Sources alone, as the image does, has nothing to make the tests of.
+if Context.environment["SESSIONMESH_SOURCES_ONLY"] != nil {
+    package.targets.removeAll { $0.type == .test || $0.path?.hasPrefix("Tests/") == true }
+}

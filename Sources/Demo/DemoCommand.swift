@@ -11,13 +11,17 @@ struct DemoCommand: AsyncParsableCommand {
         commandName: "sessionmesh-demo",
         abstract: "A small web application whose sessions and chat live in a SessionMesh.",
         discussion: """
-            It answers HTTP on 127.0.0.1, registers with the agent of its node as service "demo", and drains on SIGTERM. \
-            SESSIONMESH_AGENT says where the agent listens; SESSIONMESH_DEMO_KILL, the path of a FIFO or Unix socket, enables \
-            the button that asks the parent process to kill this node.
+            It answers HTTP, registers with the agent of its node as service "demo", and drains on SIGTERM. SESSIONMESH_AGENT says \
+            where the agent listens; SESSIONMESH_ADDRESS, as HOST:PORT, where balancers reach this process when that is not where it \
+            listens; SESSIONMESH_DEMO_KILL, the path of a FIFO or Unix socket, enables the button that asks the parent process to kill \
+            this node.
             """)
 
     @Option(help: "The name of the node this process belongs to; shown on the page.")
     var name: String
+
+    @Option(help: "The address to listen on, or a name of this machine, which is looked up once.")
+    var host = "127.0.0.1"
 
     @Option(help: "The port to listen on; 0 lets the system choose. (default: $PORT, else 8080)")
     var port: Int?
@@ -28,13 +32,16 @@ struct DemoCommand: AsyncParsableCommand {
     func validate() throws {
         do { _ = try NodeName(name) } catch { throw ValidationError("\(error)") }
         _ = try resolvedPort()
+        guard !["0.0.0.0", "::"].contains(host) || registeredAddress != nil else {
+            throw ValidationError("balancers can't dial \(host); set SESSIONMESH_ADDRESS to the HOST:PORT at which they reach this process")
+        }
     }
 
     func run() async throws {
         do {
             try await serve()
         } catch let error as IOError {
-            try fail("port \(try resolvedPort()) of 127.0.0.1 can't be listened on; choose another with --port (\(error))")
+            try fail("port \(try resolvedPort()) of \(host) can't be listened on; choose another with --host or --port (\(error))")
         } catch let error as SessionError {
             try fail(error.message)
         } catch {
@@ -58,10 +65,12 @@ struct DemoCommand: AsyncParsableCommand {
         logger.logLevel = .notice
         let mesh = SessionMesh(configuration: configuration, logger: logger)
         let demo = DemoServer(name: name, mesh: mesh, killSwitch: environment["SESSIONMESH_DEMO_KILL"].map(KillSwitch.init(path:)))
-        try await demo.application(port: try resolvedPort(), logger: logger) { [name] port in
-            FileHandle.standardOutput.write(Data("sessionmesh-demo \(name) listens on http://127.0.0.1:\(port)/\n".utf8))
+        try await demo.application(host: host, port: try resolvedPort(), address: registeredAddress, logger: logger) { [name, host] port in
+            FileHandle.standardOutput.write(Data("sessionmesh-demo \(name) listens on http://\(host):\(port)/\n".utf8))
         }.runService()
     }
+
+    private var registeredAddress: String? { ProcessInfo.processInfo.environment["SESSIONMESH_ADDRESS"] }
 
     private func resolvedPort() throws -> Int {
         let text = ProcessInfo.processInfo.environment["PORT"]

@@ -22,22 +22,23 @@ struct DemoServer: Sendable {
     private static let formBytesMax = 4096
     private static let userBytes = 1...64
 
+    /// - Parameter address: where balancers reach it; nil for where it listens.
     func application(
-        port: Int, logger: Logger, onListening: @escaping @Sendable (Int) -> Void = { _ in }
+        host: String = "127.0.0.1", port: Int, address: String? = nil, logger: Logger,
+        onListening: @escaping @Sendable (Int) -> Void = { _ in }
     ) -> some ApplicationProtocol {
         var sockets = WebSocketHTTPChannel.Configuration()
         sockets.limits.messageBytesMax = Chat.textBytesMax
         sockets.limits.acceptsBinary = false
-        let (ports, continuation) = AsyncStream.makeStream(of: Int.self)
+        let (addresses, continuation) = AsyncStream.makeStream(of: String.self)
         return Application(
             router: router, server: .http1WebSocket(configuration: sockets, upgrade: upgrade),
-            configuration: ApplicationConfiguration(address: .hostname("127.0.0.1", port: port), serverName: nil),
+            configuration: ApplicationConfiguration(address: .hostname(host, port: port), serverName: nil),
             // Before the server, so that they end after it: the last requests still need their sessions.
-            services: [mesh, Registrar(mesh: mesh, ports: ports, logger: logger)],
+            services: [mesh, Registrar(mesh: mesh, addresses: addresses, logger: logger)],
             onServerRunning: { channel in
-                let port = channel.localAddress?.port ?? port
-                continuation.yield(port)
-                onListening(port)
+                continuation.yield(address ?? channel.localAddress?.dialled ?? "\(host):\(port)")
+                onListening(channel.localAddress?.port ?? port)
             },
             logger: logger)
     }
@@ -166,20 +167,28 @@ struct DemoServer: Sendable {
     }
 }
 
-/// Registers the application once its port is known. A service of its own, because a server accepts nobody while it is asked to start.
+/// Registers the application once it is known where it listens. A service of its own, because a server accepts nobody while it is asked to start.
 private struct Registrar: Service {
     let mesh: SessionMesh
-    let ports: AsyncStream<Int>
+    let addresses: AsyncStream<String>
     let logger: Logger
 
     func run() async throws {
         // Waits for the shutdown afterwards: a service that returns ends the others.
-        for await port in ports.cancelOnGracefulShutdown() {
-            do { try await mesh.register(service: DemoServer.service, address: "127.0.0.1:\(port)") } catch {
+        for await address in addresses.cancelOnGracefulShutdown() {
+            do { try await mesh.register(service: DemoServer.service, address: address) } catch {
                 // The mesh tries again with each new connection.
                 logger.notice("not registered yet", metadata: ["error": "\(error)"])
             }
         }
+    }
+}
+
+extension SocketAddress {
+    /// As balancers are to dial it: an address with its port, IPv6 in brackets.
+    fileprivate var dialled: String? {
+        guard let ipAddress, let port else { return nil }
+        return self.protocol == .inet6 ? "[\(ipAddress)]:\(port)" : "\(ipAddress):\(port)"
     }
 }
 

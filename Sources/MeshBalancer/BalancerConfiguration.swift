@@ -27,7 +27,8 @@ public struct BalancerConfiguration: Sendable {
         public var requestBodyIdle: Duration = .seconds(30)
         /// A safe request whose instance is silent for longer than this, or 4 x p99 if that is more, goes to the next rank. Default 1 s.
         public var silence: Duration = .seconds(1)
-        /// From the request's last byte to the blank line of the response head. Default 60 s, then 504.
+        /// From the request's last byte to the blank line of the response head. Default 60 s, then 504. No longer than ``silence`` once the instance's
+        /// node has died in silence.
         public var responseHead: Duration = .seconds(60)
         /// Without a byte of a response body. Default 60 s, then the client's connection is cut.
         public var responseBodyIdle: Duration = .seconds(60)

@@ -78,13 +78,17 @@ final class UpstreamConnection: Connection {
         setDeadline(min(givesUpAt, loop.deadline(after: limit)), in: loop)
     }
 
-    /// The table changed for this instance: it is gone, or its node is suspect now. Safe requests that wait for it don't wait long.
+    /// The table changed for this instance: it is gone, or its node is suspect now. Safe requests that wait for it don't wait long. Others, which
+    /// can't be repeated, wait on; unless its node was suspect before it went, for then it died in silence, and nobody is going to answer.
     func poolChanged(in loop: BalancerLoop) {
-        guard state == .waiting, pool.isSuspect || pool.index == nil, let exchange = client?.exchange, exchange.method.isSafe else {
-            return
+        guard state == .waiting, pool.isSuspect || pool.index == nil, let exchange = client?.exchange else { return }
+        if exchange.method.isSafe {
+            let soon = loop.deadline(after: loop.waits.suspect)
+            if soon < deadline { setDeadline(soon, in: loop) }
+        } else if pool.isSuspect, pool.index == nil {
+            givesUpAt = min(givesUpAt, loop.deadline(after: loop.waits.silence))
+            setDeadline(givesUpAt, in: loop)
         }
-        let soon = loop.deadline(after: loop.waits.suspect)
-        if soon < deadline { setDeadline(soon, in: loop) }
     }
 
     // MARK: Progress

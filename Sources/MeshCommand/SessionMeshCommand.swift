@@ -18,7 +18,8 @@ struct SessionMeshCommand: AsyncParsableCommand {
         version: MeshAgent.version,
         subcommands: [
             RunCommand.self, WorkersCommand.self, RestartCommand.self, ScaleCommand.self, AgentCommand.self, BalanceCommand.self,
-            DemoCommand.self, KeygenCommand.self, KeysCommand.self, MembersCommand.self, SessionCommand.self, PublishCommand.self,
+            DemoCommand.self, KeygenCommand.self, KeysCommand.self, MembersCommand.self, HealthCommand.self, SessionCommand.self,
+            PublishCommand.self,
             SubscribeCommand.self, ExplainCommand.self, MirrorCommand.self, SimulateCommand.self, ExecWorkerCommand.self,
             WardenCommand.self,
         ])

@@ -1,5 +1,6 @@
 import MeshBalancer
 import MeshCore
+import Synchronization
 import Testing
 
 @Suite struct FailoverTests {
@@ -238,6 +239,39 @@ import Testing
         setup.balancer.update(mesh.table)
         #expect(try client.readMessage()?.text == "n2")
         #expect(try client.get("/", fields: "Cookie: sid=\(cookie)\r\n").text == "n2")
+    }
+
+    /// It lost its power, say. Who left by word, and not in silence, may still answer.
+    @Test func aPostInsideANodeThatDiedInSilenceWaitsForNobody() throws {
+        let frozen = try Origin { wire, origin in
+            if let request = try wire.readMessage() { origin.saw(request) }
+            _ = try wire.readToEnd()
+        }
+        let released = Mutex(false)
+        let leaving = try Origin { wire, origin in
+            if let request = try wire.readMessage() { origin.saw(request) }
+            _ = eventually { released.withLock { $0 } }
+            try wire.send(Origin.ok("n2"))
+        }
+        let other = try Origin.saying("n3")
+        defer { for origin in [frozen, leaving, other] { origin.stop() } }
+        var mesh = try TestMesh([("n1", frozen.port), ("n2", leaving.port), ("n3", other.port)])
+        let setup = try Setup(mesh.table) { $0.timeouts.silence = .milliseconds(200) }
+        let clients = try ["n1", "n2"].map { name in
+            let client = try setup.client()
+            let cookie = mesh.cookie(primary: name)
+            try client.send("POST / HTTP/1.1\r\nHost: a\r\nCookie: sid=\(cookie)\r\nContent-Length: 0\r\n\r\n")
+            return client
+        }
+        #expect(eventually { frozen.requests.count == 1 && leaving.requests.count == 1 })
+        mesh.set("n1") { $0.status = .suspect }
+        setup.balancer.update(mesh.table)
+        mesh.set("n1") { $0.status = .dead }
+        mesh.set("n2") { $0.status = .left }
+        setup.balancer.update(mesh.table)
+        #expect(try clients[0].readMessage()?.status == 504)
+        released.withLock { $0 = true }
+        #expect(try clients[1].readMessage()?.text == "n2")
     }
 
     // Ancestors' scenario 20.

@@ -1,0 +1,47 @@
+import ArgumentParser
+import Foundation
+import MeshAgent
+
+struct HealthCommand: AsyncParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "health",
+        abstract: "Says whether a member is ready: ends with 0 when it is, with 1 when it isn't or doesn't answer.",
+        discussion: """
+            An agent is ready while it answers for its slots, a balancer while it also knows somebody to send requests to. Made to be a \
+            container's health check: it has its answer within two seconds.
+
+            Examples:
+              sessionmesh health
+              sessionmesh health --admin unix:n1.admin --json
+            """)
+
+    @OptionGroup var listener: AdminOptions
+
+    @Flag(help: "Prints JSON.")
+    var json = false
+
+    /// What `/readyz` answers.
+    private struct Readiness: Decodable {
+        var ready: Bool
+        var stage: String
+    }
+
+    func run() async throws {
+        let client = try listenerOfTheMember()
+        guard let answer = await client.ask("GET", "/readyz", timeout: 2) else {
+            throw CommandFailure.failed("no member answers on \(client.address): it is starting, stands still or has ended")
+        }
+        let readiness = try AdminClient.decode(Readiness.self, from: answer.body)
+        if json { Output.write(String(decoding: answer.body, as: UTF8.self)) }
+        guard readiness.ready else {
+            if json { throw ExitCode.failure }
+            throw CommandFailure.failed("not ready: \(readiness.stage)")
+        }
+        if !json { Output.line("ready: \(readiness.stage)") }
+    }
+
+    /// Whatever is wrong, who checks a member's health knows two answers.
+    private func listenerOfTheMember() throws -> AdminClient {
+        do { return try AdminClient.find(listener.admin) } catch let failure as CommandFailure { throw CommandFailure.failed(failure.line) }
+    }
+}
