@@ -108,6 +108,15 @@ final class Cluster {
         if !address.isEmpty { try waitUntilBalanced(over: try report().workers) }
     }
 
+    /// Returns when the balancer has heard of the process that a worker has now. Until then its requests go to the others.
+    func waitUntilBalanced(worker number: Int) throws {
+        try eventually("the balancer knows worker \(number)") {
+            guard let address = try workers().last(where: { $0.worker == number })?.address else { return false }
+            return try HTTP.ask("unix:\(directory.path)/sessionmesh/n1-balancer.admin", "GET", "/v1/members").body.contains(
+                "\"\(address)\"")
+        }
+    }
+
     func waitUntilBalanced(over workers: Int) throws {
         try eventually("the balancer knows \(workers) workers") { try balancerShows("sessionmesh_balancer_targets \(workers)") }
     }

@@ -18,6 +18,7 @@ import Testing
             let crash = try cluster.event("crashed") { $0.pid == pid }
             #expect(crash.signal == SIGKILL && crash.worker == number)
             try cluster.event("restarted") { $0.worker == number }
+            try cluster.waitUntilBalanced(worker: number)
             try eventually("requests go on") { visitors.count > before + 50 }
         }
         let (answered, failures) = visitors.goHomeAll()
