@@ -108,15 +108,6 @@ final class Cluster {
         if !address.isEmpty { try waitUntilBalanced(over: try report().workers) }
     }
 
-    /// Returns when the balancer has heard of the process that a worker has now. Until then its requests go to the others.
-    func waitUntilBalanced(worker number: Int) throws {
-        try eventually("the balancer knows worker \(number)") {
-            guard let address = try workers().last(where: { $0.worker == number })?.address else { return false }
-            return try HTTP.ask("unix:\(directory.path)/sessionmesh/n1-balancer.admin", "GET", "/v1/members").body.contains(
-                "\"\(address)\"")
-        }
-    }
-
     func waitUntilBalanced(over workers: Int) throws {
         try eventually("the balancer knows \(workers) workers") { try balancerShows("sessionmesh_balancer_targets \(workers)") }
     }
@@ -166,6 +157,7 @@ final class Cluster {
 final class Visitors: @unchecked Sendable {
     private let lock = NSLock()
     private var answered = 0
+    private var answers: Set<String> = []
     private var failures: [String] = []
     private var goHome = false
     private let group = DispatchGroup()
@@ -176,16 +168,25 @@ final class Visitors: @unchecked Sendable {
             Thread.detachNewThread { [self] in
                 defer { group.leave() }
                 while !lock.withLock({ goHome }) {
-                    let outcome = Result { try HTTP.ask(address, "GET", path, patience: 15).status }
-                    lock.withLock {
-                        if case .success(200) = outcome { answered += 1 } else { failures.append("\(outcome)") }
-                    }
+                    let outcome = Result { try HTTP.ask(address, "GET", path, patience: 15) }
+                    lock.withLock { note(outcome) }
+                    // A machine remembers each connection for two minutes, and has room for so many.
+                    usleep(2000)
                 }
             }
         }
     }
 
+    private func note(_ outcome: Result<HTTPAnswer, any Error>) {
+        guard case .success(let answer) = outcome, answer.status == 200 else { return failures.append("\(outcome)") }
+        answered += 1
+        answers.insert(answer.body)
+    }
+
     var count: Int { lock.withLock { answered } }
+
+    /// Whether somebody was answered by that process of ``Cluster/server``.
+    func know(_ pid: pid_t?) -> Bool { lock.withLock { pid.map { pid in answers.contains { $0.hasSuffix(" \(pid)\n") } } ?? false } }
 
     /// - Returns: how many requests were answered, and what became of the others.
     func goHomeAll() -> (answered: Int, failures: [String]) {
