@@ -10,6 +10,7 @@ enum ServiceNotices {
         return Task {
             // All listeners are open from the moment that its loop answers.
             while await agent.status() == nil, !Task.isCancelled { try? await Task.sleep(for: .milliseconds(10)) }
+            guard !Task.isCancelled else { return }
             socket.send(["READY": "1"])
             guard let heartbeat = socket.heartbeat else { return }
             while !Task.isCancelled {

@@ -22,6 +22,8 @@ package final class ChildProcess: Sendable {
         var isGroupGone = false
         /// It was asked to end: what its children still have to do, they may finish.
         var isTerminated = false
+        /// It is to end at once, and so is what it starts from now on.
+        var isKilled = false
         var errorTail: [String] = []
     }
 
@@ -75,12 +77,12 @@ package final class ChildProcess: Sendable {
     package static func start(_ program: Program, _ heed: @escaping @Sendable (Event) -> Void) {
         do {
             try LoopThread.start {
+                defer { if let path = program.notifySocket { unlink(path) } }
                 switch Self.spawn(program) {
                 case .failure(let failure): heed(.notStarted(reason: failure.reason))
                 case .success(let (child, sources)):
                     heed(.started(child))
                     child.attend(sources, heed)
-                    if let path = program.notifySocket { unlink(path) }
                 }
             }
         } catch {
@@ -113,7 +115,10 @@ package final class ChildProcess: Sendable {
 
     /// The whole group, and what has left the group.
     package func killAll() {
-        state.withLock { state in if !state.isGroupGone { kill(-pid, SIGKILL) } }
+        state.withLock { state in
+            state.isKilled = true
+            if !state.isGroupGone { kill(-pid, SIGKILL) }
+        }
         for stray in strays() { kill(stray, SIGKILL) }
         mesh_eventfd_signal(waker)
     }
@@ -166,9 +171,10 @@ package final class ChildProcess: Sendable {
         if sources.notices >= 0, let notice = Notice.receive(from: sources.notices) { heed(.notified(notice)) }
         sources.output.readWhatIsThere { heed(.line(.output, $0)) }
         sources.errors.readWhatIsThere { hear($0, heed) }
-        let leftBehind = outlastOthers()
-        sources.output.readWhatIsThere { heed(.line(.output, $0)) }
-        sources.errors.readWhatIsThere { hear($0, heed) }
+        let leftBehind = outlastOthers {
+            sources.output.readWhatIsThere { heed(.line(.output, $0)) }
+            sources.errors.readWhatIsThere { hear($0, heed) }
+        }
         heed(.ended(ending, leftBehind: leftBehind, lastLines: state.withLock { $0.errorTail }))
     }
 
@@ -192,18 +198,29 @@ package final class ChildProcess: Sendable {
 
     /// Returns when nothing that it started runs any more. Who was asked to end gets the time until ``killAll()``; everybody else is killed.
     /// - Returns: how many were left.
-    private func outlastOthers() -> Int {
+    private func outlastOthers(_ listen: () -> Void) -> Int {
         let count = ProcessScan.members(ofGroup: pid).count + strays().count
         if count > 0, !state.withLock({ $0.isTerminated }) { killAll() }
-        while isGroupAlive || !strays().isEmpty {
+        var pause: Int32 = 5
+        while true {
+            let isAlive = isGroupAlive
+            let strays = strays()
+            guard isAlive || !strays.isEmpty else { break }
+            // One that was being started while the others were killed was not among them.
+            if state.withLock({ $0.isKilled }) { for stray in strays { kill(stray, SIGKILL) } }
+            // Who finishes what it has to may not be held up by a pipe that nobody reads.
+            listen()
             var woken = pollfd(fd: waker, events: Int16(POLLIN), revents: 0)
-            if poll(&woken, 1, 20) > 0 { mesh_eventfd_clear(waker) }
+            if poll(&woken, 1, pause) > 0 { mesh_eventfd_clear(waker) }
+            pause = min(pause * 2, 100)
         }
+        listen()
         return count
     }
 
     private var isGroupAlive: Bool {
         state.withLock { state in
+            guard !state.isGroupGone else { return false }
             // Orphans that became ours are reaped here, or the group would never be empty.
             while waitpid(-pid, nil, WNOHANG) > 0 {}
             let isAlive = kill(-pid, 0) == 0 && !ProcessScan.members(ofGroup: pid).isEmpty
@@ -292,7 +309,10 @@ struct LineReader {
     /// One piece; at the end of the file the descriptor is closed.
     mutating func read(_ body: (String) -> Void) { _ = readOnce(body) }
 
-    mutating func readWhatIsThere(_ body: (String) -> Void) { while readOnce(body) {} }
+    /// As much as the largest pipe holds: who writes without end must not hold its own end up.
+    mutating func readWhatIsThere(_ body: (String) -> Void) {
+        for _ in 0..<64 { guard readOnce(body) else { return } }
+    }
 
     private mutating func readOnce(_ body: (String) -> Void) -> Bool {
         guard descriptor >= 0 else { return false }

@@ -20,11 +20,11 @@ public final class ClusterSupervisor: Service {
     private let stage = Mutex(Stage.new)
 
     private enum Stage {
-        /// Can transition to running.
+        /// Can transition to over.
         case new
         /// Can transition to over.
         case running(SupervisorShell)
-        /// Final.
+        /// Not to be run again; running once its shell is there.
         case over
     }
 
@@ -38,16 +38,16 @@ public final class ClusterSupervisor: Service {
     /// ended with code 0; or when the task was cancelled, which kills.
     /// - Throws: ``SupervisorError`` when something can't work, before anything is started, or a sidecar doesn't come up.
     public func run() async throws {
-        let checked = try configuration.checked()
-        let shell = try SupervisorShell(checked, hub: hub, logger: logger)
         try stage.withLock { stage throws(SupervisorError) in
             guard case .new = stage else { throw SupervisorError(.running, "this supervisor was run before: make another") }
-            stage = .running(shell)
+            stage = .over
         }
         defer {
             stage.withLock { $0 = .over }
             hub.finish()
         }
+        let shell = try SupervisorShell(try configuration.checked(), hub: hub, logger: logger)
+        stage.withLock { $0 = .running(shell) }
         let outcome = await withTaskCancellationHandler {
             await withGracefulShutdownHandler {
                 await shell.run()

@@ -188,8 +188,9 @@ actor SupervisorShell {
         case .exited: feed(.exited(launch))
         case .ended(let ending, let leftBehind, let lines):
             if let pid = workers[launch]?.child?.pid { warden.forget(pid) }
-            feed(.ended(launch, ending, leftBehind: leftBehind, lastLines: lines))
+            // Before the core hears of it: the next one may need the port.
             forget(launch)
+            feed(.ended(launch, ending, leftBehind: leftBehind, lastLines: lines))
         case .line: break
         }
     }

@@ -57,6 +57,7 @@ package final class Warden: Sendable {
     private func started(_ child: ChildProcess) {
         state.withLock { state in
             state.child = child
+            if state.isStopping { child.send(SIGKILL) }
             // A former one may have read some of them, which doesn't matter: what is told twice counts once.
             for group in state.groups { tell("+\(group)") }
         }

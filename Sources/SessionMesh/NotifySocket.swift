@@ -21,7 +21,7 @@ package struct NotifySocket: Sendable {
             return nil
         }
         self.path = path
-        heartbeat = environment["WATCHDOG_USEC"].flatMap { Int64($0) }.flatMap { $0 > 0 ? min(.microseconds($0 / 3), .seconds(1)) : nil }
+        heartbeat = environment["WATCHDOG_USEC"].flatMap { Int64($0) }.flatMap { $0 >= 3 ? min(.microseconds($0 / 3), .seconds(1)) : nil }
     }
 
     private static let pathBytesMax = MemoryLayout.size(ofValue: sockaddr_un().sun_path)

@@ -44,7 +44,7 @@ final class Cluster {
         my $stop = 0;
         $SIG{TERM} = sub { $stop = 1 };
         $SIG{PIPE} = 'IGNORE';
-        my $port = $ENV{ELSEWHERE} || $ENV{PORT};
+        my $port = $ENV{ELSEWHERE} // $ENV{PORT};
         my $listener = IO::Socket::INET->new(LocalAddr => '127.0.0.1', LocalPort => $port, Listen => 128, ReuseAddr => 1)
             or die "no listener: $!\n";
         print "worker $ENV{SESSIONMESH_WORKER} listens on $port\n";

@@ -266,6 +266,10 @@ import Testing
         #expect(eventually { frozen.requests.count == 1 && leaving.requests.count == 1 })
         mesh.set("n1") { $0.status = .suspect }
         setup.balancer.update(mesh.table)
+        // Of two tables at once the loop would see the second alone.
+        let passing = try setup.client()
+        let cookie = mesh.cookie(primary: "n3")
+        for _ in 0..<2 { #expect(try passing.get("/", fields: "Cookie: sid=\(cookie)\r\n").text == "n3") }
         mesh.set("n1") { $0.status = .dead }
         mesh.set("n2") { $0.status = .left }
         setup.balancer.update(mesh.table)

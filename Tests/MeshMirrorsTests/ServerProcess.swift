@@ -76,8 +76,21 @@ final class ServerProcess: Sendable {
         }
     }
 
-    /// Takes calls and doesn't answer.
-    func suspend() { signal(SIGSTOP) }
+    /// Takes calls and doesn't answer. Returns when none of its threads runs any more: each stops when it next comes to a processor.
+    func suspend() {
+        signal(SIGSTOP)
+        let deadline = ContinuousClock.now + .seconds(10)
+        while !isStanding, ContinuousClock.now < deadline { usleep(1000) }
+    }
+
+    private var isStanding: Bool {
+        let tasks = "/proc/\(process.server)/task"
+        return ((try? FileManager.default.contentsOfDirectory(atPath: tasks)) ?? []).allSatisfy { thread in
+            guard let stat = try? String(contentsOfFile: "\(tasks)/\(thread)/stat", encoding: .utf8) else { return true }
+            return stat[(stat.lastIndex(of: ")") ?? stat.startIndex)...].hasPrefix(") T")
+        }
+    }
+
     func resume() { signal(SIGCONT) }
 
     private func signal(_ number: Int32) { isStopped.withLock { if !$0 { kill(process.server, number) } } }

@@ -121,7 +121,7 @@ actor DemoMesh {
         executioner = Task {
             try? await Task.sleep(for: Self.stopTimeout)
             guard !Task.isCancelled else { return }
-            for state in states.values { state.child?.send(SIGKILL) }
+            for state in states.values { state.child?.killAll() }
         }
     }
 

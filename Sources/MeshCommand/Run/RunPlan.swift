@@ -118,7 +118,9 @@ struct RunPlan {
 
     /// What our own supervisor has told us is not for our children.
     private static func withoutNotices(_ environment: [String: String]) -> [String: String] {
-        environment.filter { !["NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID", "LISTEN_FDS", "LISTEN_PID", "PORT"].contains($0.key) }
+        environment.filter {
+            !["NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID", "LISTEN_FDS", "LISTEN_PID", "PORT", "SESSIONMESH_LAUNCH"].contains($0.key)
+        }
     }
 }
 

@@ -22,7 +22,7 @@ extension SupervisorCore {
         counters.spawned += 1
         tell(.spawned, of: launch)
         // Stopping may have begun while it was being started.
-        if case .stopping = processes[launch]?.phase { out.append(.signal(launch, .terminate)) }
+        if case .stopping(let until) = processes[launch]?.phase { out.append(.signal(launch, until == nil ? .kill : .terminate)) }
     }
 
     mutating func becameReady(_ launch: Launch) {
@@ -46,7 +46,7 @@ extension SupervisorCore {
             vacancies[index].successor = nil
             if let former { retire(former) }
         }
-        replacementIsReady(process.post)
+        if vacancies[index].successor == nil { replacementIsReady(process.post) }
     }
 
     mutating func heard(_ launch: Launch) {
@@ -95,7 +95,7 @@ extension SupervisorCore {
             heartbeatAt.advanced(by: process.isRegistered ? policy.silenceMax : policy.hangTimeout)
         }
         switch process.phase {
-        case .starting: return earliest(process.startedAt.advanced(by: policy.readyTimeout), hang)
+        case .starting: return process.pid == nil ? nil : earliest(process.startedAt.advanced(by: policy.readyTimeout), hang)
         case .ready:
             let age = process.limits.age.map { process.startedAt.advanced(by: $0) }
             // One that is due and waits for its turn has nothing to wait for here.
@@ -200,8 +200,8 @@ extension SupervisorCore {
         guard let index = index(of: process.post) else { return }
         let wasHolder = leave(launch, at: index)
         guard !wasAsked else {
-            // Stopped to make room for its replacement.
-            if wasHolder, replacing.isUnderWay(process.post) { vacancies[index].startAt = now }
+            // Stopped to make room for its replacement, or scaled away and wanted again since.
+            if wasHolder, vacancies[index].isWanted { vacancies[index].startAt = now }
             return
         }
         if process.post.worker == nil { return giveUp(nil) }
@@ -222,7 +222,9 @@ extension SupervisorCore {
             replacementFailed(post, crash, launch)
             return
         }
-        if vacancies[index].hasBeenReady, vacancies[index].crashedAt == nil { vacancies[index].crashedAt = now }
+        if vacancies[index].holder == launch, vacancies[index].hasBeenReady, vacancies[index].crashedAt == nil {
+            vacancies[index].crashedAt = now
+        }
         guard leave(launch, at: index), vacancies[index].isWanted, !isStopping else { return }
         if case .sidecar(let name) = post, !vacancies[index].hasBeenReady { return giveUp(.failed(sidecar: name, crash)) }
         let crashes = (wasHealthy ? 0 : vacancies[index].crashesInARow) + 1

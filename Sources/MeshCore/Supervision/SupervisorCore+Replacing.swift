@@ -50,13 +50,9 @@ extension SupervisorCore {
     }
 
     mutating func considerRecycling(_ process: Process) {
-        guard !isStopping, let number = process.post.worker, let index = index(of: process.post), vacancies[index].successor == nil else {
-            return
-        }
-        if let retryAt = replacing.retryAt {
-            guard retryAt.uptime <= now.uptime else { return }
-            replacing.retryAt = nil
-        }
+        guard !isStopping, replacing.retryAt == nil, let number = process.post.worker, let index = index(of: process.post),
+            vacancies[index].successor == nil
+        else { return }
         if let age = process.limits.age, now.since(process.startedAt) >= age {
             replacing.add(number, .age)
         } else if let limit = process.limits.memory, let memory = process.memory, memory >= limit {

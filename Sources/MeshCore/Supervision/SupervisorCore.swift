@@ -164,6 +164,7 @@ public struct SupervisorCore: Sendable {
 
     /// Everything that is due by now.
     private mutating func advance() {
+        if let retryAt = replacing.retryAt, retryAt.uptime <= now.uptime { replacing.retryAt = nil }
         for launch in processes.keys.sorted() { watch(launch) }
         for index in vacancies.indices where !vacancies[index].isWanted { retireAll(at: index) }
         vacancies.removeAll { !$0.isWanted && $0.holder == nil && $0.successor == nil }

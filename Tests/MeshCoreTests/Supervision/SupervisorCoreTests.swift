@@ -246,6 +246,27 @@ import Testing
         #expect(play.step(.scale(to: 2)) == ["spawn #5 for worker 2"])
     }
 
+    @Test func whoIsScaledAwayAndWantedAgainBeforeItHasEndedIsStartedAgain() {
+        var play = SupervisorPlay(workers: 2)
+        play.comeUp()
+        _ = play.step(.scale(to: 1))
+        _ = play.step(.scale(to: 2))
+        _ = play.pass(.milliseconds(200))
+        #expect(play.end(2, .exited(code: 0)) == ["worker 2 #2: stopped, exited with code 0", "spawn #3 for worker 2"])
+    }
+
+    @Test func afterAReplacementThatFailedNobodyIsWokenForNothing() {
+        var play = SupervisorPlay(workers: 1)
+        play.comeUp()
+        _ = play.step(.restart)
+        _ = play.spawned(2)
+        _ = play.end(2, .exited(code: 1))
+        _ = play.end(1, .killed(signal: 9))
+        _ = play.spawned(3)
+        _ = play.pass(.seconds(31))
+        #expect(play.core.deadline.map { $0.since(play.now) > .zero } ?? false)
+    }
+
     /// Ancestors' scenario 53, fault U9: a stop left workers behind, and requests inside them unanswered.
     @Test func aStopEndsTheBalancerThenWorkersThenTheAgent() {
         var play = SupervisorPlay(workers: 2, before: ["agent"], after: ["balancer"])
