@@ -5,6 +5,15 @@ import MeshCore
 /// Asks an admin listener, as an operator would with curl.
 struct AdminClient: Sendable {
     let address: ListenAddress
+    var service = Service.member
+
+    /// Whose listener it is.
+    enum Service {
+        /// An agent, or a balancer.
+        case member
+        /// `sessionmesh run`, on its control listener.
+        case supervisor
+    }
 
     struct Answer: Sendable {
         var status: Int
@@ -83,38 +92,72 @@ struct AdminClient: Sendable {
 }
 
 extension AdminClient {
-    /// The listener that is named, or the one of the only member of this user that runs here.
-    static func find(_ address: ListenAddress?) throws -> AdminClient {
-        if let address { return AdminClient(address: address) }
-        let sockets = try RunDirectory.open().adminSockets
+    /// The listener that is named, or the one of the only such process of this user that runs here.
+    static func find(_ address: ListenAddress?, of service: Service = .member) throws -> AdminClient {
+        if let address { return AdminClient(address: address, service: service) }
+        let sockets = service.sockets(in: try RunDirectory.open())
         guard let socket = sockets.first else {
-            throw CommandFailure.configuration("no agent of this user runs here: start one with `sessionmesh agent`, or say --admin")
+            throw CommandFailure.configuration(
+                "no \(service.noun) of this user runs here: start one with `\(service.command)`, or say \(service.flag)")
         }
         guard sockets.count == 1 else {
             let choices = sockets.map { "unix:\($0)" }.joined(separator: " or ")
-            throw CommandFailure.configuration("several members run here: say --admin \(choices)")
+            throw CommandFailure.configuration("several \(service.plural) run here: say \(service.flag) \(choices)")
         }
-        return AdminClient(address: .unix(socket))
+        return AdminClient(address: .unix(socket), service: service)
     }
 
     /// The body of a good answer.
-    /// - Throws: one line: nobody is there, or what the agent has to say against it.
+    /// - Throws: one line: nobody is there, or what is said against it.
     func demand(_ path: String, method: String = "GET") async throws -> Data {
         guard let answer = await ask(method, path) else {
             throw CommandFailure.configuration(
-                "no agent answers on \(address): start one with `sessionmesh agent`, or say --admin with its admin listener")
+                "no \(service.noun) answers on \(address): start one with `\(service.command)`, or say \(service.flag) with its listener")
         }
         guard answer.status < 300 else {
             struct Refusal: Decodable { var error: String }
             let reason = (try? JSONDecoder().decode(Refusal.self, from: answer.body))?.error
-            throw CommandFailure.failed(reason ?? "\(address) answers with status \(answer.status): is it an agent's admin listener?")
+            throw CommandFailure.failed(
+                reason ?? "\(address) answers with status \(answer.status): is it the listener of a \(service.noun)?")
         }
         return answer.body
     }
 
     static func decode<Answer: Decodable>(_: Answer.Type, from body: Data) throws -> Answer {
         do { return try JSONDecoder().decode(Answer.self, from: body) } catch {
-            throw CommandFailure.failed("the agent's answer can't be read: it may be of another version than this command")
+            throw CommandFailure.failed("the answer can't be read: it may come from another version than this command")
+        }
+    }
+}
+
+extension AdminClient.Service {
+    fileprivate var noun: String {
+        switch self {
+        case .member: "member"
+        case .supervisor: "supervisor"
+        }
+    }
+
+    fileprivate var plural: String { noun + "s" }
+
+    fileprivate var command: String {
+        switch self {
+        case .member: "sessionmesh agent"
+        case .supervisor: "sessionmesh run"
+        }
+    }
+
+    fileprivate var flag: String {
+        switch self {
+        case .member: "--admin"
+        case .supervisor: "--control"
+        }
+    }
+
+    fileprivate func sockets(in directory: RunDirectory) -> [String] {
+        switch self {
+        case .member: directory.adminSockets
+        case .supervisor: directory.supervisorSockets
         }
     }
 }

@@ -12,29 +12,11 @@ struct ControlOptions: ParsableArguments {
     @Flag(help: "Prints JSON.")
     var json = false
 
-    /// The listener that is named, or the one of the only supervisor of this user that runs here.
+    /// Prints how it stands once that is done.
     func demand(_ path: String, method: String = "GET") async throws {
-        let address = try control ?? found()
-        guard let answer = await AdminClient(address: address).ask(method, path) else {
-            throw CommandFailure.configuration("no supervisor answers on \(address): start one with `sessionmesh run`, or say --control")
-        }
-        guard answer.status < 300 else {
-            throw CommandFailure.failed("\(address) answers with status \(answer.status): is it a supervisor's control listener?")
-        }
-        if json { return Output.write(String(decoding: answer.body, as: UTF8.self)) }
-        Output.write(try AdminClient.decode(WorkersReport.self, from: answer.body).text)
-    }
-
-    private func found() throws -> ListenAddress {
-        let sockets = try RunDirectory.open().supervisorSockets
-        guard let socket = sockets.first else {
-            throw CommandFailure.configuration("no supervisor of this user runs here: start one with `sessionmesh run`, or say --control")
-        }
-        guard sockets.count == 1 else {
-            let choices = sockets.map { "unix:\($0)" }.joined(separator: " or ")
-            throw CommandFailure.configuration("several supervisors run here: say --control \(choices)")
-        }
-        return .unix(socket)
+        let body = try await AdminClient.find(control, of: .supervisor).demand(path, method: method)
+        if json { return Output.write(String(decoding: body, as: UTF8.self)) }
+        Output.write(try AdminClient.decode(WorkersReport.self, from: body).text)
     }
 }
 
