@@ -34,6 +34,8 @@ public struct Engine: Sendable {
         public var state: State
         public var config: Config
         public var hostConfig: HostConfig
+        /// All of them, by whatever option each was asked for.
+        public var mounts: [Mount]
 
         public struct State: Decodable, Sendable {
             public var pid: Int
@@ -58,12 +60,31 @@ public struct Engine: Sendable {
 
         public struct HostConfig: Decodable, Sendable {
             public var readonlyRootfs: Bool
+            public var privileged: Bool
+            public var capAdd: [String]?
             public var capDrop: [String]?
-            public var binds: [String]?
+            public var securityOpt: [String]?
             private enum CodingKeys: String, CodingKey {
                 case readonlyRootfs = "ReadonlyRootfs"
+                case privileged = "Privileged"
+                case capAdd = "CapAdd"
                 case capDrop = "CapDrop"
-                case binds = "Binds"
+                case securityOpt = "SecurityOpt"
+            }
+        }
+
+        public struct Mount: Decodable, Sendable {
+            /// `volume`; `bind` for a path of the machine, and others.
+            public var type: String
+            /// Of a volume: what the compose file calls it, behind the project's name and `_`.
+            public var name: String?
+            public var destination: String
+            public var isWritable: Bool
+            private enum CodingKeys: String, CodingKey {
+                case type = "Type"
+                case name = "Name"
+                case destination = "Destination"
+                case isWritable = "RW"
             }
         }
 
@@ -71,6 +92,7 @@ public struct Engine: Sendable {
             case state = "State"
             case config = "Config"
             case hostConfig = "HostConfig"
+            case mounts = "Mounts"
         }
     }
 
@@ -111,12 +133,15 @@ public struct Engine: Sendable {
     }
 
     /// Runs a program in the network of a container, with the right to change what passes.
-    public func inNetwork(of service: String, _ words: [String]) throws {
+    /// - Returns: what it says.
+    @discardableResult
+    public func inNetwork(of service: String, _ words: [String]) throws -> String {
         try sidecar(words, host: #""NetworkMode":"container:\#(try container(service).id)","CapAdd":["NET_ADMIN"]"#)
     }
 
     /// A container that does one thing, is waited for, and is gone.
-    private func sidecar(_ words: [String], host: String) throws {
+    @discardableResult
+    private func sidecar(_ words: [String], host: String) throws -> String {
         struct Created: Decodable {
             var id: String
             private enum CodingKeys: String, CodingKey { case id = "Id" }
@@ -133,10 +158,22 @@ public struct Engine: Sendable {
         defer { _ = try? ask("DELETE", "/containers/\(id)?force=1") }
         _ = try ask("POST", "/containers/\(id)/start")
         let ended = try ask("POST", "/containers/\(id)/wait").json(Ended.self)
-        guard ended.code == 0 else {
-            let said = try ask("GET", "/containers/\(id)/logs?stdout=1&stderr=1").text.filter { !$0.isASCII || $0 >= " " }
-            throw Broken(description: "\(words.joined(separator: " ")) ended with \(ended.code): \(said)")
+        let said = Self.text(of: try ask("GET", "/containers/\(id)/logs?stdout=1&stderr=1").body)
+        guard ended.code == 0 else { throw Broken(description: "\(words.joined(separator: " ")) ended with \(ended.code): \(said)") }
+        return said
+    }
+
+    /// What a container said. It comes in pieces, each behind eight bytes, the last four of which are its size.
+    /// https://docs.docker.com/reference/api/engine/version/v1.43/#tag/Container/operation/ContainerAttach
+    private static func text(of log: [UInt8]) -> String {
+        var text: [UInt8] = []
+        var rest = log[...]
+        while rest.count >= 8 {
+            let count = rest.dropFirst(4).prefix(4).reduce(0) { sum, byte in sum << 8 | Int(byte) }
+            text += rest.dropFirst(8).prefix(count)
+            rest = rest.dropFirst(8 + count)
         }
+        return String(decoding: text, as: UTF8.self).trimmingCharacters(in: .whitespacesAndNewlines)
     }
 
     private func ask(_ method: String, _ path: String, json: String? = nil) throws -> HTTPAnswer {

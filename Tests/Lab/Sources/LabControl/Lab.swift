@@ -57,15 +57,16 @@ public struct Lab: Sendable {
     public func health(of node: Node) throws -> Health { try admin(node.agent, "/healthz").json(Health.self) }
 
     /// The sum of a figure's lines.
-    public func figure(_ name: String, of member: String) throws -> Double {
-        let lines = try admin(member, "/metrics").text.split(separator: "\n")
-        return lines.filter { $0.hasPrefix("sessionmesh_\(name) ") || $0.hasPrefix("sessionmesh_\(name){") }
-            .compactMap { Double($0.split(separator: " ").last ?? "") }.reduce(0, +)
-    }
+    public func figure(_ name: String, of member: String) throws -> Double { try sum(of: [name], of: member) }
 
-    /// How often a member stood still, or was thought dead and wasn't; 0 of one that doesn't answer.
-    public func standstills(of member: String) -> Double {
-        ["pauses_total", "own_deaths_total"].reduce(0) { $0 + ((try? figure($1, of: member)) ?? 0) }
+    /// How often a member stood still, or was thought dead and wasn't.
+    func standstills(of member: String) throws -> Double { try sum(of: ["pauses_total", "own_deaths_total"], of: member) }
+
+    /// The sum of all lines of some figures.
+    private func sum(of names: [String], of member: String) throws -> Double {
+        let lines = try admin(member, "/metrics").text.split(separator: "\n")
+        return lines.filter { line in names.contains { line.hasPrefix("sessionmesh_\($0) ") || line.hasPrefix("sessionmesh_\($0){") } }
+            .compactMap { Double($0.split(separator: " ").last ?? "") }.reduce(0, +)
     }
 
     /// Members' sockets are mounted here; nobody reaches them over the network.
@@ -137,10 +138,25 @@ public struct Lab: Sendable {
         let chance = share < 1 ? ["-m", "statistic", "--mode", "random", "--probability", "\(share)"] : []
         for service in node.services {
             for direction in directions {
-                let way = direction == .hearing ? "-i" : "-o"
-                try engine.inNetwork(of: service, ["iptables", "-w", "-A", direction.rawValue, way, "eth0"] + chance + ["-j", "DROP"])
+                // Whatever the engine calls the interface to the others: everything but the node's own loopback.
+                let way = direction == .hearing ? ["!", "-i", "lo"] : ["!", "-o", "lo"]
+                try engine.inNetwork(of: service, ["iptables", "-w", "-A", direction.rawValue] + way + chance + ["-j", "DROP"])
             }
         }
+    }
+
+    /// Packets that were dropped at a node by the rules that stand there now: whether the fault took place at all.
+    public func droppedPackets(of node: Node) throws -> Int {
+        try node.services.reduce(0) { sum, service in
+            try sum + Self.droppedPackets(in: engine.inNetwork(of: service, ["iptables", "-w", "-v", "-S"]))
+        }
+    }
+
+    /// - Parameter rules: lines such as `-A INPUT ! -i lo -c 34 5678 -j DROP`, of 34 packets.
+    private static func droppedPackets(in rules: String) -> Int {
+        rules.split(separator: "\n").filter { $0.contains("-j DROP") }
+            .compactMap { rule in rule.split(separator: " ").drop(while: { $0 != "-c" }).dropFirst().first.flatMap { Int($0) } }
+            .reduce(0, +)
     }
 
     public func restoreNetwork(of node: Node) throws {

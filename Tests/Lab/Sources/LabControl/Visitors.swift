@@ -39,7 +39,8 @@ public final class Visitors: Sendable {
         return Report(stories: visitors.map(\.story.value))
     }
 
-    /// The same visitors come back later, with their cookies, and look at what is left; who is told to try again does, for half a minute at most.
+    /// The same visitors come back later, with their cookies, and look at what is left; who is told to try again does, for half a minute at most,
+    /// and is counted as unserved then.
     public func comeBack() -> Report {
         let deadline = ContinuousClock.now + .seconds(30)
         for visitor in visitors {
@@ -86,10 +87,8 @@ public final class Visitors: Sendable {
         /// The longest that a visitor waited from one good answer to the next.
         public var longestPause: Duration { stories.map(\.longestPause).max() ?? .zero }
 
-        /// Those that happened in a span of time.
-        public func failures(from start: ContinuousClock.Instant? = nil, to end: ContinuousClock.Instant? = nil) -> [Failure] {
-            failures.filter { failure in (start.map { failure.at >= $0 } ?? true) && (end.map { failure.at < $0 } ?? true) }
-        }
+        /// Visitors whose last request failed: what became of their sessions nobody has seen.
+        public var unserved: Int { stories.count(where: { $0.inARow == 0 }) }
     }
 }
 

@@ -28,16 +28,19 @@ import Testing
     @Test func oneLostPacketInFiveIsNotNoticed() throws {
         let lab = try Lab.whole()
         let visitors = Visitors(12, at: lab.front)
+        var dropped: [Int] = []
         let outcome = Result {
             try visitors.untilServed(within: .seconds(30))
             for node in lab.nodes { try lab.drop([.hearing], of: node, share: 0.2) }
             try visitors.untilServed(20, within: .seconds(60))
+            dropped = try lab.nodes.map { try lab.droppedPackets(of: $0) }
             for node in lab.nodes { try lab.restoreNetwork(of: node) }
             try lab.untilWhole()
         }
         let report = visitors.end()
-        print("one packet in five is lost: \(report.summary)")
+        print("one packet in five is lost, \(dropped.map(String.init).joined(separator: " + ")): \(report.summary)")
         try outcome.get()
+        #expect(dropped.allSatisfy { $0 > 0 }, "a node lost no packet: \(dropped)")
         #expect(report.lost.isEmpty)
         #expect(report.failures.isEmpty)
     }
