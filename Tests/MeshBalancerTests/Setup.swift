@@ -51,15 +51,31 @@ struct TestMesh {
         let placement = placement
         var seed: UInt64 = 1
         while true {
-            var generator = SeededGenerator(seed: seed)
-            seed += 1
-            var bytes: [UInt8] = []
-            for _ in 0..<4 { withUnsafeBytes(of: generator.next()) { bytes.append(contentsOf: $0) } }
-            guard let id = SessionID(bytes: bytes) else { continue }
+            defer { seed += 1 }
+            guard let id = Self.session(seed) else { continue }
             let slot = SessionKey(of: id).slot
             if placement.primary(of: slot)?.description == primary, backup == nil || placement.backup(of: slot)?.description == backup {
                 return codec.value(for: id)
             }
         }
+    }
+
+    /// Cookies of as many sessions, each with the node that its slot has as rank 0.
+    func visitors(_ count: UInt64) -> [(cookie: String, primary: String)] {
+        guard let codec = CookieCodec(ring: [Self.key]) else { return [] }
+        let placement = placement
+        var visitors: [(cookie: String, primary: String)] = []
+        for seed in 1...count {
+            guard let id = Self.session(seed), let primary = placement.primary(of: SessionKey(of: id).slot) else { continue }
+            visitors.append((cookie: codec.value(for: id), primary: primary.description))
+        }
+        return visitors
+    }
+
+    private static func session(_ seed: UInt64) -> SessionID? {
+        var generator = SeededGenerator(seed: seed)
+        var bytes: [UInt8] = []
+        for _ in 0..<4 { withUnsafeBytes(of: generator.next()) { bytes.append(contentsOf: $0) } }
+        return SessionID(bytes: bytes)
     }
 }

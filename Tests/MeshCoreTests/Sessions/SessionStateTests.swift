@@ -265,6 +265,42 @@ import Testing
         #expect(state.commits.isEmpty)
     }
 
+    // Ancestors' scenario 47: a copy from before the removal comes late, and again.
+    @Test func aRemovedFieldStaysSoWhicheverCopyComesLastUntilItIsWrittenAgain() throws {
+        for change in [FieldChange.set("a", [1]), .increment("a", by: 1), .raise("a", to: 1), .insert("a", [1])] {
+            var state = SessionState(createdAt: 1)
+            _ = try state.apply(Self.commit(1, change), life: Self.life, wall: 1)
+            let old = state
+            // By a lesser life: the stamp decides.
+            _ = try state.apply(Self.commit(2, .remove("a")), life: Life(rawValue: 3), wall: 1)
+            let removed = state
+            _ = try state.apply(Self.commit(3, change), life: Life(rawValue: 2), wall: 1)
+            let new = state
+            #expect(!old.visibleFields.isEmpty && old.visibleFields == new.visibleFields, "\(change)")
+            for merged in [old.merged(with: removed), removed.merged(with: old)] {
+                #expect(merged.visibleFields.isEmpty && merged.merged(with: old).visibleFields.isEmpty, "\(change)")
+            }
+            for merged in [new.merged(with: removed), removed.merged(with: new)] {
+                #expect(merged["a"] == new["a"] && merged.merged(with: removed).merged(with: old)["a"] == new["a"], "\(change)")
+            }
+        }
+    }
+
+    // Ancestors' scenario 47.
+    @Test func ofARemovalAndAValueOnTwoSidesOfACutTheLaterCounts() throws {
+        var base = SessionState(createdAt: 1)
+        _ = try base.apply(Self.commit(1, .set("a", [1])), life: Self.life, wall: 1)
+        for (removedAt, isThere) in [(10, true), (30, false)] as [(Int64, Bool)] {
+            var (left, right) = (base, base)
+            _ = try left.apply(Self.commit(2, .remove("a")), life: Life(rawValue: 9), wall: removedAt)
+            _ = try right.apply(Self.commit(3, .set("a", [2])), life: Life(rawValue: 8), wall: 20)
+            let expected: [SessionSnapshot.Field] = isThere ? [.init(name: "a", value: .bytes([2]))] : []
+            for merged in [left.merged(with: right), right.merged(with: left)] {
+                #expect(merged.visibleFields == expected && merged.merged(with: base).visibleFields == expected)
+            }
+        }
+    }
+
     // Ancestors' scenario 47.
     @Test func aDestroyedSessionStaysDestroyedWhateverIsMerged() throws {
         var chance = RandomSessions(seed: 4)
