@@ -74,7 +74,9 @@ struct AgentCommand: AsyncParsableCommand {
             How long SIGTERM waits until other nodes hold all sessions that this one does, such as 2m; second copies take over what is \
             left. (default: 30s)
             """, transform: Values.duration)
-    var drainTimeout: Duration = .seconds(30)
+    var drainTimeout = Self.drainTimeoutDefault
+
+    static let drainTimeoutDefault = Duration.seconds(30)
 
     @OptionGroup var log: LogOptions
 

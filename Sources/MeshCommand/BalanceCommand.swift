@@ -45,7 +45,9 @@ struct BalanceCommand: AsyncParsableCommand {
     var maxRequests: Int?
 
     @Option(help: "How long requests may take to finish after SIGTERM. (default: 10s)", transform: Values.duration)
-    var drainTimeout: Duration = .seconds(10)
+    var drainTimeout = Self.drainTimeoutDefault
+
+    static let drainTimeoutDefault = Duration.seconds(10)
 
     @OptionGroup var log: LogOptions
 

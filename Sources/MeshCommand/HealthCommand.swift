@@ -7,8 +7,9 @@ struct HealthCommand: AsyncParsableCommand {
         commandName: "health",
         abstract: "Says whether a member is ready: ends with 0 when it is, with 1 when it isn't or doesn't answer.",
         discussion: """
-            An agent is ready while it answers for its slots, a balancer while it also knows somebody to send requests to. Made to be a \
-            container's health check: it has its answer within two seconds.
+            An agent is ready while it answers for its slots, a balancer while it also knows somebody to send requests to, `sessionmesh run` \
+            while a worker gets requests. Where that runs it is asked, otherwise the only member, unless --admin says whom to ask. Made to be \
+            a container's health check: it has its answer within two seconds.
 
             Examples:
               sessionmesh health
@@ -27,9 +28,9 @@ struct HealthCommand: AsyncParsableCommand {
     }
 
     func run() async throws {
-        let client = try listenerOfTheMember()
+        let client = try whoIsAsked()
         guard let answer = await client.ask("GET", "/readyz", timeout: 2) else {
-            throw CommandFailure.failed("no member answers on \(client.address): it is starting, stands still or has ended")
+            throw CommandFailure.failed("nobody answers on \(client.address): it is starting, stands still or has ended")
         }
         let readiness = try AdminClient.decode(Readiness.self, from: answer.body)
         if json { Output.write(String(decoding: answer.body, as: UTF8.self)) }
@@ -40,8 +41,13 @@ struct HealthCommand: AsyncParsableCommand {
         if !json { Output.line("ready: \(readiness.stage)") }
     }
 
-    /// Whatever is wrong, who checks a member's health knows two answers.
-    private func listenerOfTheMember() throws -> AdminClient {
-        do { return try AdminClient.find(listener.admin) } catch let failure as CommandFailure { throw CommandFailure.failed(failure.line) }
+    /// Whatever is wrong, who checks health knows two answers.
+    private func whoIsAsked() throws -> AdminClient {
+        do {
+            let hasSupervisor = try listener.admin == nil && RunDirectory.open().supervisorSockets.count == 1
+            return try AdminClient.find(listener.admin, of: hasSupervisor ? .supervisor : .member)
+        } catch let failure as CommandFailure {
+            throw CommandFailure.failed(failure.line)
+        }
     }
 }

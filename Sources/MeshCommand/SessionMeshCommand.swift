@@ -30,7 +30,13 @@ enum Main {
     static func main() async {
         // A reader that went away shows as a failed write.
         signal(SIGPIPE, SIG_IGN)
+        fillStandardDescriptors()
         exit(await run(Array(CommandLine.arguments.dropFirst()), environment: ProcessInfo.processInfo.environment))
+    }
+
+    /// Who is started with one of them closed would open a socket in its place, and print into that.
+    private static func fillStandardDescriptors() {
+        for descriptor in STDIN_FILENO...STDERR_FILENO where fcntl(descriptor, F_GETFD) < 0 { _ = open("/dev/null", O_RDWR) }
     }
 
     /// - Returns: the exit code.

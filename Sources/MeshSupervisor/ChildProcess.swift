@@ -69,9 +69,11 @@ package final class ChildProcess: Sendable {
 
     /// Longest line that is looked at; a longer one comes in pieces.
     private static let lineBytesMax = 64 * 1024
-    /// Lines of standard error that are kept for whoever asks why it crashed, and how much of each.
+    /// Nanoseconds that those who are killed have to end.
+    private static let killedMax: Int64 = 10_000_000_000
+    /// Lines of standard error that are kept for whoever asks why it crashed, and how many characters of each.
     private static let tailLinesMax = 64
-    private static let tailLineBytesMax = 1024
+    private static let tailLineLengthMax = 1024
 
     /// - Parameter heed: called on the child's own thread, in the order of what happens.
     package static func start(_ program: Program, _ heed: @escaping @Sendable (Event) -> Void) {
@@ -106,7 +108,7 @@ package final class ChildProcess: Sendable {
             state.isTerminated = true
             if !state.isGroupGone { kill(-pid, SIGTERM) }
         }
-        for stray in strays() { kill(stray, SIGTERM) }
+        mesh_eventfd_signal(waker)
     }
 
     package func abort() {
@@ -119,13 +121,19 @@ package final class ChildProcess: Sendable {
             state.isKilled = true
             if !state.isGroupGone { kill(-pid, SIGKILL) }
         }
-        for stray in strays() { kill(stray, SIGKILL) }
         mesh_eventfd_signal(waker)
     }
 
-    /// What it has started and is not of its group any more, such as a daemon.
+    /// What it has started and is not of its group any more, such as a daemon. Every process of the machine is looked at, so this is for the
+    /// child's own thread.
     private func strays() -> [pid_t] {
         launchMark.map { mark in ProcessScan.marked(mark).filter { getpgid($0) != pid } } ?? []
+    }
+
+    private func signalStrays() {
+        mesh_eventfd_clear(waker)
+        let signal = state.withLock { $0.isKilled ? SIGKILL : SIGTERM }
+        for stray in strays() { kill(stray, signal) }
     }
 
     package func send(_ signal: Int32) {
@@ -153,7 +161,7 @@ package final class ChildProcess: Sendable {
         while true {
             // A process that notifies without end is heard fifty times a second; what it says meanwhile waits in its socket.
             let isQuiet = mesh_uptime() < noticesFrom
-            var polled = [sources.pidfd, sources.output.descriptor, sources.errors.descriptor, isQuiet ? -1 : sources.notices].map {
+            var polled = [sources.pidfd, sources.output.descriptor, sources.errors.descriptor, isQuiet ? -1 : sources.notices, waker].map {
                 pollfd(fd: $0, events: Int16(POLLIN), revents: 0)
             }
             guard poll(&polled, nfds_t(polled.count), isQuiet ? 20 : -1) >= 0 || errno == EINTR else { return }
@@ -163,6 +171,7 @@ package final class ChildProcess: Sendable {
                 noticesFrom = mesh_uptime() + 20_000_000
                 heed(.notified(notice))
             }
+            if polled[4].revents != 0 { signalStrays() }
             if polled[0].revents != 0 { break }
         }
         heed(.exited)
@@ -181,7 +190,7 @@ package final class ChildProcess: Sendable {
     private func hear(_ line: String, _ heed: (Event) -> Void) {
         state.withLock { state in
             if state.errorTail.count == Self.tailLinesMax { state.errorTail.removeFirst() }
-            state.errorTail.append(String(line.prefix(Self.tailLineBytesMax)))
+            state.errorTail.append(String(line.prefix(Self.tailLineLengthMax)))
         }
         heed(.line(.errors, line))
     }
@@ -189,29 +198,34 @@ package final class ChildProcess: Sendable {
     private func reap() -> ProcessEnding {
         state.withLock { state in
             state.isReaped = true
-            var status: Int32 = 0
-            while waitpid(pid, &status, 0) < 0, errno == EINTR {}
-            ChildTable.shared.remove(pid)
+            let status = ChildTable.shared.reap(pid)
             return status & 0x7F == 0 ? .exited(code: status >> 8 & 0xFF) : .killed(signal: status & 0x7F)
         }
     }
 
-    /// Returns when nothing that it started runs any more. Who was asked to end gets the time until ``killAll()``; everybody else is killed.
+    /// Returns when nothing that it started runs any more. Who was asked to end gets the time until ``killAll()``; everybody else is killed. Who
+    /// can't be killed, because a disk doesn't answer it, is waited for no longer than ``killedMax``.
     /// - Returns: how many were left.
     private func outlastOthers(_ listen: () -> Void) -> Int {
         let count = ProcessScan.members(ofGroup: pid).count + strays().count
         if count > 0, !state.withLock({ $0.isTerminated }) { killAll() }
         var pause: Int32 = 5
+        var killedAt: Int64?
         while true {
             let isAlive = isGroupAlive
             let strays = strays()
             guard isAlive || !strays.isEmpty else { break }
-            // One that was being started while the others were killed was not among them.
-            if state.withLock({ $0.isKilled }) { for stray in strays { kill(stray, SIGKILL) } }
+            if state.withLock({ $0.isKilled }) {
+                // One that was being started while the others were killed was not among them.
+                for stray in strays { kill(stray, SIGKILL) }
+                let now = mesh_uptime()
+                if now - (killedAt ?? now) > Self.killedMax { break }
+                killedAt = killedAt ?? now
+            }
             // Who finishes what it has to may not be held up by a pipe that nobody reads.
             listen()
             var woken = pollfd(fd: waker, events: Int16(POLLIN), revents: 0)
-            if poll(&woken, 1, pause) > 0 { mesh_eventfd_clear(waker) }
+            if poll(&woken, 1, pause) > 0 { signalStrays() }
             pause = min(pause * 2, 100)
         }
         listen()
@@ -277,8 +291,7 @@ package final class ChildProcess: Sendable {
         let pidfd = mesh_pidfd(pid)
         guard pidfd >= 0 else {
             kill(-pid, SIGKILL)
-            while waitpid(pid, nil, 0) < 0, errno == EINTR {}
-            ChildTable.shared.remove(pid)
+            _ = ChildTable.shared.reap(pid)
             opened.removeAll { $0 == outputs.1 || $0 == errors.1 }
             return fail("the end of a process can't be waited for (Linux 5.3 can)", -pidfd)
         }

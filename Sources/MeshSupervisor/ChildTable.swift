@@ -17,7 +17,31 @@ final class ChildTable: Sendable {
         }
     }
 
-    func remove(_ pid: pid_t) { _ = pids.withLock { $0.remove(pid) } }
+    /// Waits for the end of a child that has ended, or is about to.
+    /// - Returns: its status, as waitpid(2) has it.
+    func reap(_ pid: pid_t) -> Int32 {
+        pids.withLock { pids in
+            var status: Int32 = 0
+            while waitpid(pid, &status, 0) < 0, errno == EINTR {}
+            // The number may be the next child's from here on, which the lock keeps from being added before.
+            pids.remove(pid)
+            return status
+        }
+    }
+
+    /// At the end: orphans that nobody knew of go too, and theirs, which become ours then.
+    func endOrphans() {
+        for _ in 0..<Self.generationsMax {
+            reapOrphans()
+            let orphans = pids.withLock { pids in ProcessScan.children(of: getpid()).filter { !pids.contains($0) } }
+            guard !orphans.isEmpty else { return }
+            for pid in orphans { kill(pid, SIGKILL) }
+            usleep(10_000)
+        }
+    }
+
+    /// Who has started so many one after the other in the meantime means to go on.
+    private static let generationsMax = 100
 
     /// Orphans that have ended are let go of, as the first process of a container must; they would stay zombies for ever.
     func reapOrphans() {

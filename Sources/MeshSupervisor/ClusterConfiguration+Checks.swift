@@ -15,7 +15,7 @@ extension ClusterConfiguration {
         configuration.program = try Self.find(program, path: environment["PATH"])
         configuration.launcher = try Self.find(launcher, path: environment["PATH"])
         if let ports {
-            let pool = PortPool(host: listenAddress, range: ports)
+            let pool = portPool
             guard pool.freeCount >= workers else {
                 throw SupervisorError(
                     .ports,
@@ -26,8 +26,10 @@ extension ClusterConfiguration {
         return configuration
     }
 
+    var portPool: PortPool { PortPool(host: listenAddress, range: ports, reserved: reservedPorts) }
+
     /// Workers listen on their own address, or on all of them where balancers come from elsewhere.
-    var listenAddress: [UInt8] {
+    private var listenAddress: [UInt8] {
         guard let endpoint = Endpoint(text: host.contains(":") ? "[\(host)]:1" : "\(host):1") else { return [127, 0, 0, 1] }
         return endpoint.isLoopback ? endpoint.address : endpoint.address.map { _ in 0 }
     }

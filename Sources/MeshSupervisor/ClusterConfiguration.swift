@@ -1,5 +1,5 @@
-internal import CMeshSystem
 public import MeshCore
+internal import NIOCore
 public import SessionMesh
 
 /// What a ``ClusterSupervisor`` keeps running, and how.
@@ -7,7 +7,7 @@ public struct ClusterConfiguration: Sendable {
     /// The program, by its path. One that is named without a `/` is looked for in `$PATH` of ``environment``.
     public var program: String
     public var arguments: [String]
-    /// How many processes of it. Default: one a core.
+    /// How many processes of it, 1 to 255. Default: one a core, of those that a container's limits leave.
     public var workers: Int
     /// What every process gets, beside what tells it who it is. Default: nothing.
     public var environment: [String: String]
@@ -20,6 +20,8 @@ public struct ClusterConfiguration: Sendable {
     /// The ports to give to workers. Default: any that the system finds free. A range with one more port than workers lets a replacement start
     /// before who serves is stopped.
     public var ports: ClosedRange<UInt16>?
+    /// Ports that no worker is given, because a sidecar listens there, or is about to.
+    public var reservedPorts: Set<UInt16> = []
     public var readiness = Readiness.listening
     public var policy = SupervisionPolicy()
     /// What runs beside the workers.
@@ -41,14 +43,22 @@ public struct ClusterConfiguration: Sendable {
         public var environment: [String: String]
         /// Started before the workers, which wait until it is ready, and stopped after them; otherwise the other way round.
         public var isFirst: Bool
+        /// Between SIGTERM and SIGKILL. Default 60 s.
+        public var stopTimeout: Duration
 
-        public init(name: String, program: String, arguments: [String], environment: [String: String], isFirst: Bool) {
+        public init(
+            name: String, program: String, arguments: [String], environment: [String: String], isFirst: Bool,
+            stopTimeout: Duration = .seconds(60)
+        ) {
             self.name = name
             self.program = program
             self.arguments = arguments
             self.environment = environment
             self.isFirst = isFirst
+            self.stopTimeout = stopTimeout
         }
+
+        var post: SupervisorCore.Sidecar { SupervisorCore.Sidecar(name: name, stopTimeout: stopTimeout) }
     }
 
     /// A line that a process has printed.
@@ -60,7 +70,7 @@ public struct ClusterConfiguration: Sendable {
     public init(program: String, arguments: [String] = [], workers: Int? = nil, environment: [String: String] = [:], launcher: String) {
         self.program = program
         self.arguments = arguments
-        self.workers = workers ?? Int(mesh_core_count())
+        self.workers = workers ?? min(max(System.coreCount, 1), SupervisorCore.workersMax)
         self.environment = environment
         self.launcher = launcher
     }

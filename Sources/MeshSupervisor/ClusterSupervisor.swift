@@ -48,9 +48,11 @@ public final class ClusterSupervisor: Service {
         }
         let shell = try SupervisorShell(try configuration.checked(), hub: hub, logger: logger)
         stage.withLock { $0 = .running(shell) }
+        // Not a part of this task, which may be cancelled: what runs is killed then, and that takes its time as well.
+        let work = Task { await shell.run() }
         let outcome = await withTaskCancellationHandler {
             await withGracefulShutdownHandler {
-                await shell.run()
+                await work.value
             } onGracefulShutdown: {
                 shell.ask(.stop)
             }
@@ -74,11 +76,23 @@ public final class ClusterSupervisor: Service {
     /// others go on as they are. Returns at once; events tell of it.
     public func restart() { running?.ask(.restart) }
 
-    /// Has so many workers run from now on, 1 to 1024; the last ones are stopped when there are fewer. Other numbers change nothing.
+    /// Has so many workers run from now on, 1 to 255; the last ones are stopped when there are fewer. Other numbers change nothing.
     public func scale(to count: Int) { running?.ask(.scale(to: count)) }
 
     /// What is known of each process; nothing before the start and after the end.
-    public var status: ClusterStatus { get async { await running?.status ?? ClusterStatus() } }
+    public var status: ClusterStatus {
+        get async {
+            var status = await statusWithoutMemory
+            // Every process of the machine is looked at, which nobody else should wait for.
+            let memory = ProcessScan.memoryByGroup()
+            for index in status.processes.indices {
+                status.processes[index].status.memory = status.processes[index].status.pid.flatMap { memory[$0] }
+            }
+            return status
+        }
+    }
+
+    package var statusWithoutMemory: ClusterStatus { get async { await running?.status ?? ClusterStatus() } }
 
     private var running: SupervisorShell? {
         stage.withLock { stage in if case .running(let shell) = stage { shell } else { nil } }

@@ -6,15 +6,17 @@ struct PortPool {
     private let host: [UInt8]
     private let range: ClosedRange<UInt16>?
     /// Of processes that run; a port is not free before its process has ended.
-    private var taken: Set<UInt16> = []
+    private var taken: Set<UInt16>
 
-    init(host: [UInt8], range: ClosedRange<UInt16>?) {
+    /// - Parameter reserved: never given.
+    init(host: [UInt8], range: ClosedRange<UInt16>?, reserved: Set<UInt16>) {
         self.host = host
         self.range = range
+        taken = reserved
     }
 
     /// How many could be had now; of any port, as many as one likes.
-    var freeCount: Int { range.map { $0.count { isFree($0) } } ?? .max }
+    var freeCount: Int { range.map { $0.count { !taken.contains($0) && isFree($0) } } ?? .max }
 
     mutating func take() -> UInt16? {
         let port = range.map { range in range.first { !taken.contains($0) && isFree($0) } } ?? anyPort()

@@ -16,21 +16,20 @@ enum ProcessScan {
         return everybody().filter { !$0.isZombie && environment(of: $0.pid).contains { $0.starts(with: wanted) } }.map(\.pid)
     }
 
+    static func children(of parent: pid_t) -> [pid_t] {
+        everybody().filter { $0.parent == parent && !$0.isZombie }.map(\.pid)
+    }
+
     /// Bytes of resident memory, by process group.
     static func memoryByGroup() -> [pid_t: UInt64] {
         let page = UInt64(max(sysconf(Int32(_SC_PAGESIZE)), 1))
         return everybody().reduce(into: [:]) { sums, process in sums[process.group, default: 0] += process.residentPages * page }
     }
 
-    /// Where the processes of a group listen.
-    static func listeners(ofGroup group: pid_t) -> [Listener] {
+    /// The TCP ports that the processes of a group listen on.
+    static func listeningPorts(ofGroup group: pid_t) -> Set<UInt16> {
         let inodes = members(ofGroup: group).reduce(into: Set<Substring>()) { $0.formUnion(sockets(of: $1)) }
-        return (listening("/proc/net/tcp") + listening("/proc/net/tcp6")).filter { inodes.contains($0.inode) }.map(\.listener)
-    }
-
-    struct Listener: Hashable {
-        var port: UInt16
-        var isLoopback: Bool
+        return Set((listening("/proc/net/tcp") + listening("/proc/net/tcp6")).filter { inodes.contains($0.inode) }.map(\.port))
     }
 
     // MARK: Reading
@@ -38,27 +37,28 @@ enum ProcessScan {
     private struct Process {
         var pid: pid_t
         var isZombie: Bool
+        var parent: pid_t
         var group: pid_t
         var residentPages: UInt64
     }
 
-    private static func everybody() -> [Process] { names(in: "/proc").compactMap { pid_t($0) }.compactMap(process) }
+    private static func everybody() -> [Process] { DirectoryListing.names(in: "/proc").compactMap { pid_t($0) }.compactMap(process) }
 
     private static func process(_ pid: pid_t) -> Process? {
         let text = String(decoding: contents(of: "/proc/\(pid)/stat"), as: UTF8.self)
         // The name in parentheses may hold anything.
         guard let end = text.lastIndex(of: ")") else { return nil }
         let fields = text[text.index(after: end)...].split(separator: " ")
-        guard fields.count > 21, let group = pid_t(fields[2]) else { return nil }
+        guard fields.count > 21, let parent = pid_t(fields[1]), let group = pid_t(fields[2]) else { return nil }
         return Process(
-            pid: pid, isZombie: fields[0] == "Z" || fields[0] == "X", group: group, residentPages: UInt64(fields[21]) ?? 0)
+            pid: pid, isZombie: fields[0] == "Z" || fields[0] == "X", parent: parent, group: group, residentPages: UInt64(fields[21]) ?? 0)
     }
 
     private static func environment(of pid: pid_t) -> [ArraySlice<UInt8>] { contents(of: "/proc/\(pid)/environ").split(separator: 0) }
 
     private static func sockets(of pid: pid_t) -> Set<Substring> {
         Set(
-            names(in: "/proc/\(pid)/fd").compactMap { name in
+            DirectoryListing.names(in: "/proc/\(pid)/fd").compactMap { name in
                 var buffer = [CChar](repeating: 0, count: 64)
                 let count = readlink("/proc/\(pid)/fd/\(name)", &buffer, buffer.count)
                 guard count > 0 else { return nil }
@@ -68,32 +68,15 @@ enum ProcessScan {
             })
     }
 
-    private static func listening(_ path: String) -> [(inode: Substring, listener: Listener)] {
+    private static func listening(_ path: String) -> [(inode: Substring, port: UInt16)] {
         String(decoding: contents(of: path), as: UTF8.self).split(separator: "\n").dropFirst().compactMap { line in
             let fields = line.split(separator: " ")
             // 0A is TCP_LISTEN.
             guard fields.count > 9, fields[3] == "0A", let colon = fields[1].lastIndex(of: ":"),
                 let port = UInt16(fields[1][fields[1].index(after: colon)...], radix: 16)
             else { return nil }
-            let address = fields[1][..<colon]
-            let isLoopback = address.hasSuffix("7F") && address.count == 8 || address == "00000000000000000000000001000000"
-            return (fields[9], Listener(port: port, isLoopback: isLoopback))
+            return (fields[9], port)
         }
-    }
-
-    private static func names(in path: String) -> [String] {
-        guard let directory = opendir(path) else { return [] }
-        defer { closedir(directory) }
-        var names: [String] = []
-        while let entry = readdir(directory) {
-            names.append(
-                withUnsafePointer(to: entry.pointee.d_name) { name in
-                    name.withMemoryRebound(to: CChar.self, capacity: MemoryLayout.size(ofValue: entry.pointee.d_name)) {
-                        String(cString: $0)
-                    }
-                })
-        }
-        return names
     }
 
     /// Files of `/proc` have no size that could be asked for.

@@ -51,6 +51,11 @@ struct ReadinessProbe: Sendable {
             return false
         }
         defer { channel.close(promise: nil) }
+        // A port of the system's choice may be where this connection itself begins, and nobody listens: TCP opens from both sides (RFC 9293, 3.5).
+        guard channel.localAddress != channel.remoteAddress else {
+            answer.succeed(nil)
+            return false
+        }
         guard let path else {
             answer.succeed(nil)
             return true

@@ -22,6 +22,8 @@ actor SupervisorShell {
     /// Bounded by what processes do: their notices come at most fifty times a second each.
     private nonisolated let inbox: AsyncStream<Letter>.Continuation
     private var timer: Task<Void, Never>?
+    /// When the core has to be asked next; nil for never.
+    private var due: Moment?
     private var outcome: SupervisorDirective.Outcome?
     private var isKilled = false
 
@@ -51,6 +53,8 @@ actor SupervisorShell {
 
     /// Between two looks for orphans, and at memory where that has a limit.
     private static let housekeepingPause = Duration.seconds(1)
+    /// Whoever comes so late for what was due did not run, and heard nobody.
+    private static let latenessMax = Duration.seconds(1)
 
     init(_ configuration: ClusterConfiguration, hub: EventHub, logger: Logger) throws(SupervisorError) {
         self.configuration = configuration
@@ -60,14 +64,15 @@ actor SupervisorShell {
         mark = "\(getpid())-" + String(random.next(), radix: 36) + "."
         directory = try PrivateDirectory.make("sessionmesh-run", environment: configuration.environment)
         warden = try Warden(
-            executable: configuration.launcher, mark: mark, directory: directory.path, environment: configuration.environment)
-        let pool = PortPool(host: configuration.listenAddress, range: configuration.ports)
+            executable: configuration.launcher, mark: mark, directory: directory.path, environment: configuration.environment,
+            logger: logger)
+        let pool = configuration.portPool
         ports = pool
         core = SupervisorCore(
             configuration: SupervisorCore.Configuration(
-                workers: configuration.workers, sidecarsBefore: configuration.sidecars.filter(\.isFirst).map(\.name),
-                sidecarsAfter: configuration.sidecars.filter { !$0.isFirst }.map(\.name), policy: configuration.policy,
-                canOverlap: pool.freeCount > configuration.workers),
+                workers: configuration.workers, sidecarsBefore: configuration.sidecars.filter(\.isFirst).map(\.post),
+                sidecarsAfter: configuration.sidecars.filter { !$0.isFirst }.map(\.post), policy: configuration.policy,
+                processesMax: pool.freeCount),
             generator: SeededGenerator(seed: random.next()))
         (letters, inbox) = AsyncStream.makeStream()
     }
@@ -87,7 +92,7 @@ actor SupervisorShell {
         }
         housekeeping.cancel()
         timer?.cancel()
-        if configuration.adoptsOrphans { ChildTable.shared.reapOrphans() }
+        if configuration.adoptsOrphans { ChildTable.shared.endOrphans() }
         warden.stop()
         directory.remove()
         return outcome ?? .stopped
@@ -114,8 +119,14 @@ actor SupervisorShell {
     // MARK: The core
 
     private func feed(_ input: SupervisorInput) {
-        for directive in core.step(input, at: Self.now()) { perform(directive) }
-        schedule()
+        let now = Self.now()
+        if let due, now.since(due) > Self.latenessMax { step(.resumed, at: now) }
+        step(input, at: now)
+        schedule(at: now)
+    }
+
+    private func step(_ input: SupervisorInput, at now: Moment) {
+        for directive in core.step(input, at: now) { perform(directive) }
     }
 
     /// The monotonic clock stands still while the machine sleeps: nobody is taken for hung because of that.
@@ -125,10 +136,12 @@ actor SupervisorShell {
         return Moment(uptime: mesh_uptime(), wall: Int64(wall.tv_sec) * 1000 + Int64(wall.tv_nsec) / 1_000_000)
     }
 
-    private func schedule() {
+    private func schedule(at now: Moment) {
         timer?.cancel()
+        due = nil
         guard outcome == nil, let deadline = core.deadline else { return }
-        let pause = max(.zero, deadline.since(Self.now()))
+        let pause = max(.zero, deadline.since(now))
+        due = now.advanced(by: pause)
         timer = Task { [inbox] in
             try? await Task.sleep(for: pause)
             if !Task.isCancelled { inbox.yield(.timer) }
@@ -203,10 +216,15 @@ actor SupervisorShell {
     }
 
     private func heed(_ fields: [String: String], of launch: Launch) {
-        if let name = fields["X_SESSIONMESH_COOKIE"], (1...Instance.textBytesMax).contains(name.utf8.count) {
-            workers[launch]?.cookieName = name
+        if let worker = workers[launch] {
+            let cookieName = fields["X_SESSIONMESH_COOKIE"].flatMap { (1...Instance.textBytesMax).contains($0.utf8.count) ? $0 : nil }
+            let address = fields["X_SESSIONMESH_ADDRESS"].flatMap { Endpoint(text: $0) == nil ? nil : $0 }
+            workers[launch]?.cookieName = cookieName ?? worker.cookieName
+            workers[launch]?.address = address ?? worker.address
+            // Its port may have answered before it said how it is to be known.
+            let isNews = workers[launch]?.cookieName != worker.cookieName || workers[launch]?.address != worker.address
+            if isNews, worker.registration != nil { register(launch) }
         }
-        if let address = fields["X_SESSIONMESH_ADDRESS"], Endpoint(text: address) != nil { workers[launch]?.address = address }
         if let requests = fields["X_SESSIONMESH_REQUESTS"].flatMap({ UInt64($0) }) {
             feed(.usage(launch, memory: nil, requests: requests))
         }
@@ -233,25 +251,25 @@ actor SupervisorShell {
         guard let worker = workers[launch], let port = worker.port, let pid = worker.child?.pid else { return "it has not said READY=1" }
         worker.probe?.cancel()
         if configuration.readiness == .notified { return "it has not said READY=1" }
-        let listeners = Set(ProcessScan.listeners(ofGroup: pid))
-        if listeners.contains(where: { $0.port == port }) {
+        let listening = ProcessScan.listeningPorts(ofGroup: pid)
+        if listening.contains(port) {
             return worker.lastLook ?? "port \(port) can't be reached at \(configuration.host): have it listen there"
         }
-        let others = Set(listeners.map(\.port)).sorted()
-        guard !others.isEmpty else { return "it listens on no port: have it listen on $PORT, which is \(port)" }
-        return "it listens on \(others.map(String.init).joined(separator: ", ")): have it listen on $PORT, which is \(port)"
+        guard !listening.isEmpty else { return "it listens on no port: have it listen on $PORT, which is \(port)" }
+        return "it listens on \(listening.sorted().map(String.init).joined(separator: ", ")): have it listen on $PORT, which is \(port)"
     }
 
     // MARK: Instances
 
     /// As long as the registration's task runs, the agent has a connection that stands for this instance; its end is the instance's.
     private func register(_ launch: Launch) {
+        workers[launch]?.probe?.cancel()
         guard let agent = configuration.agent, let worker = workers[launch], let address = address(of: worker) else { return }
-        worker.probe?.cancel()
         var mesh = SessionMeshConfiguration(
             agent: agent, registration: .init(service: configuration.service, address: address))
         mesh.cookie.customName = worker.cookieName
         let link = SessionMesh(configuration: mesh, logger: quiet)
+        worker.registration?.cancel()
         workers[launch]?.registration = Task { try await link.run() }
     }
 
@@ -306,13 +324,11 @@ actor SupervisorShell {
         }
     }
 
+    /// Memory is not in it.
     var status: ClusterStatus {
-        let memory = ProcessScan.memoryByGroup()
-        return ClusterStatus(
+        ClusterStatus(
             processes: core.statuses.map { status in
-                var status = status
-                status.memory = status.pid.flatMap { memory[$0] }
-                return ClusterStatus.Process(status: status, address: status.launch.flatMap { workers[$0] }.flatMap { address(of: $0) })
+                ClusterStatus.Process(status: status, address: status.launch.flatMap { workers[$0] }.flatMap { address(of: $0) })
             }, counters: core.counters, workers: core.workerCount, ready: core.readyCount, isStopping: core.isStopping)
     }
 

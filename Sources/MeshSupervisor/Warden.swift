@@ -1,5 +1,6 @@
 import CMeshSystem
 import Glibc
+import Logging
 import Synchronization
 
 /// The process that ends what a supervisor has started when the supervisor is gone, however it went.
@@ -9,6 +10,7 @@ import Synchronization
 package final class Warden: Sendable {
     private let writing: Int32
     private let program: ChildProcess.Program
+    private let logger: Logger
     private let state = Mutex(State())
 
     private struct State {
@@ -27,7 +29,10 @@ package final class Warden: Sendable {
     ///   - executable: `sessionmesh`, of which the warden is a hidden subcommand.
     ///   - mark: what the marks of all launches begin with.
     ///   - directory: is removed at the end.
-    init(executable: String, mark: String, directory: String, environment: [String: String]) throws(SupervisorError) {
+    init(
+        executable: String, mark: String, directory: String, environment: [String: String], logger: Logger
+    ) throws(SupervisorError) {
+        self.logger = logger
         var (reading, writing): (Int32, Int32) = (-1, -1)
         guard mesh_pipe(&reading, &writing) == 0 else { throw SupervisorError(.resources, "no pipe can be made for the warden") }
         // A warden that is slow must not hold the supervisor up; the pipe has room for thousands of groups.
@@ -64,12 +69,16 @@ package final class Warden: Sendable {
     }
 
     private func ended() {
-        let goesOn = state.withLock { state in
+        let (isStopping, failures) = state.withLock { state in
             state.child = nil
             state.failures = mesh_uptime() - state.startedAt < 1_000_000_000 ? state.failures + 1 : 0
-            return !state.isStopping && state.failures < Self.failuresMax
+            return (state.isStopping, state.failures)
         }
-        if goesOn { start() }
+        guard !isStopping else { return }
+        guard failures < Self.failuresMax else {
+            return logger.error("no warden can be kept: if this process is killed, what workers have started may outlive it")
+        }
+        start()
     }
 
     func watch(_ group: pid_t) {
@@ -103,6 +112,10 @@ package enum WardenDuty {
     package static func run(mark: String, directory: String) {
         // It has to outlive whoever is told to stop.
         for number in [SIGHUP, SIGINT, SIGTERM] { signal(number, SIG_IGN) }
+        // Nor by whoever kills all processes of the supervisor's name.
+        let name = open("/proc/self/comm", O_WRONLY | O_CLOEXEC)
+        write(name, "mesh-warden", 11)
+        close(name)
         var groups: Set<pid_t> = []
         var reader = LineReader(STDIN_FILENO, 64)
         while reader.descriptor >= 0 {

@@ -116,12 +116,30 @@ final class Cluster {
         try HTTP.ask("unix:\(directory.path)/sessionmesh/n1-balancer.admin", "GET", "/metrics").body.contains("\(line)\n")
     }
 
+    /// The control listener.
+    var control: String { "unix:\(directory.path)/sessionmesh/n1.supervisor" }
+
+    /// The process that ends what the supervisor leaves behind.
+    func warden() throws -> pid_t {
+        let warden = processes().first { pid in
+            let words = FileManager.default.contents(atPath: "/proc/\(pid)/cmdline")?.split(separator: 0).map {
+                String(decoding: $0, as: UTF8.self)
+            }
+            return words?.dropFirst().first == "warden"
+        }
+        guard let warden else { throw Program.Failure(description: "no warden runs") }
+        return warden
+    }
+
     func report() throws -> Report {
-        let answer = try HTTP.ask("unix:\(directory.path)/sessionmesh/n1.supervisor", "GET", "/v1/workers")
+        let answer = try HTTP.ask(control, "GET", "/v1/workers")
         return try JSONDecoder().decode(Report.self, from: Data(answer.body.utf8))
     }
 
     func workers() throws -> [Report.Process] { try report().processes.filter { $0.process == "worker" } }
+
+    /// What the agent answers about the mesh.
+    func members() throws -> String { try HTTP.ask("unix:\(directory.path)/sessionmesh/n1.admin", "GET", "/v1/members").body }
 
     func pid(ofWorker number: Int) throws -> pid_t {
         guard let pid = try workers().last(where: { $0.worker == number })?.pid else {

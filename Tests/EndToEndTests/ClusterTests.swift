@@ -85,6 +85,8 @@ import Testing
         try cluster.waitUntilUp()
         let before = Set(try cluster.workers().compactMap(\.pid))
         let visitors = Visitors(3, at: cluster.address)
+        // A request that is under way when its worker is told to stop.
+        let patient = way == "SIGHUP" ? nil : Visitors(1, at: cluster.address, path: "/slow")
         if way == "SIGHUP" {
             cluster.program.signal(SIGHUP)
         } else {
@@ -96,6 +98,7 @@ import Testing
         }
         let (answered, failures) = visitors.goHomeAll()
         #expect(failures == [] && answered > 0)
+        #expect(patient?.goHomeAll().failures ?? [] == [])
         #expect(cluster.events.filter { $0.event == "crashed" }.isEmpty)
     }
 
@@ -106,8 +109,11 @@ import Testing
         #expect(try cluster.command("scale", "3").code == 0)
         try eventually("three are ready") { try cluster.report().ready == 3 }
         try cluster.waitUntilBalanced(over: 3)
+        let visitors = Visitors(3, at: cluster.address)
+        try eventually("all are asked") { try cluster.workers().allSatisfy { visitors.know($0.pid) } }
         #expect(try cluster.command("scale", "1").code == 0)
         try eventually("one is left") { try cluster.workers().count == 1 }
+        #expect(visitors.goHomeAll().failures == [])
         #expect(try HTTP.ask(cluster.address, "GET", "/").body.hasPrefix("1 "))
         let listing = try cluster.command("workers")
         #expect(listing.code == 0 && listing.lines.last == "1 of 1 workers ready")
@@ -239,8 +245,7 @@ import Testing
 
     @Test func readyOneMeansReadyAndNothingElseDoesWhereThatIsAsked() throws {
         let directory = try Cluster.script()
-        let send = "socket(my $s, AF_UNIX, SOCK_DGRAM, 0); send($s, \"READY=1\", 0, sockaddr_un($ENV{NOTIFY_SOCKET}))"
-        let notify = "sleep 1; perl -MSocket -e '\(send)'"
+        let notify = "sleep 1; \(Cluster.shell(notifying: "READY=1"))"
         let cluster = try Cluster(
             workers: 1, ["--ready", "notify"], command: ["sh", "-c", "(\(notify)) & exec perl \"$0\"", directory.file("server.pl")])
         defer { try? cluster.stop() }
@@ -248,6 +253,19 @@ import Testing
         let spawned = try cluster.event("spawned") { $0.worker == 1 }
         let ready = try cluster.event("ready") { $0.worker == 1 }
         #expect(ready.time - spawned.time >= 1000)
+    }
+
+    @Test func theCookieThatAProgramNamesAfterItsPortAnsweredReachesBalancers() throws {
+        let directory = try Cluster.script()
+        let notify = "until [ -e \"$0.go\" ]; do sleep 0.05; done; \(Cluster.shell(notifying: "X_SESSIONMESH_COOKIE=theirs"))"
+        let cluster = try Cluster(workers: 1, command: ["sh", "-c", "(\(notify)) & exec perl \"$0\"", directory.file("server.pl")])
+        defer { try? cluster.stop() }
+        try cluster.waitUntilUp()
+        #expect(try cluster.members().contains("\"cookie\":\"theirs\"") == false)
+        FileManager.default.createFile(atPath: directory.file("server.pl.go"), contents: nil)
+        try eventually("the instance has that cookie") { try cluster.members().contains("\"cookie\":\"theirs\"") }
+        try eventually("one instance is left") { try cluster.members().split(separator: "\"cookie\"").count == 2 }
+        #expect(try HTTP.ask(cluster.address, "GET", "/").status == 200)
     }
 
     @Test func aPathThatIsAnsweredMeansReady() throws {
@@ -295,6 +313,11 @@ extension Cluster {
     static func zombies(of parent: pid_t) -> [pid_t] {
         let names = (try? FileManager.default.contentsOfDirectory(atPath: "/proc")) ?? []
         return names.compactMap { pid_t($0) }.filter { status(of: $0, "PPid") == ["\(parent)"] && status(of: $0, "State").first == "Z" }
+    }
+
+    /// A command that says it to whoever listens on `NOTIFY_SOCKET`.
+    static func shell(notifying text: String) -> String {
+        "perl -MSocket -e 'socket(my $s, AF_UNIX, SOCK_DGRAM, 0); send($s, \"\(text)\", 0, sockaddr_un($ENV{NOTIFY_SOCKET}))'"
     }
 
     private static func status(of pid: pid_t, _ name: String) -> [Substring] {

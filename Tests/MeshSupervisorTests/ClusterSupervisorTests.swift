@@ -1,4 +1,5 @@
 import Foundation
+import Glibc
 import Logging
 import MeshCore
 import ServiceLifecycle
@@ -54,6 +55,65 @@ import Testing
         #expect(await supervisor.status == ClusterStatus())
     }
 
+    @Test func aRunThatIsCancelledKillsWhatRunsAndReturnsWhenThatIsGone() async throws {
+        let supervisor = Stage.supervisor("trap '' TERM; sleep 1000 & echo cancelled: $$ $!; wait") { $0.readiness = .notified }
+        let running = Task { try await supervisor.run() }
+        var pids: [pid_t] = []
+        try await Stage.eventually("it runs") {
+            let line = Stage.lines.withLock { $0.first { $0.hasPrefix("cancelled: ") } }
+            pids = line?.split(separator: " ").compactMap { pid_t($0) } ?? []
+            return pids.count == 2
+        }
+        running.cancel()
+        try await running.value
+        // Whoever has no parent any more is a zombie until the first process has looked.
+        try await Stage.eventually("both are gone") { pids.allSatisfy { kill($0, 0) != 0 } }
+    }
+
+    /// A trace of where it hung is worth more than its end.
+    @Test func aWorkerThatTurnsInALoopIsAbortedAndHeard() async throws {
+        let notice = "socket(my $s, AF_UNIX, SOCK_DGRAM, 0); send($s, qq(READY=1\\nWATCHDOG=1), 0, sockaddr_un($ENV{NOTIFY_SOCKET}));"
+        let trace = "$SIG{ABRT} = sub { print STDERR qq(hung here\\n); exit 3 };"
+        let supervisor = Stage.supervisor("exec perl -MSocket -e '\(trace) \(notice) 1 while 1'") {
+            $0.policy.silenceMax = .milliseconds(200)
+            $0.policy.hangTimeout = .milliseconds(400)
+            $0.policy.abortGrace = .seconds(30)
+        }
+        let crashes = supervisor.crashes
+        let running = Task { try await supervisor.run() }
+        for await (_, crash) in crashes {
+            #expect(crash.reason == .hung(.exited(code: 3)) && crash.wasReady && crash.lastLines == ["hung here"], "\(crash)")
+            break
+        }
+        running.cancel()
+        try await running.value
+    }
+
+    /// Ancestors' fault B1: every request asked first whether the server was there.
+    @Test func aWorkerThatIsReadyIsNotAskedAgain() async throws {
+        let server = #"""
+            $| = 1;
+            my $listener = IO::Socket::INET->new(LocalAddr => "127.0.0.1", LocalPort => $ENV{PORT}, Listen => 16, ReuseAddr => 1) or die;
+            for my $status (503, 404, 204, 204, 204) {
+                my $client = $listener->accept;
+                my $line = <$client>;
+                print "asked $line";
+                print $client "HTTP/1.1 $status X\r\nContent-Length: 0\r\nConnection: close\r\n\r\n";
+                close $client;
+            }
+            """#
+        let supervisor = Stage.supervisor("exec perl -MIO::Socket::INET -e '\(server)'") { $0.readiness = .answering(path: "/ready-b1") }
+        let events = supervisor.events
+        let running = Task { try await supervisor.run() }
+        for await event in events { if case .ready = event.kind { break } }
+        // Looks follow each other after a quarter of a second at most.
+        try await Task.sleep(for: .milliseconds(600))
+        running.cancel()
+        try await running.value
+        let asked = Stage.lines.withLock { $0.filter { $0.hasPrefix("asked GET /ready-b1 ") } }
+        #expect(asked.count == 3, "twice the answer was no: \(asked)")
+    }
+
     @Test func aSecondRunIsRefused() async throws {
         let supervisor = Stage.supervisor("exit 0")
         try await supervisor.run()
@@ -91,7 +151,7 @@ import Testing
         }
     }
 
-    @Test(arguments: [0, -1, 1025])
+    @Test(arguments: [0, -1, 256])
     func impossibleNumbersOfWorkersAreRefused(workers: Int) async {
         let supervisor = Stage.supervisor("exit 0") { $0.workers = workers }
         await #expect(throws: SupervisorError.self) { try await supervisor.run() }

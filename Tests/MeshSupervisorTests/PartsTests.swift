@@ -45,18 +45,26 @@ import Testing
 
     @Test func aPortIsNotGivenTwiceBeforeItIsGivenBack() throws {
         let free = try Stage.freePort()
-        var pool = PortPool(host: [127, 0, 0, 1], range: free.port...free.port)
+        var pool = PortPool(host: [127, 0, 0, 1], range: free.port...free.port, reserved: [])
         #expect(pool.take() == free.port)
         #expect(pool.take() == nil)
         pool.giveBack(free.port)
         #expect(pool.take() == free.port)
     }
 
+    /// Ancestors' fault U8: workers were given the balancer's.
+    @Test func workersAreNeverGivenThePortOfTheBalancer() throws {
+        let free = try Stage.freePort()
+        var pool = PortPool(host: [127, 0, 0, 1], range: free.port...free.port, reserved: [free.port])
+        #expect(pool.freeCount == 0)
+        #expect(pool.take() == nil)
+    }
+
     @Test func whereThisProcessListensIsFoundInProc() throws {
         let port = try Stage.freePort()
         let descriptor = try port.hold()
         defer { close(descriptor) }
-        #expect(ProcessScan.listeners(ofGroup: getpgrp()).contains(ProcessScan.Listener(port: port.port, isLoopback: true)))
+        #expect(ProcessScan.listeningPorts(ofGroup: getpgrp()).contains(port.port))
         #expect(ProcessScan.members(ofGroup: getpgrp()).contains(getpid()))
         #expect(ProcessScan.memoryByGroup()[getpgrp()].map { $0 > 1 << 20 } ?? false)
     }

@@ -7,52 +7,64 @@ import SessionMesh
 
 /// Tells who started `sessionmesh run` how it goes: events as JSON, and systemd when everything has started, and that it lives.
 struct RunAnnouncer: Sendable {
-    let workers: Int
+    let supervisor: ClusterSupervisor
     let balance: Endpoint?
-    let printsEvents: Bool
+    /// Where events are printed, if they are.
+    let output: LogStream?
     let systemd: NotifySocket?
 
+    /// What stands in place of events that nobody read.
+    static func dropped(_ count: Int) -> String {
+        JSON.object([("event", .text("dropped")), ("events", .number(Int64(count)))]).line + "\n"
+    }
+
+    /// Returns after the last event.
     func follow(_ events: SupervisorEvents, _ logger: Logger) async {
-        // A worker that crashes again and again doesn't keep the others from being announced.
-        var (ready, looping): (Set<Post>, Set<Post>) = ([], [])
         var isUp = false
-        let wanted = workers + 1 + (balance == nil ? 0 : 1)
         for await event in events {
-            if printsEvents { Output.line(JSON(event)) }
-            switch event.kind {
-            case .ready:
-                ready.insert(event.post)
-                looping.remove(event.post)
-            case .crashLooping: looping.insert(event.post)
-            case .spawned, .restarted, .hung, .crashed, .replacing, .notReplaced, .stopped: continue
-            }
-            guard !isUp, ready.union(looping).count == wanted else { continue }
+            output?.write(JSON(event).line + "\n")
+            guard !isUp else { continue }
+            let status = await supervisor.statusWithoutMemory
+            guard status.isUp else { continue }
             isUp = true
-            announce(ready: ready.count { $0.worker != nil }, at: event.time, logger)
+            announce(status, at: event.time, logger)
         }
         systemd?.send(["STOPPING": "1"])
     }
 
-    private func announce(ready: Int, at time: Int64, _ logger: Logger) {
-        let line = "\(ready) of \(workers) workers are ready"
+    private func announce(_ status: ClusterStatus, at time: Int64, _ logger: Logger) {
+        let line = "\(status.ready) of \(status.workers) workers are ready"
         systemd?.send(["READY": "1", "STATUS": line])
         logger.info("\(line)\(balance.map { "; open http://\($0)/" } ?? "")")
-        guard printsEvents else { return }
-        Output.line(
-            JSON.object([
-                ("time", .number(time)), ("event", .text("up")), ("workers", .number(workers)), ("ready", .number(ready)),
-                ("listen", balance.map { .text($0.description) }),
-            ]))
+        let event = JSON.object([
+            ("time", .number(time)), ("event", .text("up")), ("workers", .number(status.workers)), ("ready", .number(status.ready)),
+            ("listen", balance.map { .text($0.description) }),
+        ])
+        output?.write(event.line + "\n")
     }
 
     /// Until the task is cancelled. The supervisor is asked each time, so that one which stands still says nothing.
-    func beat(_ supervisor: ClusterSupervisor) async {
+    func beat() async {
         guard let systemd, let heartbeat = systemd.heartbeat else { return }
         while !Task.isCancelled {
-            _ = await supervisor.status
+            _ = await supervisor.statusWithoutMemory
             systemd.send(["WATCHDOG": "1"])
             try? await Task.sleep(for: heartbeat)
         }
+    }
+}
+
+extension ClusterStatus {
+    /// Whether there is nothing more to wait for: a worker that crashes again and again, or that has ended, doesn't keep the others from being
+    /// announced.
+    fileprivate var isUp: Bool {
+        !isStopping && !processes.isEmpty
+            && processes.allSatisfy { process in
+                switch process.status.state {
+                case .ready, .silent, .crashLooping, .ended: true
+                case .starting, .waiting, .stopping: false
+                }
+            }
     }
 }
 

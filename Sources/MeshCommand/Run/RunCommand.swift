@@ -84,8 +84,21 @@ struct RunCommand: AsyncParsableCommand {
         guard (1...Instance.textBytesMax).contains(service.utf8.count) else {
             throw ValidationError("--service is 1 to \(Instance.textBytesMax) bytes")
         }
+        try checkPorts()
         guard member.keyFile != "-" else { throw ValidationError("--key-file names a file here: agent and balancer both read it") }
         if let mirror { do { _ = try MirrorURI(mirror) } catch { throw ValidationError("--mirror: \(error)") } }
+    }
+
+    /// A worker would be given the port first, and keep it.
+    private func checkPorts() throws {
+        let others = [
+            ("--balance", balance?.port), ("--bind", member.bind?.port), ("--admin", member.admin?.port), ("--control", control?.port),
+        ]
+        for (flag, port) in others {
+            if let port, let ports, ports.contains(port) {
+                throw ValidationError("\(flag) has port \(port), which --ports gives to a worker: name another, or other ports")
+            }
+        }
     }
 
     func run() async throws {
@@ -97,30 +110,27 @@ struct RunCommand: AsyncParsableCommand {
         if let balance { try Addresses.checkFree(balance, flag: "--balance") }
         let plan = try RunPlan(self, name: name.description, directory: directory, environment: environment)
         var configuration = plan.configuration
-        let printsEvents = member.events != nil
+        let output = LogStream(to: STDOUT_FILENO)
+        let events = member.events == nil ? nil : LogStream(to: STDOUT_FILENO, notice: RunAnnouncer.dropped)
         configuration.onLine = { post, line in
             // Standard output is for events where these were asked for.
-            let stream = line.isError || printsEvents ? LogStream.standardError : LogStream.standardOutput
+            let stream = line.isError || events != nil ? LogStream.standardError : output
             stream.write("\(post) | \(line.text)\n")
         }
         let supervisor = ClusterSupervisor(configuration, logger: logger)
         let control = control ?? .unix(directory.supervisorSocket(of: name.description))
         let listener = try await AdminListener.open(control, SupervisorAdmin(supervisor), logger: logger)
         let announcer = RunAnnouncer(
-            workers: configuration.workers, balance: plan.balance, printsEvents: printsEvents,
-            systemd: NotifySocket(environment: environment))
+            supervisor: supervisor, balance: plan.balance, output: events, systemd: NotifySocket(environment: environment))
         let announcing = Task { [events = supervisor.events] in await announcer.follow(events, logger) }
-        let beating = Task { await announcer.beat(supervisor) }
+        let beating = Task { await announcer.beat() }
         defer { beating.cancel() }
-        do {
-            try await Services.run([supervisor]) { supervisor.restart() }
-        } catch {
-            await listener.close()
-            throw error
-        }
+        let ending: Result<Void, any Error>
+        do { ending = .success(try await Services.run([supervisor]) { supervisor.restart() }) } catch { ending = .failure(error) }
         await listener.close()
         await announcing.value
-        LogStream.standardOutput.flush()
+        (events ?? output).flush()
+        try ending.get()
     }
 }
 
@@ -140,5 +150,11 @@ extension Values {
             throw ValidationError("write ports as FIRST-LAST, such as 3000-3007")
         }
         return first...last
+    }
+}
+
+extension ListenAddress {
+    fileprivate var port: UInt16? {
+        if case .tcp(let endpoint) = self { endpoint.port } else { nil }
     }
 }

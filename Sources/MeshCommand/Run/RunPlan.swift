@@ -14,8 +14,8 @@ struct RunPlan {
     let balance: Endpoint?
 
     init(_ command: RunCommand, name: String, directory: RunDirectory, environment: [String: String]) throws {
-        let bind = try Self.chosen(command.member.bind ?? Endpoint(parsing: Addresses.gossip), flag: "--bind")
-        balance = try command.balance.map { try Self.chosen($0, flag: "--balance") }
+        let bind = try Self.chosen(command.member.bind ?? Endpoint(parsing: Addresses.gossip), flag: "--bind", notAmong: command.ports)
+        balance = try command.balance.map { try Self.chosen($0, flag: "--balance", notAmong: command.ports) }
         let client = directory.clientSocket(of: name)
         var configuration = ClusterConfiguration(
             program: command.program[0], arguments: Array(command.program.dropFirst()), workers: command.workers,
@@ -24,6 +24,7 @@ struct RunPlan {
         configuration.service = command.service
         configuration.host = try Self.host(of: command.member, bind: bind)
         configuration.ports = command.ports
+        configuration.reservedPorts = Set([bind.port, balance?.port].compactMap { $0 })
         configuration.readiness = command.ready
         configuration.policy.readyTimeout = command.readyTimeout
         configuration.policy.stopTimeout = command.stopTimeout
@@ -40,7 +41,8 @@ struct RunPlan {
                 name: "agent", program: OwnExecutable.path,
                 arguments: ["agent", "--name", name, "--bind", "\(bind)", "--client", "unix:\(client)"] + shared
                     + Self.agentFlags(command.member),
-                environment: Self.forAgent(environment, command), isFirst: true)
+                environment: Self.forAgent(environment, command), isFirst: true,
+                stopTimeout: Self.stopTimeout(of: AgentCommand.drainTimeoutDefault, environment))
         ]
         if let listen = balance {
             // Reached from here, which may not be where others reach it.
@@ -54,9 +56,16 @@ struct RunPlan {
                         "\(bind.with(port: 0))",
                     ] + shared + (seeds + command.member.seed.map(\.description)).flatMap { ["--seed", $0] }
                         + Self.advertised(command.member),
-                    environment: Self.forSidecars(environment), isFirst: false))
+                    environment: Self.forSidecars(environment), isFirst: false,
+                    stopTimeout: Self.stopTimeout(of: BalanceCommand.drainTimeoutDefault, environment)))
         }
         self.configuration = configuration
+    }
+
+    /// What it takes to drain is its own matter, and it ends itself when that time is over.
+    private static func stopTimeout(of drainDefault: Duration, _ environment: [String: String]) -> Duration {
+        let drain = environment["SESSIONMESH_DRAIN_TIMEOUT"].flatMap { try? Values.duration($0) } ?? drainDefault
+        return drain + .seconds(10)
     }
 
     private static func agentFlags(_ member: MemberOptions) -> [String] {
@@ -85,10 +94,10 @@ struct RunPlan {
 
     /// A balancer is told where the agent is before either runs, and both keep their ports over a restart: so what the system is to choose is
     /// chosen here.
-    private static func chosen(_ endpoint: Endpoint, flag: String) throws -> Endpoint {
+    private static func chosen(_ endpoint: Endpoint, flag: String, notAmong workers: ClosedRange<UInt16>?) throws -> Endpoint {
         guard endpoint.port == 0 else { return endpoint }
         for _ in 0..<16 {
-            if let port = PortChoice.free(on: endpoint) { return endpoint.with(port: port) }
+            if let port = PortChoice.free(on: endpoint), workers?.contains(port) != true { return endpoint.with(port: port) }
         }
         throw CommandFailure.configuration("no port of \(endpoint.host) is free: name one with \(flag)")
     }

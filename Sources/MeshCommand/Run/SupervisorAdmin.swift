@@ -34,7 +34,8 @@ struct SupervisorAdmin: AdminService {
                 case .scale(let count): supervisor.scale(to: count)
                 case .workers, .health, .readiness, .metrics: break
                 }
-                respond(Self.answer(route, await supervisor.status))
+                let measures = route == .workers || route == .metrics
+                respond(Self.answer(route, measures ? await supervisor.status : await supervisor.statusWithoutMemory))
             }
         }
         return true
@@ -71,12 +72,15 @@ struct SupervisorAdmin: AdminService {
         case .restart, .scale: AdminAnswer(202, json: JSON(status))
         case .health:
             AdminAnswer(json: .object([("status", .text("ok")), ("workers", .number(status.workers)), ("ready", .number(status.ready))]))
-        case .readiness:
-            AdminAnswer(
-                status.ready > 0 && !status.isStopping ? 200 : 503,
-                json: .object([("ready", .bool(status.ready > 0)), ("workers", .number(status.workers))]))
+        case .readiness: readiness(status)
         case .metrics: metrics(status)
         }
+    }
+
+    private static func readiness(_ status: ClusterStatus) -> AdminAnswer {
+        let isReady = status.ready > 0 && !status.isStopping
+        let stage = status.isStopping ? "stopping" : "\(status.ready) of \(status.workers) workers ready"
+        return AdminAnswer(isReady ? 200 : 503, json: .object([("ready", .bool(isReady)), ("stage", .text(stage))]))
     }
 
     private static func metrics(_ status: ClusterStatus) -> AdminAnswer {

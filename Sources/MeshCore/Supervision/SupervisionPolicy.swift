@@ -19,7 +19,7 @@ public struct SupervisionPolicy: Hashable, Sendable {
     /// Between a worker's end as an instance and its SIGTERM, so that balancers know before it stops listening. Default 200 ms, some rounds of
     /// gossip.
     public var drainPause: Duration = .milliseconds(200)
-    /// Between SIGTERM and SIGKILL. Default 30 s: requests may take as long to finish.
+    /// Between a worker's SIGTERM and SIGKILL. Default 30 s: requests may take as long to finish.
     public var stopTimeout: Duration = .seconds(30)
     public var recycling = Recycling()
 
@@ -27,10 +27,13 @@ public struct SupervisionPolicy: Hashable, Sendable {
     /// it, so that workers that were started together are not all due together. Nil is no limit, the default.
     public struct Recycling: Hashable, Sendable {
         public var age: Duration?
-        /// Bytes of resident memory, children included.
+        /// Bytes of resident memory, children included. Looked at when a worker has been ready for ten seconds: a limit below what the program
+        /// needs anyway costs no more than a start in as long.
         public var memory: UInt64?
         /// Requests served, as the program counts them.
         public var requests: UInt64?
+
+        static let memoryPause = Duration.seconds(10)
 
         public init(age: Duration? = nil, memory: UInt64? = nil, requests: UInt64? = nil) {
             self.age = age

@@ -55,6 +55,11 @@ extension SupervisorCore {
         if process.phase == .ready, process.post.worker != nil, !process.isRegistered, !process.hasExited { register(launch) }
     }
 
+    /// Nobody was heard meanwhile, so nobody is silent before it had the time to speak up again.
+    mutating func resumed() {
+        for launch in processes.keys where processes[launch]?.heartbeatAt != nil { processes[launch]?.heartbeatAt = now }
+    }
+
     private mutating func register(_ launch: Launch) {
         processes[launch]?.isRegistered = true
         out.append(.register(launch))
@@ -151,9 +156,9 @@ extension SupervisorCore {
     }
 
     private mutating func terminate(_ launch: Launch) {
-        let until = now.advanced(by: policy.stopTimeout)
-        processes[launch]?.phase = .stopping(until: until)
-        if processes[launch]?.pid != nil { out.append(.signal(launch, .terminate)) }
+        guard let process = processes[launch], let index = index(of: process.post) else { return }
+        processes[launch]?.phase = .stopping(until: now.advanced(by: vacancies[index].stopTimeout))
+        if process.pid != nil { out.append(.signal(launch, .terminate)) }
     }
 
     mutating func diagnosed(_ launch: Launch, _ hint: String?) {

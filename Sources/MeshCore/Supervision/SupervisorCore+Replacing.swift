@@ -55,11 +55,15 @@ extension SupervisorCore {
         else { return }
         if let age = process.limits.age, now.since(process.startedAt) >= age {
             replacing.add(number, .age)
-        } else if let limit = process.limits.memory, let memory = process.memory, memory >= limit {
+        } else if let limit = process.limits.memory, let memory = process.memory, memory >= limit, isSettled(process) {
             replacing.add(number, .memory)
         } else if let limit = process.limits.requests, let requests = process.requests, requests >= limit {
             replacing.add(number, .requests)
         }
+    }
+
+    private func isSettled(_ process: Process) -> Bool {
+        process.readyAt.map { now.since($0) >= SupervisionPolicy.Recycling.memoryPause } ?? false
     }
 
     mutating func replaceNext() {
@@ -92,7 +96,7 @@ extension SupervisorCore {
             return
         }
         tell(.replacing(entry.why), of: holder)
-        if configuration.canOverlap {
+        if processes.values.count(where: { $0.post.worker != nil }) < configuration.processesMax {
             vacancies[index].successor = launch(vacancies[index].post)
         } else {
             retire(holder)

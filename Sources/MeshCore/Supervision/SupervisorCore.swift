@@ -7,32 +7,46 @@ public struct SupervisorCore: Sendable {
     public struct Configuration: Hashable, Sendable {
         public var workers: Int
         /// Started one after the other before the workers, stopped after them.
-        public var sidecarsBefore: [String]
+        public var sidecarsBefore: [Sidecar]
         /// Started with the workers, stopped before them.
-        public var sidecarsAfter: [String]
+        public var sidecarsAfter: [Sidecar]
         public var policy: SupervisionPolicy
-        /// Whether a replacement can be started while who serves still runs: there is a port for it. Otherwise each is stopped first.
-        public var canOverlap: Bool
+        /// Worker processes at a time: each needs a port. Where that leaves one free, a replacement is started while who serves still runs;
+        /// otherwise after its end.
+        public var processesMax: Int
 
         public init(
-            workers: Int, sidecarsBefore: [String] = [], sidecarsAfter: [String] = [], policy: SupervisionPolicy = SupervisionPolicy(),
-            canOverlap: Bool = true
+            workers: Int, sidecarsBefore: [Sidecar] = [], sidecarsAfter: [Sidecar] = [], policy: SupervisionPolicy = SupervisionPolicy(),
+            processesMax: Int = .max
         ) {
             self.workers = workers
             self.sidecarsBefore = sidecarsBefore
             self.sidecarsAfter = sidecarsAfter
             self.policy = policy
-            self.canOverlap = canOverlap
+            self.processesMax = processesMax
         }
     }
 
-    /// Workers of one supervisor: as many have room on any machine, and each costs some threads here.
-    public static let workersMax = 1024
+    public struct Sidecar: Hashable, Sendable {
+        public var name: String
+        /// Between SIGTERM and SIGKILL.
+        public var stopTimeout: Duration
+
+        public init(name: String, stopTimeout: Duration) {
+            self.name = name
+            self.stopTimeout = stopTimeout
+        }
+    }
+
+    /// Workers of one supervisor: each is an instance of its node, and so is one that replaces another for a moment.
+    public static let workersMax = SWIM.instancesMax - 1
 
     /// What a post needs, and who fills it.
     struct Vacancy: Hashable, Sendable {
         let post: Post
         let stage: Int
+        /// Between SIGTERM and SIGKILL.
+        let stopTimeout: Duration
         /// Who serves, or is to.
         var holder: Launch?
         /// Who is to serve when ready, in place of the holder.
@@ -120,6 +134,7 @@ public struct SupervisorCore: Sendable {
         case .scale(let count): scale(to: count)
         case .restart: restartAll()
         case .stop: isStopping = true
+        case .resumed: resumed()
         case .tick: break
         }
         if !isFinished { advance() }
@@ -130,16 +145,23 @@ public struct SupervisorCore: Sendable {
     private mutating func start() {
         guard !isStarted else { return }
         isStarted = true
-        for (stage, name) in configuration.sidecarsBefore.enumerated() { add(.sidecar(name), stage: stage) }
-        for index in 0..<max(0, configuration.workers) { add(.worker(index + 1), stage: workerStage) }
-        for name in configuration.sidecarsAfter { add(.sidecar(name), stage: workerStage + 1) }
+        for (stage, sidecar) in configuration.sidecarsBefore.enumerated() { add(sidecar, stage: stage) }
+        for index in 0..<max(0, configuration.workers) { add(worker: index + 1) }
+        for sidecar in configuration.sidecarsAfter { add(sidecar, stage: workerStage + 1) }
     }
 
     private var workerStage: Int { configuration.sidecarsBefore.count }
 
-    private mutating func add(_ post: Post, stage: Int) {
-        let vacancy = Vacancy(post: post, stage: stage, startAt: now)
-        let place = vacancies.firstIndex { $0.stage > stage } ?? vacancies.endIndex
+    private mutating func add(worker number: Int) {
+        add(Vacancy(post: .worker(number), stage: workerStage, stopTimeout: policy.stopTimeout, startAt: now))
+    }
+
+    private mutating func add(_ sidecar: Sidecar, stage: Int) {
+        add(Vacancy(post: .sidecar(sidecar.name), stage: stage, stopTimeout: sidecar.stopTimeout, startAt: now))
+    }
+
+    private mutating func add(_ vacancy: Vacancy) {
+        let place = vacancies.firstIndex { $0.stage > vacancy.stage } ?? vacancies.endIndex
         vacancies.insert(vacancy, at: place)
     }
 
@@ -157,7 +179,7 @@ public struct SupervisorCore: Sendable {
             }
         }
         let present = Set(vacancies.compactMap(\.post.worker))
-        for number in 1...count where !present.contains(number) { add(.worker(number), stage: workerStage) }
+        for number in 1...count where !present.contains(number) { add(worker: number) }
     }
 
     // MARK: Time

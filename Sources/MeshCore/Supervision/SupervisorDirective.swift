@@ -18,6 +18,8 @@ public enum SupervisorInput: Hashable, Sendable {
     /// Replaces all workers, one after the other.
     case restart
     case stop
+    /// The supervisor itself had stood still, as in a container that is paused.
+    case resumed
     /// Nothing but time has passed.
     case tick
 }

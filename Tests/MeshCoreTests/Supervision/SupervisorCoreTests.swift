@@ -93,6 +93,18 @@ import Testing
         }
     }
 
+    /// An agent hands sessions over, which takes longer than a worker's last requests.
+    @Test func aSidecarHasATimeOfItsOwnToStop() {
+        var play = SupervisorPlay(workers: 1, before: ["agent"]) { $0.stopTimeout = .seconds(5) }
+        play.comeUp()
+        #expect(play.step(.stop) == ["withdraw #2"])
+        #expect(play.pass(.milliseconds(200)) == ["terminate #2"])
+        #expect(play.pass(.seconds(5)) == ["kill #2"])
+        #expect(play.end(2, .killed(signal: 9)) == ["worker 1 #2: stopped, was killed by signal 9", "terminate #1"])
+        #expect(play.pass(.milliseconds(39_999)) == [])
+        #expect(play.pass(.milliseconds(1)) == ["kill #1"])
+    }
+
     @Test func aHungWorkerLosesItsRequestsThenIsAbortedThenKilled() {
         var play = SupervisorPlay(workers: 1)
         play.comeUp()
@@ -109,6 +121,15 @@ import Testing
                 "worker 1 #1: crashed, hung and was killed by signal 9", "spawn #2 for worker 1",
             ])
         #expect(play.core.counters.hangs == 1)
+    }
+
+    @Test func whoWasNotHeardBecauseTheSupervisorStoodStillIsNotHung() {
+        var play = SupervisorPlay(workers: 2)
+        play.comeUp()
+        _ = play.step(.heartbeat(Launch(1)))
+        #expect(play.wakeAfter(.seconds(20)) == [])
+        #expect(play.pass(.milliseconds(2999)) == [])
+        #expect(play.pass(.milliseconds(1)) == ["withdraw #1"], "from then on silence counts")
     }
 
     @Test func whoNeverSentAHeartbeatIsNotAskedForOne() {
@@ -185,7 +206,7 @@ import Testing
     }
 
     @Test func withoutAPortToSpareEachIsStoppedBeforeItsSuccessorStarts() {
-        var play = SupervisorPlay(workers: 2, canOverlap: false)
+        var play = SupervisorPlay(workers: 2, processesMax: 2)
         play.comeUp()
         #expect(play.step(.restart) == ["worker 1 #1: replacing (restart)", "withdraw #1"])
         #expect(play.pass(.milliseconds(200)) == ["terminate #1"])
@@ -197,11 +218,42 @@ import Testing
             ])
     }
 
+    @Test func whoWasScaledUpToTheLastPortIsStoppedFirstAndOnceThereIsRoomAgainReplacementsComeFirst() {
+        var play = SupervisorPlay(workers: 2, processesMax: 3)
+        play.comeUp()
+        #expect(play.step(.scale(to: 3)) == ["spawn #3 for worker 3"])
+        _ = play.spawned(3)
+        _ = play.step(.ready(Launch(3)))
+        #expect(play.step(.restart) == ["worker 1 #1: replacing (restart)", "withdraw #1"])
+        _ = play.pass(.milliseconds(200))
+        #expect(play.end(1, .exited(code: 0)).last == "spawn #4 for worker 1")
+        _ = play.spawned(4)
+        #expect(play.step(.scale(to: 2)) == ["withdraw #3"])
+        _ = play.pass(.milliseconds(200))
+        #expect(play.end(3, .exited(code: 0)) == ["worker 3 #3: stopped, exited with code 0"])
+        #expect(play.step(.ready(Launch(4))).suffix(2) == ["worker 2 #2: replacing (restart)", "spawn #5 for worker 2"])
+    }
+
+    @Test func aMemoryLimitBelowWhatTheProgramNeedsCostsAStartInTenSeconds() {
+        var play = SupervisorPlay(workers: 1) { $0.recycling = SupervisionPolicy.Recycling(memory: 1000) }
+        play.comeUp()
+        for launch in 1...3 as ClosedRange<UInt64> {
+            #expect(play.step(.usage(Launch(launch), memory: 5000, requests: nil)) == [])
+            _ = play.pass(.seconds(9))
+            #expect(play.step(.usage(Launch(launch), memory: 5000, requests: nil)) == [])
+            #expect(play.pass(.seconds(1)).last == "spawn #\(launch + 1) for worker 1")
+            _ = play.spawned(launch + 1)
+            _ = play.step(.ready(Launch(launch + 1)))
+            _ = play.end(launch, .exited(code: 0))
+        }
+    }
+
     @Test func workersAreRecycledByAgeMemoryAndRequestsOneAtATime() {
         var play = SupervisorPlay(workers: 3) {
             $0.recycling = SupervisionPolicy.Recycling(age: .seconds(3600), memory: 1000, requests: 100)
         }
         play.comeUp()
+        _ = play.pass(.seconds(10))
         #expect(play.step(.usage(Launch(1), memory: 899, requests: 89)) == [])
         #expect(play.step(.usage(Launch(1), memory: 1000, requests: nil)) == ["worker 1 #1: replacing (memory)", "spawn #4 for worker 1"])
         #expect(play.step(.usage(Launch(2), memory: nil, requests: 100)) == [])

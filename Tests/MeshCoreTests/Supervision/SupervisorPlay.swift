@@ -3,17 +3,22 @@ import MeshCore
 /// A supervisor's core, and what it asked for, one short line each.
 struct SupervisorPlay {
     private(set) var core: SupervisorCore
+    /// More than a worker gets.
+    static let sidecarStopTimeout = Duration.seconds(40)
+
     private(set) var now = Moment(uptime: 0, wall: 1_000_000)
 
     init(
-        workers: Int, before: [String] = [], after: [String] = [], canOverlap: Bool = true, seed: UInt64 = 1,
+        workers: Int, before: [String] = [], after: [String] = [], processesMax: Int = .max, seed: UInt64 = 1,
         _ change: (inout SupervisionPolicy) -> Void = { _ in }
     ) {
         var policy = SupervisionPolicy()
         change(&policy)
         core = SupervisorCore(
             configuration: SupervisorCore.Configuration(
-                workers: workers, sidecarsBefore: before, sidecarsAfter: after, policy: policy, canOverlap: canOverlap),
+                workers: workers, sidecarsBefore: before.map { .init(name: $0, stopTimeout: Self.sidecarStopTimeout) },
+                sidecarsAfter: after.map { .init(name: $0, stopTimeout: Self.sidecarStopTimeout) }, policy: policy,
+                processesMax: processesMax),
             generator: SeededGenerator(seed: seed))
     }
 
@@ -22,6 +27,12 @@ struct SupervisorPlay {
     mutating func pass(_ duration: Duration) -> [String] {
         now = now.advanced(by: duration)
         return step(.tick)
+    }
+
+    /// The supervisor stands still for as long, and hears of that first.
+    mutating func wakeAfter(_ duration: Duration) -> [String] {
+        now = now.advanced(by: duration)
+        return step(.resumed)
     }
 
     /// Goes to when there is something to do; nil when there is nothing.
