@@ -219,7 +219,7 @@ let package = Package(
             name: "session-lab", dependencies: ["AgentTools", "LabTools", "MeshCore", "MeshSimulator"],
             path: "Tests/Benchmarks/sessions/Lab", swiftSettings: settings),
         .executableTarget(
-            name: "cluster-lab", dependencies: ["LabTools", "TemporaryDirectory"], path: "Tests/Benchmarks/cluster/Lab",
+            name: "supervisor-lab", dependencies: ["LabTools", "TemporaryDirectory"], path: "Tests/Benchmarks/supervisor/Lab",
             swiftSettings: settings),
         .executableTarget(
             name: "mirror-lab", dependencies: ["AgentTools", "LabTools", "MeshCore", "MeshMirrors", logging],

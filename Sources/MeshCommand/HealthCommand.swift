@@ -28,10 +28,7 @@ struct HealthCommand: AsyncParsableCommand {
     }
 
     func run() async throws {
-        let client = try whoIsAsked()
-        guard let answer = await client.ask("GET", "/readyz", timeout: 2) else {
-            throw CommandFailure.failed("nobody answers on \(client.address): it is starting, stands still or has ended")
-        }
+        let answer = try await ask()
         let readiness = try AdminClient.decode(Readiness.self, from: answer.body)
         if json { Output.write(String(decoding: answer.body, as: UTF8.self)) }
         guard readiness.ready else {
@@ -41,13 +38,22 @@ struct HealthCommand: AsyncParsableCommand {
         if !json { Output.line("ready: \(readiness.stage)") }
     }
 
-    /// Whatever is wrong, who checks health knows two answers.
-    private func whoIsAsked() throws -> AdminClient {
-        do {
-            let hasSupervisor = try listener.admin == nil && RunDirectory.open().supervisorSockets.count == 1
-            return try AdminClient.find(listener.admin, of: hasSupervisor ? .supervisor : .member)
-        } catch let failure as CommandFailure {
-            throw CommandFailure.failed(failure.line)
+    private func ask() async throws -> AdminClient.Answer {
+        if listener.admin == nil, let supervisor = try RunDirectory.open().onlySupervisorSocket,
+            // One that was killed leaves its socket behind.
+            let answer = await AdminClient(address: .unix(supervisor), service: .supervisor).ask("GET", "/readyz", timeout: 1)
+        {
+            return answer
         }
+        let client = try member()
+        guard let answer = await client.ask("GET", "/readyz", timeout: 1) else {
+            throw CommandFailure.failed("nobody answers on \(client.address): it is starting, stands still or has ended")
+        }
+        return answer
+    }
+
+    /// Whatever is wrong, who checks health knows two answers.
+    private func member() throws -> AdminClient {
+        do { return try AdminClient.find(listener.admin) } catch let failure as CommandFailure { throw CommandFailure.failed(failure.line) }
     }
 }

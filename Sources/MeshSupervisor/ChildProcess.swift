@@ -71,9 +71,9 @@ package final class ChildProcess: Sendable {
     private static let lineBytesMax = 64 * 1024
     /// Nanoseconds that those who are killed have to end.
     private static let killedMax: Int64 = 10_000_000_000
-    /// Lines of standard error that are kept for whoever asks why it crashed, and how many characters of each.
+    /// Lines of standard error that are kept for whoever asks why it crashed, and how much of each.
     private static let tailLinesMax = 64
-    private static let tailLineLengthMax = 1024
+    private static let tailLineBytesMax = 1024
 
     /// - Parameter heed: called on the child's own thread, in the order of what happens.
     package static func start(_ program: Program, _ heed: @escaping @Sendable (Event) -> Void) {
@@ -190,7 +190,7 @@ package final class ChildProcess: Sendable {
     private func hear(_ line: String, _ heed: (Event) -> Void) {
         state.withLock { state in
             if state.errorTail.count == Self.tailLinesMax { state.errorTail.removeFirst() }
-            state.errorTail.append(String(line.prefix(Self.tailLineLengthMax)))
+            state.errorTail.append(String(decoding: line.utf8.prefix(Self.tailLineBytesMax), as: UTF8.self))
         }
         heed(.line(.errors, line))
     }

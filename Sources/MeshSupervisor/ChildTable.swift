@@ -2,11 +2,19 @@ import CMeshSystem
 import Glibc
 import Synchronization
 
-/// The children that are attended to, each by a thread of its own. Any other child is an orphan that became ours.
+/// The children that are attended to, each by a thread of its own. Any other child is an orphan that became ours, or was there before.
 final class ChildTable: Sendable {
     static let shared = ChildTable()
 
     private let pids = Mutex<Set<pid_t>>([])
+    /// A shell that starts something and then becomes this program leaves it children that are not its business.
+    private let former = Mutex<Set<pid_t>>([])
+
+    /// From now on, orphans become children of this process.
+    func adoptOrphans() {
+        former.withLock { $0 = Set(ProcessScan.children(of: getpid())) }
+        _ = mesh_adopt_orphans()
+    }
 
     /// - Returns: what the spawn did.
     func adding(_ spawn: () -> (result: Int32, pid: pid_t)) -> Int32 {
@@ -33,7 +41,8 @@ final class ChildTable: Sendable {
     func endOrphans() {
         for _ in 0..<Self.generationsMax {
             reapOrphans()
-            let orphans = pids.withLock { pids in ProcessScan.children(of: getpid()).filter { !pids.contains($0) } }
+            let others = pids.withLock { $0 }.union(former.withLock { $0 })
+            let orphans = ProcessScan.children(of: getpid()).filter { !others.contains($0) }
             guard !orphans.isEmpty else { return }
             for pid in orphans { kill(pid, SIGKILL) }
             usleep(10_000)

@@ -1,3 +1,4 @@
+internal import CMeshSystem
 public import MeshCore
 internal import NIOCore
 public import SessionMesh
@@ -7,7 +8,7 @@ public struct ClusterConfiguration: Sendable {
     /// The program, by its path. One that is named without a `/` is looked for in `$PATH` of ``environment``.
     public var program: String
     public var arguments: [String]
-    /// How many processes of it, 1 to 255. Default: one a core, of those that a container's limits leave.
+    /// How many processes of it, 1 to 255. Default: one a core, of those that a container's quota and the affinity leave.
     public var workers: Int
     /// What every process gets, beside what tells it who it is. Default: nothing.
     public var environment: [String: String]
@@ -29,8 +30,8 @@ public struct ClusterConfiguration: Sendable {
     /// The program `sessionmesh`, which starts every process so that it can't outlive the supervisor, and watches over what they start
     /// themselves.
     public var launcher: String
-    /// Whether orphans become children of this process and are reaped: for a program that does nothing else, and as the first process of a
-    /// container. Default false: it would take the children of others in the same program.
+    /// Whether orphans become children of this process, are reaped, and killed when it stops: for a program that does nothing else, and as the
+    /// first process of a container. Default false: it would take the children of others in the same program.
     public var adoptsOrphans = false
     /// What processes print, a line at a time, on a thread of theirs; it must not wait. Default: nothing is done with it.
     public var onLine: @Sendable (Post, Line) -> Void = { _, _ in }
@@ -70,7 +71,8 @@ public struct ClusterConfiguration: Sendable {
     public init(program: String, arguments: [String] = [], workers: Int? = nil, environment: [String: String] = [:], launcher: String) {
         self.program = program
         self.arguments = arguments
-        self.workers = workers ?? min(max(System.coreCount, 1), SupervisorCore.workersMax)
+        // One knows of quotas, the other of affinities.
+        self.workers = workers ?? min(max(min(System.coreCount, Int(mesh_core_count())), 1), SupervisorCore.workersMax)
         self.environment = environment
         self.launcher = launcher
     }

@@ -22,8 +22,8 @@ actor SupervisorShell {
     /// Bounded by what processes do: their notices come at most fifty times a second each.
     private nonisolated let inbox: AsyncStream<Letter>.Continuation
     private var timer: Task<Void, Never>?
-    /// When the core has to be asked next; nil for never.
-    private var due: Moment?
+    /// When something was heard last, be it that a second has passed.
+    private var heardAt = SupervisorShell.now()
     private var outcome: SupervisorDirective.Outcome?
     private var isKilled = false
 
@@ -49,12 +49,17 @@ actor SupervisorShell {
         var probe: Task<Void, Never>?
         var lastLook: String?
         var registration: Task<Void, any Error>?
+        /// The one before, until the new one is known.
+        var formerRegistration: Task<Void, any Error>?
     }
+
+    /// Enough for a new connection to the agent, so that the worker is an instance all the time.
+    private static let registrationOverlap = Duration.seconds(1)
 
     /// Between two looks for orphans, and at memory where that has a limit.
     private static let housekeepingPause = Duration.seconds(1)
-    /// Whoever comes so late for what was due did not run, and heard nobody.
-    private static let latenessMax = Duration.seconds(1)
+    /// Whoever hears nothing for as long, not even that a second has passed, did not run.
+    private static let standstillMin = Duration.seconds(2)
 
     init(_ configuration: ClusterConfiguration, hub: EventHub, logger: Logger) throws(SupervisorError) {
         self.configuration = configuration
@@ -82,8 +87,8 @@ actor SupervisorShell {
     nonisolated func killAll() { inbox.yield(.killAll) }
 
     func run() async -> SupervisorDirective.Outcome {
+        if configuration.adoptsOrphans { ChildTable.shared.adoptOrphans() }
         warden.start()
-        if configuration.adoptsOrphans { _ = mesh_adopt_orphans() }
         let housekeeping = Task { await keepHouse() }
         feed(.start)
         for await letter in letters {
@@ -99,6 +104,10 @@ actor SupervisorShell {
     }
 
     private func take(_ letter: Letter) {
+        let now = Self.now()
+        let silence = now.since(heardAt)
+        heardAt = now
+        if silence > Self.standstillMin { feed(.resumed(after: silence)) }
         switch letter {
         case .asked(let input): feed(input)
         case .child(let launch, let event): heed(event, of: launch)
@@ -119,14 +128,8 @@ actor SupervisorShell {
     // MARK: The core
 
     private func feed(_ input: SupervisorInput) {
-        let now = Self.now()
-        if let due, now.since(due) > Self.latenessMax { step(.resumed, at: now) }
-        step(input, at: now)
-        schedule(at: now)
-    }
-
-    private func step(_ input: SupervisorInput, at now: Moment) {
-        for directive in core.step(input, at: now) { perform(directive) }
+        for directive in core.step(input, at: Self.now()) { perform(directive) }
+        schedule()
     }
 
     /// The monotonic clock stands still while the machine sleeps: nobody is taken for hung because of that.
@@ -136,12 +139,10 @@ actor SupervisorShell {
         return Moment(uptime: mesh_uptime(), wall: Int64(wall.tv_sec) * 1000 + Int64(wall.tv_nsec) / 1_000_000)
     }
 
-    private func schedule(at now: Moment) {
+    private func schedule() {
         timer?.cancel()
-        due = nil
         guard outcome == nil, let deadline = core.deadline else { return }
-        let pause = max(.zero, deadline.since(now))
-        due = now.advanced(by: pause)
+        let pause = max(.zero, deadline.since(Self.now()))
         timer = Task { [inbox] in
             try? await Task.sleep(for: pause)
             if !Task.isCancelled { inbox.yield(.timer) }
@@ -209,9 +210,9 @@ actor SupervisorShell {
     }
 
     private func forget(_ launch: Launch) {
+        withdraw(launch)
         guard let worker = workers.removeValue(forKey: launch) else { return }
         worker.probe?.cancel()
-        worker.registration?.cancel()
         if let port = worker.port { ports.giveBack(port) }
     }
 
@@ -269,13 +270,22 @@ actor SupervisorShell {
             agent: agent, registration: .init(service: configuration.service, address: address))
         mesh.cookie.customName = worker.cookieName
         let link = SessionMesh(configuration: mesh, logger: quiet)
-        worker.registration?.cancel()
+        worker.formerRegistration?.cancel()
+        workers[launch]?.formerRegistration = worker.registration
         workers[launch]?.registration = Task { try await link.run() }
+        if let former = worker.registration {
+            Task {
+                try? await Task.sleep(for: Self.registrationOverlap)
+                former.cancel()
+            }
+        }
     }
 
     private func withdraw(_ launch: Launch) {
         workers[launch]?.registration?.cancel()
+        workers[launch]?.formerRegistration?.cancel()
         workers[launch]?.registration = nil
+        workers[launch]?.formerRegistration = nil
     }
 
     private func address(of worker: Attended) -> String? {
@@ -315,12 +325,13 @@ actor SupervisorShell {
 
     // MARK: Housekeeping
 
-    private func keepHouse() async {
+    private nonisolated func keepHouse() async {
         while !Task.isCancelled {
             try? await Task.sleep(for: Self.housekeepingPause)
             guard !Task.isCancelled else { return }
             if configuration.adoptsOrphans { ChildTable.shared.reapOrphans() }
-            if configuration.policy.recycling.memory != nil { inbox.yield(.measured(ProcessScan.memoryByGroup())) }
+            let measures = configuration.policy.recycling.memory != nil
+            inbox.yield(measures ? .measured(ProcessScan.memoryByGroup()) : .timer)
         }
     }
 

@@ -112,7 +112,7 @@ package enum WardenDuty {
     package static func run(mark: String, directory: String) {
         // It has to outlive whoever is told to stop.
         for number in [SIGHUP, SIGINT, SIGTERM] { signal(number, SIG_IGN) }
-        // Nor by whoever kills all processes of the supervisor's name.
+        // And whoever kills all processes of the supervisor's name doesn't mean this one.
         let name = open("/proc/self/comm", O_WRONLY | O_CLOEXEC)
         write(name, "mesh-warden", 11)
         close(name)

@@ -190,10 +190,12 @@ import Testing
             #expect(values("RuntimeDirectory") == ["sessionmesh"] && values("StateDirectory") == ["sessionmesh"], "\(unit.name)")
             // Whoever is started by `run` would inherit it: what workers take they may be killed for.
             #expect(values("OOMScoreAdjust").isEmpty == !unit.name.contains("agent"), "\(unit.name)")
+            #expect(values("OOMPolicy") == (unit.name.contains("run") ? ["continue"] : []), "\(unit.name)")
             let single = settings.filter { $0.key != "Environment" }
             #expect(Set(single.map { "\($0.section) \($0.key)" }).count == single.count, "\(unit.name) says something twice")
             let time = try #require(values("TimeoutStopSec").first.flatMap { Int($0.dropLast()) }, "\(unit.name)")
-            let drain = unit.name.contains("balancer") ? 10 : 30
+            // Of `run`: the balancer's, the workers' and the agent's, one after the other, each with ten seconds more before it is killed.
+            let drain = unit.name.contains("balancer") ? 10 : unit.name.contains("run") ? 10 + 10 + 30 + 30 + 10 : 30
             #expect(time >= drain + 20, "\(unit.name) is killed before it has drained")
         }
     }

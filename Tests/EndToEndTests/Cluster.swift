@@ -55,6 +55,7 @@ final class Cluster {
             my ($path) = $head =~ m{^\S+ (\S+)} or next;
             if ($path eq '/crash') { print STDERR "asked to crash\n"; kill 'SEGV', $$; sleep 1 }
             next if $path eq '/hang-up';
+            if ($path eq '/pause') { select(undef, undef, undef, 0.1) for 1..7 }
             if ($path eq '/slow') { my $end = time + 3; select(undef, undef, undef, 0.1) while time < $end }
             my $body = "$ENV{SESSIONMESH_WORKER} $$\n";
             print $client "HTTP/1.1 200 OK\r\nContent-Length: ", length $body, "\r\nConnection: close\r\n\r\n$body";

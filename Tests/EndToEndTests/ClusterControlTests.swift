@@ -42,7 +42,9 @@ import Testing
         defer { try? cluster.stop() }
         try cluster.waitUntilUp()
         let visitors = Visitors(2, at: cluster.address)
-        let replaced = try cluster.event("replacing")
+        try eventually("they are answered") { visitors.count > 0 }
+        let now = Int64(Date().timeIntervalSince1970 * 1000)
+        let replaced = try cluster.event("replacing") { $0.time > now }
         #expect(replaced.why == why)
         try cluster.event("stopped") { $0.pid == replaced.pid }
         #expect(visitors.goHomeAll().failures == [])

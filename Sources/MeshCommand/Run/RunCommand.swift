@@ -89,7 +89,7 @@ struct RunCommand: AsyncParsableCommand {
         if let mirror { do { _ = try MirrorURI(mirror) } catch { throw ValidationError("--mirror: \(error)") } }
     }
 
-    /// A worker would be given the port first, and keep it.
+    /// One of them would be without.
     private func checkPorts() throws {
         let others = [
             ("--balance", balance?.port), ("--bind", member.bind?.port), ("--admin", member.admin?.port), ("--control", control?.port),
@@ -154,7 +154,7 @@ extension Values {
 }
 
 extension ListenAddress {
-    fileprivate var port: UInt16? {
+    var port: UInt16? {
         if case .tcp(let endpoint) = self { endpoint.port } else { nil }
     }
 }

@@ -24,7 +24,8 @@ struct RunPlan {
         configuration.service = command.service
         configuration.host = try Self.host(of: command.member, bind: bind)
         configuration.ports = command.ports
-        configuration.reservedPorts = Set([bind.port, balance?.port].compactMap { $0 })
+        configuration.reservedPorts = Set(
+            [bind.port, balance?.port, command.member.admin?.port, command.control?.port].compactMap { $0 })
         configuration.readiness = command.ready
         configuration.policy.readyTimeout = command.readyTimeout
         configuration.policy.stopTimeout = command.stopTimeout

@@ -55,9 +55,18 @@ extension SupervisorCore {
         if process.phase == .ready, process.post.worker != nil, !process.isRegistered, !process.hasExited { register(launch) }
     }
 
-    /// Nobody was heard meanwhile, so nobody is silent before it had the time to speak up again.
-    mutating func resumed() {
-        for launch in processes.keys where processes[launch]?.heartbeatAt != nil { processes[launch]?.heartbeatAt = now }
+    /// Nobody was heard meanwhile, and perhaps nobody could go on: what has its time gets it all the same.
+    mutating func resumed(after pause: Duration) {
+        for (launch, process) in processes {
+            if process.heartbeatAt != nil { processes[launch]?.heartbeatAt = now }
+            switch process.phase {
+            case .starting: processes[launch]?.startedAt = process.startedAt.advanced(by: pause)
+            case .draining(let until): processes[launch]?.phase = .draining(until: until.advanced(by: pause))
+            case .stopping(let until?): processes[launch]?.phase = .stopping(until: until.advanced(by: pause))
+            case .aborted(let until?): processes[launch]?.phase = .aborted(until: until.advanced(by: pause))
+            case .ready, .overdue, .stopping, .aborted: break
+            }
+        }
     }
 
     private mutating func register(_ launch: Launch) {

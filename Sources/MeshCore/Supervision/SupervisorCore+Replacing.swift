@@ -79,7 +79,7 @@ extension SupervisorCore {
         }
     }
 
-    private func isLeaving(_ process: Process) -> Bool {
+    func isLeaving(_ process: Process) -> Bool {
         switch process.phase {
         case .draining, .stopping: true
         case .starting, .ready, .overdue, .aborted: false
@@ -96,10 +96,10 @@ extension SupervisorCore {
             return
         }
         tell(.replacing(entry.why), of: holder)
-        if processes.values.count(where: { $0.post.worker != nil }) < configuration.processesMax {
-            vacancies[index].successor = launch(vacancies[index].post)
-        } else {
+        if hasNoPortToSpare {
             retire(holder)
+        } else {
+            vacancies[index].successor = launch(vacancies[index].post)
         }
     }
 

@@ -66,7 +66,7 @@ public struct SupervisorCore: Sendable {
     /// A process from its start to its end.
     struct Process: Hashable, Sendable {
         let post: Post
-        let startedAt: Moment
+        var startedAt: Moment
         var phase: Phase
         var pid: Int32?
         var readyAt: Moment?
@@ -134,7 +134,7 @@ public struct SupervisorCore: Sendable {
         case .scale(let count): scale(to: count)
         case .restart: restartAll()
         case .stop: isStopping = true
-        case .resumed: resumed()
+        case .resumed(let pause): resumed(after: pause)
         case .tick: break
         }
         if !isFinished { advance() }
@@ -205,7 +205,10 @@ public struct SupervisorCore: Sendable {
         guard isStarted, !isFinished else { return nil }
         var moments = processes.values.compactMap { nextMoment(of: $0) }
         if !isStopping {
-            moments += vacancies.filter { $0.stage <= openStage && $0.holder == nil }.compactMap(\.startAt)
+            // What is due and has not been done waits for somebody's end.
+            moments += vacancies.filter { $0.stage <= openStage && $0.holder == nil }.compactMap(\.startAt).filter {
+                $0.uptime > now.uptime
+            }
             if let moment = replacing.retryAt { moments.append(moment) }
         }
         return moments.min { $0.uptime < $1.uptime }
@@ -221,11 +224,21 @@ public struct SupervisorCore: Sendable {
 
     private mutating func fill() {
         for index in vacancies.indices where vacancies[index].stage <= openStage && vacancies[index].holder == nil {
-            guard vacancies[index].isWanted, let startAt = vacancies[index].startAt, startAt.uptime <= now.uptime else { continue }
+            guard vacancies[index].isWanted, let startAt = vacancies[index].startAt, startAt.uptime <= now.uptime,
+                vacancies[index].post.worker == nil || !waitsForAPort
+            else { continue }
             vacancies[index].startAt = nil
             vacancies[index].holder = launch(vacancies[index].post)
         }
     }
+
+    /// Whether every port is taken, and one of them will soon be free.
+    private var waitsForAPort: Bool {
+        hasNoPortToSpare
+            && (vacancies.contains { $0.successor != nil } || processes.values.contains { $0.post.worker != nil && isLeaving($0) })
+    }
+
+    var hasNoPortToSpare: Bool { processes.values.count(where: { $0.post.worker != nil }) >= configuration.processesMax }
 
     private mutating func stopLatestStage() {
         let occupied = vacancies.filter { vacancy in processes.values.contains { $0.post == vacancy.post } }

@@ -18,8 +18,8 @@ public enum SupervisorInput: Hashable, Sendable {
     /// Replaces all workers, one after the other.
     case restart
     case stop
-    /// The supervisor itself had stood still, as in a container that is paused.
-    case resumed
+    /// The supervisor itself had stood still for as long, as in a container that is paused.
+    case resumed(after: Duration)
     /// Nothing but time has passed.
     case tick
 }

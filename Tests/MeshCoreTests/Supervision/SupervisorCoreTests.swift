@@ -132,6 +132,22 @@ import Testing
         #expect(play.pass(.milliseconds(1)) == ["withdraw #1"], "from then on silence counts")
     }
 
+    @Test func whatHasItsTimeGetsItAfterAPauseAsWell() {
+        var play = SupervisorPlay(workers: 2) { $0.stopTimeout = .seconds(5) }
+        play.comeUp()
+        #expect(play.step(.scale(to: 1)) == ["withdraw #2"])
+        #expect(play.wakeAfter(.seconds(60)) == [])
+        #expect(play.pass(.milliseconds(200)) == ["terminate #2"])
+        #expect(play.pass(.seconds(1)) == [])
+        #expect(play.wakeAfter(.seconds(60)) == [])
+        #expect(play.pass(.seconds(4)) == ["kill #2"])
+        var other = SupervisorPlay(workers: 1)
+        _ = other.step(.start)
+        _ = other.spawned(1)
+        #expect(other.wakeAfter(.seconds(120)) == [])
+        #expect(other.pass(.seconds(60)) == ["diagnose #1"])
+    }
+
     @Test func whoNeverSentAHeartbeatIsNotAskedForOne() {
         var play = SupervisorPlay(workers: 1)
         play.comeUp()
@@ -232,6 +248,29 @@ import Testing
         _ = play.pass(.milliseconds(200))
         #expect(play.end(3, .exited(code: 0)) == ["worker 3 #3: stopped, exited with code 0"])
         #expect(play.step(.ready(Launch(4))).suffix(2) == ["worker 2 #2: replacing (restart)", "spawn #5 for worker 2"])
+    }
+
+    @Test func aWorkerMoreWaitsForThePortThatAReplacementGivesBack() {
+        var play = SupervisorPlay(workers: 2, processesMax: 3)
+        play.comeUp()
+        #expect(play.step(.restart) == ["worker 1 #1: replacing (restart)", "spawn #3 for worker 1"])
+        #expect(play.step(.scale(to: 3)) == [])
+        #expect(play.core.deadline.map { $0.since(play.now) > .seconds(1) } ?? true, "nobody turns in a circle meanwhile")
+        _ = play.spawned(3)
+        _ = play.step(.ready(Launch(3)))
+        _ = play.pass(.milliseconds(200))
+        #expect(play.end(1, .exited(code: 0)).last == "spawn #4 for worker 2")
+        _ = play.spawned(4)
+        _ = play.step(.ready(Launch(4)))
+        _ = play.pass(.milliseconds(200))
+        #expect(play.end(2, .exited(code: 0)).last == "spawn #5 for worker 3")
+    }
+
+    /// Somebody should hear that there is no port: it is a crash, and said.
+    @Test func whereNobodyGivesAPortBackAWorkerMoreIsTriedAllTheSame() {
+        var play = SupervisorPlay(workers: 2, processesMax: 2)
+        play.comeUp()
+        #expect(play.step(.scale(to: 3)) == ["spawn #3 for worker 3"])
     }
 
     @Test func aMemoryLimitBelowWhatTheProgramNeedsCostsAStartInTenSeconds() {

@@ -32,7 +32,7 @@ struct SupervisorPlay {
     /// The supervisor stands still for as long, and hears of that first.
     mutating func wakeAfter(_ duration: Duration) -> [String] {
         now = now.advanced(by: duration)
-        return step(.resumed)
+        return step(.resumed(after: duration))
     }
 
     /// Goes to when there is something to do; nil when there is nothing.

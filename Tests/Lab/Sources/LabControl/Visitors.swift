@@ -43,9 +43,11 @@ public final class Visitors: Sendable {
     /// and is counted as unserved then.
     public func comeBack() -> Report {
         let deadline = ContinuousClock.now + .seconds(30)
-        for visitor in visitors {
-            repeat { visitor.look() } while visitor.story.value.inARow == 0 && .now < deadline
-        }
+        var unserved = visitors
+        repeat {
+            for visitor in unserved { visitor.look() }
+            unserved = unserved.filter { $0.story.value.inARow == 0 }
+        } while !unserved.isEmpty && .now < deadline
         return Report(stories: visitors.map(\.story.value))
     }
 

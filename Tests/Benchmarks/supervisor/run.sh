@@ -1,11 +1,11 @@
 #!/usr/bin/env bash
 # How soon the mesh knows of a worker that was killed, and how soon there is another.
 #
-#   Tests/Benchmarks/cluster/run.sh [OPTION ...]
+#   Tests/Benchmarks/supervisor/run.sh [OPTION ...]
 #
-# cluster-lab does the work; --help lists its options. Ends with 1 when a goal is missed.
+# supervisor-lab does the work; --help lists its options. Ends with 1 when a goal is missed.
 #
-# SESSIONMESH_BENCH_BIN: a folder with built sessionmesh and cluster-lab, to skip building them.
+# SESSIONMESH_BENCH_BIN: a folder with built sessionmesh and supervisor-lab, to skip building them.
 set -euo pipefail
 cd "$(dirname "$0")/../../.."
 
@@ -13,7 +13,7 @@ if [ -n "${SESSIONMESH_BENCH_BIN:-}" ]; then
     bin=$SESSIONMESH_BENCH_BIN
 else
     swift build -c release --product sessionmesh >&2
-    swift build -c release --product cluster-lab >&2
+    swift build -c release --product supervisor-lab >&2
     bin=$(swift build -c release --show-bin-path)
 fi
-exec "$bin/cluster-lab" "$@"
+exec "$bin/supervisor-lab" "$@"

@@ -4,10 +4,10 @@ import TemporaryDirectory
 
 /// How soon the mesh knows of a worker that was killed, and how soon there is another.
 @main
-enum ClusterLab {
+enum SupervisorLab {
     static let usage = """
-        cluster-lab [--kills N] [--workers N] [--sessionmesh PATH]
-          --kills        workers that are killed, one after the other (default 100)
+        supervisor-lab [--kills N] [--workers N] [--sessionmesh PATH]
+          --kills        workers that are killed, one after the other (default 20: a worker that is killed too often waits ever longer)
           --workers      of `sessionmesh run` (default 4)
           --sessionmesh  the program under test (default: beside this one)
         """
@@ -16,8 +16,8 @@ enum ClusterLab {
         let arguments = Array(CommandLine.arguments.dropFirst())
         // The same program is the worker, so that nothing else is needed.
         if arguments == ["serve"] { return Server.run() }
-        LabProgram.run("cluster-lab") {
-            var (kills, workers, program) = (100, 4, String?.none)
+        LabProgram.run("supervisor-lab") {
+            var (kills, workers, program) = (20, 4, String?.none)
             var words = LabArguments(arguments)
             while let flag = words.next() {
                 switch flag {
@@ -61,7 +61,7 @@ final class Trial {
         cluster = try Child(
             [
                 program, "run", "-n", "\(workers)", "--name", "n1", "--bind", "127.0.0.1:0", "--log-level", "error", "--",
-                "\(folder)/cluster-lab", "serve",
+                "\(folder)/supervisor-lab", "serve",
             ], variables: variables)
         let sockets = "\(directory.path)/sessionmesh"
         var address = ""
@@ -111,7 +111,7 @@ final class Trial {
         let isGood = own.percentile(50) <= Self.ownGoalMilliseconds
         Say.result(
             """
-            \(kills) of \(workers) workers killed, one after the other
+            \(kills) kills, one after the other, of \(workers) workers
             | from SIGKILL until | goal (p50) | p50 | p99 | most |
             |---|---|---|---|---|
             \(row("its agent's view is without it", "5 ms", own))
