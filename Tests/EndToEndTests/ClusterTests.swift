@@ -277,7 +277,7 @@ import Testing
         defer { try? cluster.stop() }
         try cluster.waitUntilUp()
         #expect(try cluster.members().contains("\"cookie\":\"theirs\"") == false)
-        FileManager.default.createFile(atPath: directory.file("server.pl.go"), contents: nil)
+        try Data().write(to: URL(filePath: directory.file("server.pl.go")))
         try eventually("the instance has that cookie") { try cluster.members().contains("\"cookie\":\"theirs\"") }
         try eventually("one instance is left") { try cluster.members().split(separator: "\"cookie\"").count == 2 }
         try eventually("visitors are answered") { try HTTP.ask(cluster.address, "GET", "/").status == 200 }
