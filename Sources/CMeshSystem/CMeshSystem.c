@@ -4,6 +4,7 @@
 #include <arpa/nameser.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <netdb.h>
@@ -315,7 +316,7 @@ uint64_t mesh_descriptor_limit(void) {
 
 int mesh_core_count(void) {
     cpu_set_t set;
-    if (sched_getaffinity(0, sizeof set, &set) < 0) return 1;
+    if (sched_getaffinity(0, sizeof set, &set) < 0) return INT_MAX;
     return CPU_COUNT(&set);
 }
 

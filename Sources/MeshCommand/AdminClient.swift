@@ -52,10 +52,9 @@ struct AdminClient: Sendable {
         for option in [SO_RCVTIMEO, SO_SNDTIMEO] {
             setsockopt(descriptor, SOL_SOCKET, option, &limit, socklen_t(MemoryLayout<timeval>.size))
         }
-        let isConnected = name.bytes.withUnsafeBytes { bytes in
-            bytes.baseAddress.map { connect(descriptor, $0.assumingMemoryBound(to: sockaddr.self), socklen_t(bytes.count)) == 0 } ?? false
+        guard Self.connect(descriptor, to: name.bytes) == 0, write(descriptor, request, request.utf8.count) == request.utf8.count else {
+            return nil
         }
-        guard isConnected, write(descriptor, request, request.utf8.count) == request.utf8.count else { return nil }
         var answer = Data()
         var buffer = [UInt8](repeating: 0, count: 64 << 10)
         while answer.count < Self.answerBytesMax {
@@ -64,6 +63,23 @@ struct AdminClient: Sendable {
             answer.append(contentsOf: buffer[..<count])
         }
         return answer
+    }
+
+    private static func connect(_ descriptor: CInt, to name: [UInt8]) -> CInt {
+        name.withUnsafeBytes { bytes in
+            bytes.baseAddress.map { Foundation.connect(descriptor, $0.assumingMemoryBound(to: sockaddr.self), socklen_t(bytes.count)) }
+                ?? -1
+        }
+    }
+
+    /// Whether somebody listens there, be it that it stands still.
+    var isListenedOn: Bool {
+        guard let name = socketName else { return false }
+        let flags = CInt(SOCK_STREAM.rawValue) | CInt(SOCK_CLOEXEC.rawValue) | CInt(SOCK_NONBLOCK.rawValue)
+        let descriptor = socket(CInt(name.family), flags, 0)
+        guard descriptor >= 0 else { return false }
+        defer { close(descriptor) }
+        return Self.connect(descriptor, to: name.bytes) == 0 || errno == EAGAIN
     }
 
     /// The address as `connect` takes it; nil for a path that no socket can have.
@@ -95,7 +111,10 @@ extension AdminClient {
     /// The listener that is named, or the one of the only such process of this user that runs here.
     static func find(_ address: ListenAddress?, of service: Service = .member) throws -> AdminClient {
         if let address { return AdminClient(address: address, service: service) }
-        let sockets = service.sockets(in: try RunDirectory.open())
+        let all = service.sockets(in: try RunDirectory.open())
+        // One that was killed leaves its socket behind.
+        let live = all.filter { AdminClient(address: .unix($0)).isListenedOn }
+        let sockets = live.isEmpty ? all : live
         guard let socket = sockets.first else {
             throw CommandFailure.configuration(
                 "no \(service.noun) of this user runs here: start one with `\(service.command)`, or say \(service.flag)")
@@ -152,6 +171,11 @@ extension AdminClient.Service {
         case .member: "--admin"
         case .supervisor: "--control"
         }
+    }
+
+    /// Whether there is one of this user.
+    func runs(in directory: RunDirectory) -> Bool {
+        sockets(in: directory).contains { AdminClient(address: .unix($0)).isListenedOn }
     }
 
     fileprivate func sockets(in directory: RunDirectory) -> [String] {

@@ -39,21 +39,20 @@ struct HealthCommand: AsyncParsableCommand {
     }
 
     private func ask() async throws -> AdminClient.Answer {
-        if listener.admin == nil, let supervisor = try RunDirectory.open().onlySupervisorSocket,
-            // One that was killed leaves its socket behind.
-            let answer = await AdminClient(address: .unix(supervisor), service: .supervisor).ask("GET", "/readyz", timeout: 1)
-        {
-            return answer
-        }
-        let client = try member()
-        guard let answer = await client.ask("GET", "/readyz", timeout: 1) else {
+        let client = try whoIsAsked()
+        guard let answer = await client.ask("GET", "/readyz", timeout: 2) else {
             throw CommandFailure.failed("nobody answers on \(client.address): it is starting, stands still or has ended")
         }
         return answer
     }
 
     /// Whatever is wrong, who checks health knows two answers.
-    private func member() throws -> AdminClient {
-        do { return try AdminClient.find(listener.admin) } catch let failure as CommandFailure { throw CommandFailure.failed(failure.line) }
+    private func whoIsAsked() throws -> AdminClient {
+        do {
+            let hasSupervisor = try listener.admin == nil && AdminClient.Service.supervisor.runs(in: RunDirectory.open())
+            return try AdminClient.find(listener.admin, of: hasSupervisor ? .supervisor : .member)
+        } catch let failure as CommandFailure {
+            throw CommandFailure.failed(failure.line)
+        }
     }
 }

@@ -52,10 +52,6 @@ struct RunDirectory: Hashable {
     /// The admin sockets, those of balancers among them.
     var adminSockets: [String] { sockets(Self.adminSuffix) }
     var supervisorSockets: [String] { sockets(Self.supervisorSuffix) }
-    var onlySupervisorSocket: String? {
-        let sockets = supervisorSockets
-        return sockets.count == 1 ? sockets[0] : nil
-    }
 
     private func sockets(_ suffix: String) -> [String] {
         let names = (try? FileManager.default.contentsOfDirectory(atPath: path)) ?? []

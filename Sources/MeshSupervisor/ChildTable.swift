@@ -58,6 +58,7 @@ final class ChildTable: Sendable {
             // The same one is shown until it is reaped; one of ours is about to be, by its own thread, and the rest are for the next look.
             while case let pid = mesh_ended_child(), pid > 0, !pids.contains(pid) {
                 while waitpid(pid, nil, WNOHANG) < 0, errno == EINTR {}
+                _ = former.withLock { $0.remove(pid) }
             }
         }
     }

@@ -56,8 +56,8 @@ actor SupervisorShell {
     /// Enough for a new connection to the agent, so that the worker is an instance all the time.
     private static let registrationOverlap = Duration.seconds(1)
 
-    /// Between two looks for orphans, and at memory where that has a limit.
-    private static let housekeepingPause = Duration.seconds(1)
+    /// Between two beats of the supervisor's own clock, and between two looks for orphans, and at memory where that has a limit.
+    private static let pace = Duration.seconds(1)
     /// Whoever hears nothing for as long, not even that a second has passed, did not run.
     private static let standstillMin = Duration.seconds(2)
 
@@ -89,13 +89,13 @@ actor SupervisorShell {
     func run() async -> SupervisorDirective.Outcome {
         if configuration.adoptsOrphans { ChildTable.shared.adoptOrphans() }
         warden.start()
-        let housekeeping = Task { await keepHouse() }
+        let housekeeping = [Task { await beat() }, Task { await keepHouse() }]
         feed(.start)
         for await letter in letters {
             take(letter)
             if outcome != nil { break }
         }
-        housekeeping.cancel()
+        for task in housekeeping { task.cancel() }
         timer?.cancel()
         if configuration.adoptsOrphans { ChildTable.shared.endOrphans() }
         warden.stop()
@@ -107,7 +107,7 @@ actor SupervisorShell {
         let now = Self.now()
         let silence = now.since(heardAt)
         heardAt = now
-        if silence > Self.standstillMin { feed(.resumed(after: silence)) }
+        if silence > Self.standstillMin { feed(.resumed(after: silence - Self.pace)) }
         switch letter {
         case .asked(let input): feed(input)
         case .child(let launch, let event): heed(event, of: launch)
@@ -223,7 +223,10 @@ actor SupervisorShell {
             workers[launch]?.cookieName = cookieName ?? worker.cookieName
             workers[launch]?.address = address ?? worker.address
             // Its port may have answered before it said how it is to be known.
-            let isNews = workers[launch]?.cookieName != worker.cookieName || workers[launch]?.address != worker.address
+            let usual = SessionCookie().name
+            let isNews =
+                (cookieName ?? worker.cookieName ?? usual) != (worker.cookieName ?? usual)
+                || address ?? self.address(of: worker) != self.address(of: worker)
             if isNews, worker.registration != nil { register(launch) }
         }
         if let requests = fields["X_SESSIONMESH_REQUESTS"].flatMap({ UInt64($0) }) {
@@ -273,11 +276,12 @@ actor SupervisorShell {
         worker.formerRegistration?.cancel()
         workers[launch]?.formerRegistration = worker.registration
         workers[launch]?.registration = Task { try await link.run() }
-        if let former = worker.registration {
-            Task {
-                try? await Task.sleep(for: Self.registrationOverlap)
-                former.cancel()
-            }
+        guard let former = worker.registration else { return }
+        // A node has room for twice as many instances, and no more.
+        guard workers.count <= SupervisorCore.workersMax / 2 else { return former.cancel() }
+        Task {
+            try? await Task.sleep(for: Self.registrationOverlap)
+            former.cancel()
         }
     }
 
@@ -325,13 +329,19 @@ actor SupervisorShell {
 
     // MARK: Housekeeping
 
+    private nonisolated func beat() async {
+        while !Task.isCancelled {
+            try? await Task.sleep(for: Self.pace)
+            inbox.yield(.timer)
+        }
+    }
+
     private nonisolated func keepHouse() async {
         while !Task.isCancelled {
-            try? await Task.sleep(for: Self.housekeepingPause)
+            try? await Task.sleep(for: Self.pace)
             guard !Task.isCancelled else { return }
             if configuration.adoptsOrphans { ChildTable.shared.reapOrphans() }
-            let measures = configuration.policy.recycling.memory != nil
-            inbox.yield(measures ? .measured(ProcessScan.memoryByGroup()) : .timer)
+            if configuration.policy.recycling.memory != nil { inbox.yield(.measured(ProcessScan.memoryByGroup())) }
         }
     }
 

@@ -69,7 +69,7 @@ void mesh_finish_writing(int fd);
 void mesh_close(int fd);
 int64_t mesh_uptime(void);
 uint64_t mesh_descriptor_limit(void);
-// The cores that this process may run on; a container's quota is not among its reasons.
+// The cores that this process may run on, INT_MAX if the system won't tell; a container's quota is not among its reasons.
 int mesh_core_count(void);
 // Starts a program with three descriptors and no more: standard input (`input`, empty if negative), output and error (ours if negative), no signal
 // blocked or ignored, and a process group of its own: a terminal's Ctrl-C is for the parent.

@@ -100,7 +100,10 @@ struct SupervisorAdmin: AdminService {
             status.counters.replacements)
         page.add(
             "supervisor_memory_bytes", .gauge, "Resident memory of a process and its children.", label: "process",
-            status.processes.compactMap { process in process.status.memory.map { (process.status.post.description, $0) } })
+            // While a worker is replaced, two processes have its name.
+            status.processes.reduce(into: [String: UInt64]()) { sums, process in
+                if let memory = process.status.memory { sums[process.status.post.description, default: 0] += memory }
+            }.sorted { $0.key < $1.key }.map { ($0.key, $0.value) })
         return AdminAnswer(200, .metrics, page.text)
     }
 }

@@ -40,7 +40,8 @@ struct RestartCommand: AsyncParsableCommand {
         commandName: "restart",
         abstract: "Replaces all workers of `sessionmesh run` by new ones, one after the other; SIGHUP does the same.",
         discussion: """
-            A worker is stopped when its replacement is ready. When one does not become ready, the restart ends, and who served goes on.
+            A worker is stopped when its replacement is ready, or before it is started where --ports has no port to spare. When one does \
+            not become ready, the restart ends, and who serves goes on.
 
             Examples:
               sessionmesh restart

@@ -60,7 +60,7 @@ extension SupervisorCore {
         for (launch, process) in processes {
             if process.heartbeatAt != nil { processes[launch]?.heartbeatAt = now }
             switch process.phase {
-            case .starting: processes[launch]?.startedAt = process.startedAt.advanced(by: pause)
+            case .starting: processes[launch]?.startedAt = process.startedAt.advanced(by: min(pause, now.since(process.startedAt)))
             case .draining(let until): processes[launch]?.phase = .draining(until: until.advanced(by: pause))
             case .stopping(let until?): processes[launch]?.phase = .stopping(until: until.advanced(by: pause))
             case .aborted(let until?): processes[launch]?.phase = .aborted(until: until.advanced(by: pause))

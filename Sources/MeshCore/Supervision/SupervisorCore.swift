@@ -194,6 +194,8 @@ public struct SupervisorCore: Sendable {
             stopLatestStage()
         } else {
             openStages()
+            // Who is missing comes before who is to be replaced.
+            fill()
             replaceNext()
             fill()
         }
