@@ -109,7 +109,9 @@ struct AdminClient: Sendable {
 
 extension AdminClient {
     /// The listener that is named, or the one of the only such process of this user that runs here.
-    static func find(_ address: ListenAddress?, of service: Service = .member) throws -> AdminClient {
+    /// - Parameter flag: by which it can be named; nil for the one that is usual for the service.
+    static func find(_ address: ListenAddress?, of service: Service = .member, flag: String? = nil) throws -> AdminClient {
+        let flag = flag ?? service.flag
         if let address { return AdminClient(address: address, service: service) }
         let all = service.sockets(in: try RunDirectory.open())
         // One that was killed leaves its socket behind.
@@ -117,11 +119,11 @@ extension AdminClient {
         let sockets = live.isEmpty ? all : live
         guard let socket = sockets.first else {
             throw CommandFailure.configuration(
-                "no \(service.noun) of this user runs here: start one with `\(service.command)`, or say \(service.flag)")
+                "no \(service.noun) of this user runs here: start one with `\(service.command)`, or say \(flag)")
         }
         guard sockets.count == 1 else {
             let choices = sockets.map { "unix:\($0)" }.joined(separator: " or ")
-            throw CommandFailure.configuration("several \(service.plural) run here: say \(service.flag) \(choices)")
+            throw CommandFailure.configuration("several \(service.plural) run here: say \(flag) \(choices)")
         }
         return AdminClient(address: .unix(socket), service: service)
     }

@@ -50,7 +50,7 @@ struct HealthCommand: AsyncParsableCommand {
     private func whoIsAsked() throws -> AdminClient {
         do {
             let hasSupervisor = try listener.admin == nil && AdminClient.Service.supervisor.runs(in: RunDirectory.open())
-            return try AdminClient.find(listener.admin, of: hasSupervisor ? .supervisor : .member)
+            return try AdminClient.find(listener.admin, of: hasSupervisor ? .supervisor : .member, flag: "--admin")
         } catch let failure as CommandFailure {
             throw CommandFailure.failed(failure.line)
         }
