@@ -84,3 +84,10 @@ enum Addresses {
                 : "\(endpoint) can't be listened on (\(String(cString: strerror(-result)))): choose another \(flag)")
     }
 }
+
+extension ListenAddress {
+    /// Nil for a Unix socket.
+    var port: UInt16? {
+        if case .tcp(let endpoint) = self { endpoint.port } else { nil }
+    }
+}

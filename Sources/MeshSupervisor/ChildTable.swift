@@ -6,21 +6,26 @@ import Synchronization
 final class ChildTable: Sendable {
     static let shared = ChildTable()
 
-    private let pids = Mutex<Set<pid_t>>([])
-    /// A shell that starts something and then becomes this program leaves it children that are not its business.
-    private let former = Mutex<Set<pid_t>>([])
+    private let state = Mutex(State())
+
+    private struct State {
+        var attended: Set<pid_t> = []
+        /// A shell that starts something and then becomes this program leaves it children that are not its business.
+        var former: Set<pid_t> = []
+    }
 
     /// From now on, orphans become children of this process.
     func adoptOrphans() {
-        former.withLock { $0 = Set(ProcessScan.children(of: getpid())) }
+        let former = Set(ProcessScan.children(of: getpid()))
+        state.withLock { $0.former = former }
         _ = mesh_adopt_orphans()
     }
 
     /// - Returns: what the spawn did.
     func adding(_ spawn: () -> (result: Int32, pid: pid_t)) -> Int32 {
-        pids.withLock { pids in
+        state.withLock { state in
             let (result, pid) = spawn()
-            if result == 0 { pids.insert(pid) }
+            if result == 0 { state.attended.insert(pid) }
             return result
         }
     }
@@ -28,11 +33,11 @@ final class ChildTable: Sendable {
     /// Waits for the end of a child that has ended, or is about to.
     /// - Returns: its status, as waitpid(2) has it.
     func reap(_ pid: pid_t) -> Int32 {
-        pids.withLock { pids in
+        state.withLock { state in
             var status: Int32 = 0
             while waitpid(pid, &status, 0) < 0, errno == EINTR {}
             // The number may be the next child's from here on, which the lock keeps from being added before.
-            pids.remove(pid)
+            state.attended.remove(pid)
             return status
         }
     }
@@ -41,7 +46,7 @@ final class ChildTable: Sendable {
     func endOrphans() {
         for _ in 0..<Self.generationsMax {
             reapOrphans()
-            let others = pids.withLock { $0 }.union(former.withLock { $0 })
+            let others = state.withLock { $0.attended.union($0.former) }
             let orphans = ProcessScan.children(of: getpid()).filter { !others.contains($0) }
             guard !orphans.isEmpty else { return }
             for pid in orphans { kill(pid, SIGKILL) }
@@ -54,11 +59,11 @@ final class ChildTable: Sendable {
 
     /// Orphans that have ended are let go of, as the first process of a container must; they would stay zombies for ever.
     func reapOrphans() {
-        pids.withLock { pids in
+        state.withLock { state in
             // The same one is shown until it is reaped; one of ours is about to be, by its own thread, and the rest are for the next look.
-            while case let pid = mesh_ended_child(), pid > 0, !pids.contains(pid) {
+            while case let pid = mesh_ended_child(), pid > 0, !state.attended.contains(pid) {
                 while waitpid(pid, nil, WNOHANG) < 0, errno == EINTR {}
-                _ = former.withLock { $0.remove(pid) }
+                state.former.remove(pid)
             }
         }
     }

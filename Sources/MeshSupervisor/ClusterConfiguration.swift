@@ -58,8 +58,6 @@ public struct ClusterConfiguration: Sendable {
             self.isFirst = isFirst
             self.stopTimeout = stopTimeout
         }
-
-        var post: SupervisorCore.Sidecar { SupervisorCore.Sidecar(name: name, stopTimeout: stopTimeout) }
     }
 
     /// A line that a process has printed.

@@ -75,8 +75,8 @@ actor SupervisorShell {
         ports = pool
         core = SupervisorCore(
             configuration: SupervisorCore.Configuration(
-                workers: configuration.workers, sidecarsBefore: configuration.sidecars.filter(\.isFirst).map(\.post),
-                sidecarsAfter: configuration.sidecars.filter { !$0.isFirst }.map(\.post), policy: configuration.policy,
+                workers: configuration.workers, sidecarsBefore: configuration.sidecars.filter(\.isFirst).map(SupervisorCore.Sidecar.init),
+                sidecarsAfter: configuration.sidecars.filter { !$0.isFirst }.map(SupervisorCore.Sidecar.init), policy: configuration.policy,
                 processesMax: pool.freeCount),
             generator: SeededGenerator(seed: random.next()))
         (letters, inbox) = AsyncStream.makeStream()
@@ -217,17 +217,13 @@ actor SupervisorShell {
     }
 
     private func heed(_ fields: [String: String], of launch: Launch) {
-        if let worker = workers[launch] {
-            let cookieName = fields["X_SESSIONMESH_COOKIE"].flatMap { (1...Instance.textBytesMax).contains($0.utf8.count) ? $0 : nil }
-            let address = fields["X_SESSIONMESH_ADDRESS"].flatMap { Endpoint(text: $0) == nil ? nil : $0 }
-            workers[launch]?.cookieName = cookieName ?? worker.cookieName
-            workers[launch]?.address = address ?? worker.address
+        if var worker = workers[launch] {
+            let former = identity(of: worker)
+            if let name = fields["X_SESSIONMESH_COOKIE"], (1...Instance.textBytesMax).contains(name.utf8.count) { worker.cookieName = name }
+            if let address = fields["X_SESSIONMESH_ADDRESS"], Endpoint(text: address) != nil { worker.address = address }
+            workers[launch] = worker
             // Its port may have answered before it said how it is to be known.
-            let usual = SessionCookie().name
-            let isNews =
-                (cookieName ?? worker.cookieName ?? usual) != (worker.cookieName ?? usual)
-                || address ?? self.address(of: worker) != self.address(of: worker)
-            if isNews, worker.registration != nil { register(launch) }
+            if worker.registration != nil, identity(of: worker) != former { register(launch) }
         }
         if let requests = fields["X_SESSIONMESH_REQUESTS"].flatMap({ UInt64($0) }) {
             feed(.usage(launch, memory: nil, requests: requests))
@@ -290,6 +286,11 @@ actor SupervisorShell {
         workers[launch]?.formerRegistration?.cancel()
         workers[launch]?.registration = nil
         workers[launch]?.formerRegistration = nil
+    }
+
+    /// How balancers know it.
+    private func identity(of worker: Attended) -> (address: String?, cookieName: String) {
+        (address(of: worker), worker.cookieName ?? SessionCookie().name)
     }
 
     private func address(of worker: Attended) -> String? {
@@ -370,6 +371,10 @@ actor SupervisorShell {
         case .stopped(let ending): logger.info("\(who) \(ending)", metadata: metadata)
         }
     }
+}
+
+extension SupervisorCore.Sidecar {
+    fileprivate init(_ sidecar: ClusterConfiguration.Sidecar) { self.init(name: sidecar.name, stopTimeout: sidecar.stopTimeout) }
 }
 
 extension ClusterConfiguration {

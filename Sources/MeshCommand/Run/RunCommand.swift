@@ -152,9 +152,3 @@ extension Values {
         return first...last
     }
 }
-
-extension ListenAddress {
-    var port: UInt16? {
-        if case .tcp(let endpoint) = self { endpoint.port } else { nil }
-    }
-}
